@@ -1,0 +1,33 @@
+# make demo: the whole pipeline on the embedded phantoms. make test: all checks and tests.
+PYTHON ?= python3.11
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+BIN := .venv/bin
+
+.PHONY: demo test check clean
+
+demo: .venv/demo.ready
+	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
+
+test: check
+	$(BIN)/python -m pytest
+
+check: .venv/test.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check .
+	$(BIN)/snakemake --lint --configfile config/demo.yaml
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv .snakemake results/demo
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/demo.ready: requirements.txt .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/test.ready: requirements-dev.txt requirements.txt .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@ .venv/demo.ready

@@ -1,0 +1,25 @@
+"""Vertebra labelling and segmentation in CT: from data to Table 1 and Figure 1."""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/preprocess.smk"
+include: "rules/train.smk"
+include: "rules/predict.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        multiext(f"{RESULTS}/table1", ".csv", ".md", ".tex"),
+        multiext(f"{RESULTS}/figure1", ".pdf", ".png", ".svg"),
+        multiext(f"{RESULTS}/learning_curves", ".pdf", ".png"),

@@ -1,0 +1,65 @@
+"""What all stages share: the checked configuration, the scans, their folds, the methods."""
+
+from snakemake.exceptions import WorkflowError
+
+from vertseg.config import check, check_config, training_settings
+from vertseg.folds import assign_folds
+from vertseg.errors import UserError
+from vertseg.samples import phantom_samples, read_samples, verse_samples
+
+BASE = Path(workflow.basedir)
+
+
+def load_samples():
+    """The labelled scans of the configured source."""
+    data = config["data"]
+    if data["source"] == "phantom":
+        return phantom_samples(f"{config['results']}/data", data["phantom"]["scans"])
+    if data["source"] == "verse":
+        return verse_samples(data["root"])
+    samples = read_samples(data["sheet"])
+    for sample in samples:
+        check(
+            vars(sample), BASE / "schemas/samples.schema.yaml", f"row of {sample.scan}"
+        )
+    return samples
+
+
+try:
+    check_config(config, BASE / "schemas/config.schema.yaml")
+    SAMPLES = {sample.scan: sample for sample in load_samples()}
+    FOLD_OF = assign_folds(SAMPLES.values(), config["folds"]["number"], config["seed"])
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = config["results"]
+METHODS = config["methods"]
+FOLDS = config["folds"]["run"]
+
+
+wildcard_constraints:
+    scan="[A-Za-z0-9._-]+",
+    method="|".join(METHODS),
+    fold=r"\d+",
+
+
+def caches(fold, training):
+    """Cached scans that a fold trains on, or those that it holds out."""
+    return [
+        f"{RESULTS}/cache/{scan}.safetensors"
+        for scan in FOLD_OF
+        if (FOLD_OF[scan] != int(fold)) == training
+    ]
+
+
+def training_caches(wildcards):
+    return caches(wildcards.fold, training=True)
+
+
+def validation_caches(wildcards):
+    return caches(wildcards.fold, training=False)
+
+
+def every_run(pattern):
+    """A path of every method and fold of this run."""
+    return expand(pattern, method=METHODS, fold=FOLDS)

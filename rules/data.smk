@@ -1,0 +1,44 @@
+"""Labelled scans, and the sheets that list them."""
+
+if config["data"]["source"] == "phantom":
+
+    rule generate_phantoms:
+        output:
+            ct=[sample.ct for sample in SAMPLES.values()],
+            mask=[sample.mask for sample in SAMPLES.values()],
+            centroids=[sample.centroids for sample in SAMPLES.values()],
+        log:
+            f"{RESULTS}/logs/generate_phantoms.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/generate_phantoms.tsv"
+        conda:
+            "../envs/volumes.yaml"
+        threads: 8
+        resources:
+            mem_mb=4000,
+            runtime=60,
+        params:
+            root=lambda wildcards, output: Path(output.ct[0]).parents[2],
+            scans=list(SAMPLES),
+            seed=config["seed"],
+            preset=config["data"]["phantom"]["preset"],
+        script:
+            "../scripts/generate_phantoms.py"
+
+
+rule sample_sheets:
+    output:
+        samples=f"{RESULTS}/samples.tsv",
+        folds=f"{RESULTS}/folds.tsv",
+    log:
+        f"{RESULTS}/logs/sample_sheets.log",
+    conda:
+        "../envs/volumes.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        samples=[vars(sample) for sample in SAMPLES.values()],
+        fold_of=FOLD_OF,
+    script:
+        "../scripts/sample_sheets.py"

@@ -1,0 +1,24 @@
+"""Dice, identification and localisation of every predicted scan."""
+
+
+rule evaluate:
+    input:
+        predictions=f"{RESULTS}/predictions/{{method}}/fold{{fold}}",
+        samples=f"{RESULTS}/samples.tsv",
+        folds=f"{RESULTS}/folds.tsv",
+        caches=validation_caches,
+    output:
+        scans=f"{RESULTS}/evaluation/{{method}}/fold{{fold}}_scans.csv",
+        labels=f"{RESULTS}/evaluation/{{method}}/fold{{fold}}_labels.csv",
+    log:
+        f"{RESULTS}/logs/evaluate/{{method}}_fold{{fold}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/evaluate/{{method}}_fold{{fold}}.tsv"
+    conda:
+        "../envs/volumes.yaml"
+    threads: 4
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    script:
+        "../scripts/evaluate.py"

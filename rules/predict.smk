@@ -1,0 +1,24 @@
+"""Label maps and centroids of a fold's validation scans, in each scan's own space."""
+
+
+rule predict:
+    input:
+        weights=f"{RESULTS}/models/{{method}}/fold{{fold}}/weights.safetensors",
+        caches=validation_caches,
+    output:
+        directory(f"{RESULTS}/predictions/{{method}}/fold{{fold}}"),
+    log:
+        f"{RESULTS}/logs/predict/{{method}}_fold{{fold}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/predict/{{method}}_fold{{fold}}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 4
+    resources:
+        mem_mb=8000,
+        runtime=60,
+        gpu=config["gpus"],
+    params:
+        device=config["training"]["device"],
+    script:
+        "../scripts/predict.py"

@@ -1,0 +1,22 @@
+"""Scans on the network's grid."""
+
+
+rule preprocess:
+    input:
+        ct=lambda wildcards: SAMPLES[wildcards.scan].ct,
+        mask=lambda wildcards: SAMPLES[wildcards.scan].mask,
+    output:
+        f"{RESULTS}/cache/{{scan}}.safetensors",
+    log:
+        f"{RESULTS}/logs/preprocess/{{scan}}.log",
+    group:
+        "preprocess"
+    conda:
+        "../envs/volumes.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        grid=config["grid"],
+    script:
+        "../scripts/preprocess.py"

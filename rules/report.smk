@@ -1,0 +1,46 @@
+"""Table 1, Figure 1 and the learning curves."""
+
+
+rule table1:
+    input:
+        scans=every_run(f"{RESULTS}/evaluation/{{method}}/fold{{fold}}_scans.csv"),
+        labels=every_run(f"{RESULTS}/evaluation/{{method}}/fold{{fold}}_labels.csv"),
+        weights=every_run(
+            f"{RESULTS}/models/{{method}}/fold{{fold}}/weights.safetensors"
+        ),
+    output:
+        csv=f"{RESULTS}/table1.csv",
+        markdown=f"{RESULTS}/table1.md",
+        latex=f"{RESULTS}/table1.tex",
+        per_label=f"{RESULTS}/per_label.csv",
+    log:
+        f"{RESULTS}/logs/table1.log",
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        methods=METHODS,
+        reference_method=config["reference_method"],
+        seed=config["seed"],
+    script:
+        "../scripts/table1.py"
+
+
+rule learning_curves:
+    input:
+        every_run(f"{RESULTS}/models/{{method}}/fold{{fold}}/log.csv"),
+    output:
+        multiext(f"{RESULTS}/learning_curves", ".pdf", ".png"),
+    log:
+        f"{RESULTS}/logs/learning_curves.log",
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        methods=METHODS,
+    script:
+        "../scripts/learning_curves.py"

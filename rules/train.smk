@@ -1,0 +1,26 @@
+"""One network a method and fold. A killed job goes on from its last checkpoint."""
+
+
+rule train:
+    input:
+        training=training_caches,
+        validation=validation_caches,
+    output:
+        weights=f"{RESULTS}/models/{{method}}/fold{{fold}}/weights.safetensors",
+        log=f"{RESULTS}/models/{{method}}/fold{{fold}}/log.csv",
+    log:
+        f"{RESULTS}/logs/train/{{method}}_fold{{fold}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train/{{method}}_fold{{fold}}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 8
+    resources:
+        mem_mb=16000,
+        runtime=240,
+        gpu=config["gpus"],
+    params:
+        settings=lambda wildcards: training_settings(config, wildcards.method),
+        folder=lambda wildcards, output: Path(output.weights).parent,
+    script:
+        "../scripts/train.py"

@@ -1,0 +1,50 @@
+"""Segment and label a fold's validation scans.
+
+Reads a network's weights and cached scans; writes, for each scan, the label map on the CT's own
+grid ({scan}_seg-vert_msk.nii.gz), VerSe's centroid JSON ({scan}_seg-vert_ctd.json) and the label
+map on the network's grid ({scan}_grid.safetensors).
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors.numpy import save_file
+from snakemake.script import snakemake
+
+from vertseg.cache import read_cache
+from vertseg.centroids import body_centres, write_centroids
+from vertseg.devices import choose_device
+from vertseg.inference import predict_logits
+from vertseg.logs import logger, progress, step_log
+from vertseg.volumes import save_mask
+from vertseg.weights import load_network
+
+
+def main(weights: str, caches: list[str], device_name: str, folder: Path) -> None:
+    """Predict all scans of a fold."""
+    network, _ = load_network(weights, choose_device(device_name))
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in progress(caches, "predicting"):
+        scan = read_cache(path)
+        logits = predict_logits(network, scan.image)
+        save_file(
+            {"label": logits.argmax(axis=0).astype("uint8")},
+            folder / f"{scan.name}_grid.safetensors",
+        )
+        native = scan.transform.native
+        mask = scan.transform.decode_logits(logits)
+        save_mask(folder / f"{scan.name}_seg-vert_msk.nii.gz", mask, native)
+        centres = body_centres(mask, native.canonical_affine)
+        write_centroids(folder / f"{scan.name}_seg-vert_ctd.json", centres, native.affine)
+        logger.info("%s: %d vertebrae", scan.name, len(centres))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(snakemake.threads)
+    with step_log(snakemake.log[0]):
+        main(
+            snakemake.input.weights,
+            snakemake.input.caches,
+            snakemake.params.device,
+            Path(snakemake.output[0]),
+        )

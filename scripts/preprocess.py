@@ -1,0 +1,34 @@
+"""Bring one labelled scan onto the network's grid.
+
+Reads a CT and its mask (NIfTI); writes cache/{scan}.safetensors: normalised image, label map and
+the way back to native space.
+"""
+
+from pathlib import Path
+
+from snakemake.script import snakemake
+
+from vertseg.cache import CachedScan, write_cache
+from vertseg.grid import GridShape, GridTransform
+from vertseg.logs import logger, step_log
+from vertseg.volumes import load_ct, load_mask
+
+
+def main(ct_path: str, mask_path: str, grid: GridShape, target: str) -> None:
+    """Cache one scan."""
+    ct = load_ct(ct_path)
+    mask = load_mask(mask_path, ct.native)
+    transform = GridTransform(grid, ct.native)
+    image, label = transform.encode_image(ct.array), transform.encode_labels(mask.array)
+    write_cache(target, CachedScan(Path(target).stem, image, label, transform))
+    logger.info("%s: %s voxels at %s mm -> %s", ct_path, ct.array.shape, ct.spacing_mm, grid)
+
+
+if __name__ == "__main__":
+    with step_log(snakemake.log[0]):
+        main(
+            snakemake.input.ct,
+            snakemake.input.mask,
+            tuple(snakemake.params.grid),
+            snakemake.output[0],
+        )

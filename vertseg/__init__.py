@@ -1,0 +1,3 @@
+"""Light-weight, single-stage vertebra labelling and segmentation in CT."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,84 @@
+"""The run's configuration: checked against its schema, and what it says of each method."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError, best_match
+
+from vertseg.errors import UserError
+
+Config = dict[str, Any]
+
+
+def check(value: Any, schema_path: str | Path, name: str) -> None:
+    """Check a value against a JSON schema (written as YAML).
+
+    Raises:
+        UserError: one line for every problem: where it is, what is wrong, what would be right.
+    """
+    schema = yaml.safe_load(Path(schema_path).read_text())
+    errors = sorted(Draft202012Validator(schema).iter_errors(value), key=lambda e: e.json_path)
+    if errors:
+        problems = "\n  ".join(_explain(best_match([error]) or error) for error in errors)
+        raise UserError(f"The {name} is not valid:\n  {problems}")
+
+
+def check_config(config: Config, schema_path: str | Path) -> None:
+    """Check a configuration: its schema, and that its parts fit together.
+
+    Raises:
+        UserError: all problems of the schema, or the first contradiction.
+    """
+    check(config, schema_path, "configuration")
+    folds = config["folds"]
+    beyond = [fold for fold in folds["run"] if fold >= folds["number"]]
+    if beyond:
+        raise UserError(
+            f"folds.run: there is no fold {beyond[0]}; with folds.number {folds['number']} the "
+            f"folds are 0 to {folds['number'] - 1}."
+        )
+    if config["reference_method"] not in config["methods"]:
+        raise UserError(
+            f"reference_method: {config['reference_method']!r} is none of the methods "
+            f"({', '.join(config['methods'])})."
+        )
+
+
+def training_settings(config: Config, method: str) -> Config:
+    """Everything a method's training is told: the defaults, then the method's differences."""
+    entry = config["methods"][method]
+    return {
+        "network": entry["network"],
+        "network_options": entry.get("network_options", {}),
+        "seed": config["seed"],
+        **config["training"],
+        **entry.get("training", {}),
+    }
+
+
+def _explain(error: ValidationError) -> str:
+    schema: Any = error.schema
+    where = error.json_path.removeprefix("$").removeprefix(".") or "top level"
+    if error.validator == "additionalProperties":
+        known = sorted(schema["properties"])
+        unknown = sorted(error.instance.keys() - set(known))
+        return "; ".join(
+            f"{where}: unknown key {key!r}{_suggestion(key, known)}" for key in unknown
+        )
+    if error.validator == "enum":
+        allowed = [str(choice) for choice in schema["enum"]]
+        return (
+            f"{where}: {error.instance!r} is not known{_suggestion(str(error.instance), allowed)}"
+        )
+    if error.validator == "type":
+        return f"{where}: {error.instance!r} should be of type {schema['type']}."
+    return f"{where}: {error.message}."
+
+
+def _suggestion(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return f"{hint} Known: {', '.join(known)}."

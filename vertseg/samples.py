@@ -1,0 +1,125 @@
+"""The sample sheet: one row a scan, whatever the data come from."""
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from vertseg.errors import UserError
+from vertseg.files import atomic_path
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled scan.
+
+    Attributes:
+        scan: unique name, for VerSe the BIDS stem (`sub-verse401_split-verse201`).
+        subject: patient; folds never separate scans of one subject.
+        ct: path of the CT.
+        mask: path of the reference label map.
+        centroids: path of VerSe's centroid JSON, or "" to compute them from the mask.
+    """
+
+    scan: str
+    subject: str
+    ct: str
+    mask: str
+    centroids: str = ""
+
+
+COLUMNS = [field.name for field in fields(Sample)]
+
+
+def phantom_samples(root: str, number: int) -> list[Sample]:
+    """The scans that the phantom generator writes below `root` in VerSe's layout."""
+    return [
+        Sample(
+            scan=name,
+            subject=name,
+            ct=f"{root}/rawdata/{name}/{name}_ct.nii.gz",
+            mask=f"{root}/derivatives/{name}/{name}_seg-vert_msk.nii.gz",
+            centroids=f"{root}/derivatives/{name}/{name}_seg-vert_ctd.json",
+        )
+        for name in (f"sub-phantom{index:04d}" for index in range(1, number + 1))
+    ]
+
+
+def verse_samples(root: str | os.PathLike[str]) -> list[Sample]:
+    """Find the labelled scans of a folder in VerSe's layout, sorted by name.
+
+    Every `*_ct.nii.gz` below a `rawdata` folder is paired with the mask and the centroids of its
+    BIDS stem below `derivatives`. macOS's `._*` files are passed over.
+
+    Raises:
+        UserError: no scan is found, or scans lack their mask (all are named).
+    """
+    root = Path(root)
+    scans = [path for path in sorted(root.rglob("*_ct.nii.gz")) if not path.name.startswith(".")]
+    if not scans:
+        raise UserError(
+            f"{root}: no VerSe scan (rawdata/sub-*/*_ct.nii.gz) found. Unpack VerSe's archive "
+            "there or set data.root to the folder that holds it."
+        )
+    samples, without_mask = [], []
+    for ct in scans:
+        stem, subject = ct.name.removesuffix("_ct.nii.gz"), ct.parent.name
+        derivatives = ct.parents[2] / "derivatives" / subject
+        mask = derivatives / f"{stem}_seg-vert_msk.nii.gz"
+        centroids = sorted(derivatives.glob(f"{stem}_seg-*_ctd.json"))
+        if mask.is_file():
+            found = str(centroids[0]) if centroids else ""
+            samples.append(Sample(stem, subject, str(ct), str(mask), found))
+        else:
+            without_mask.append(str(mask))
+    if without_mask:
+        raise UserError("Scans without their mask; missing are:\n  " + "\n  ".join(without_mask))
+    return samples
+
+
+def read_samples(path: str | os.PathLike[str]) -> list[Sample]:
+    """Read a sample sheet (TSV). Paths are taken as written, relative to the working directory.
+
+    Raises:
+        UserError: the sheet is missing, lacks a column, is empty or names a scan twice.
+    """
+    rows = _read_tsv(path)
+    if not rows:
+        raise UserError(f"{path}: the sheet has no rows.")
+    required = [column for column in COLUMNS if column != "centroids"]
+    missing = [column for column in required if column not in rows[0]]
+    if missing:
+        raise UserError(f"{path}: the columns {', '.join(missing)} are missing.")
+    blank = [str(line) for line, row in enumerate(rows, 2) if not all(row[c] for c in required)]
+    if blank:
+        raise UserError(f"{path}: empty cells in line {', '.join(blank)}.")
+    counts = Counter(row["scan"] for row in rows)
+    repeated = sorted(scan for scan, count in counts.items() if count > 1)
+    if repeated:
+        raise UserError(f"{path}: scans named more than once: {', '.join(repeated)}.")
+    return [Sample(**{c: row[c] for c in COLUMNS if row.get(c) is not None}) for row in rows]
+
+
+def write_samples(path: str | os.PathLike[str], samples: Iterable[Sample]) -> None:
+    """Write a sample sheet atomically."""
+    write_tsv(path, COLUMNS, (astuple(sample) for sample in samples))
+
+
+def write_tsv(path: str | os.PathLike[str], columns: list[str], rows: Iterable[Iterable]) -> None:
+    """Write a tab-separated table with a header line, atomically."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+def _read_tsv(path: str | os.PathLike[str]) -> list[dict[str, str]]:
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            return list(csv.DictReader(file, delimiter="\t"))
+    except OSError as error:
+        raise UserError(f"{path}: no such sample sheet ({error.strerror}).") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a tab-separated table ({error}).") from error

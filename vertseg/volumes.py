@@ -1,0 +1,250 @@
+"""CT scans and label maps on disk: NIfTI in, canonical RAS+ arrays inside, the native grid out.
+
+Inside the package a volume's axes are (x, y, z): left to Right, posterior to Anterior, inferior to
+Superior. Only axes are permuted and flipped, voxels keep their values, so an oblique scan stays
+oblique and the way back is exact.
+"""
+
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.affines import apply_affine
+from nibabel.filebasedimages import ImageFileError
+from nibabel.orientations import (
+    apply_orientation,
+    axcodes2ornt,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
+from scipy.ndimage import affine_transform
+
+from vertseg.errors import UserError
+from vertseg.files import atomic_path
+from vertseg.labels import invalid_labels
+from vertseg.logs import logger
+
+AIR_HU = -1024
+GRID_TOLERANCE_VOXEL = 0.1
+UNANNOTATED = {26: "sacrum", 27: "coccyx"}
+
+_RAS = axcodes2ornt(("R", "A", "S"))
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A voxel grid as stored on disk: shape, affine (voxel to RAS+ mm) and NIfTI's frame codes."""
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+    sform_code: int = 1
+    qform_code: int = 1
+
+    @property
+    def to_canonical(self) -> np.ndarray:
+        """Nibabel orientation transform from the stored axes to RAS+."""
+        return ornt_transform(io_orientation(self.affine), _RAS)
+
+    @property
+    def canonical_affine(self) -> np.ndarray:
+        """Affine of the array once its axes are in RAS+ order."""
+        return self.affine @ inv_ornt_aff(self.to_canonical, self.shape)
+
+    @property
+    def canonical_shape(self) -> tuple[int, int, int]:
+        """Shape of the array once its axes are in RAS+ order."""
+        order = np.argsort(self.to_canonical[:, 0])
+        x, y, z = (int(self.shape[int(axis)]) for axis in order)
+        return x, y, z
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image in canonical RAS+ axes, with the geometry it had on disk.
+
+    Attributes:
+        array: voxels (x, y, z); HU for a CT, VerSe values for a label map.
+        affine: voxel of `array` to RAS+ mm.
+        native: the grid as stored.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+    native: Geometry
+
+    @property
+    def spacing_mm(self) -> np.ndarray:
+        """Voxel size (x, y, z) in mm."""
+        return voxel_size_mm(self.affine)
+
+
+def voxel_size_mm(affine: np.ndarray) -> np.ndarray:
+    """Lengths in mm of the three voxel edges of an affine."""
+    return np.linalg.norm(affine[:3, :3], axis=0)
+
+
+def load_ct(path: str | os.PathLike[str]) -> Volume:
+    """Read a CT: 3-D, real-valued HU; voxels that are not finite become air.
+
+    Raises:
+        UserError: the file is missing, unreadable, truncated, not a 3-D grey-value image, or has
+            no usable geometry.
+    """
+    path = Path(path)
+    array, geometry = _load(path)
+    if not np.issubdtype(array.dtype, np.integer):
+        array = array.astype(np.float32, copy=False)
+        bad = ~np.isfinite(array)
+        if bad.all():
+            raise UserError(f"{path}: no voxel holds a finite number. Export the scan again.")
+        if bad.any():
+            logger.warning("%s: %d voxels are not finite; read as air.", path, bad.sum())
+            array = np.where(bad, np.float32(AIR_HU), array)
+    return _canonical(array, geometry)
+
+
+def load_mask(path: str | os.PathLike[str], ct: Geometry) -> Volume:
+    """Read a VerSe label map as uint8 on the grid of its CT, given by the CT's geometry.
+
+    A mask on another grid is resampled onto the CT's (nearest neighbour) with a warning.
+
+    Raises:
+        UserError: as for `load_ct`; also values that are no whole numbers or not VerSe's, or a
+            mask whose vertebrae all lie outside its CT.
+    """
+    path = Path(path)
+    array, geometry = _load(path)
+    mask = _canonical(_whole_labels(array, path), geometry)
+    if same_grid(geometry, ct):
+        on_ct = np.ascontiguousarray(mask.array)
+    else:
+        on_ct = _resample_nearest(mask, ct)
+        if mask.array.any() and not on_ct.any():
+            raise UserError(
+                f"{path}: the mask lies outside its CT (another patient or a lost header?). "
+                "Check the pairing of CT and mask in the sample sheet."
+            )
+        logger.warning(
+            "%s: the mask's grid (shape %s, spacing %s mm) is not its CT's (shape %s, "
+            "spacing %s mm); resampled onto the CT.",
+            path,
+            geometry.canonical_shape,
+            np.round(mask.spacing_mm, 3).tolist(),
+            ct.canonical_shape,
+            np.round(voxel_size_mm(ct.canonical_affine), 3).tolist(),
+        )
+    return Volume(on_ct, ct.canonical_affine, ct)
+
+
+def save_mask(path: str | os.PathLike[str], mask: np.ndarray, native: Geometry) -> None:
+    """Write a canonical label map (x, y, z) on the grid of its CT, as uint8 NIfTI, atomically."""
+    back = ornt_transform(_RAS, io_orientation(native.affine))
+    stored = apply_orientation(mask.astype(np.uint8, copy=False), back)
+    if stored.shape != native.shape:
+        raise ValueError(f"label map of shape {stored.shape} does not fit {native.shape}")
+    image = nib.Nifti1Image(np.ascontiguousarray(stored), native.affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(native.affine, max(native.sform_code, 1))
+    image.set_qform(native.affine, native.qform_code, strip_shears=True)
+    with atomic_path(path) as temporary:
+        nib.save(image, temporary)
+
+
+def same_grid(one: Geometry, other: Geometry) -> bool:
+    """Whether two grids' voxels coincide in canonical axes, to a tenth of a voxel."""
+    if one.canonical_shape != other.canonical_shape:
+        return False
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(one.canonical_shape) - 1)
+    shift_mm = np.abs(
+        apply_affine(one.canonical_affine, corners) - apply_affine(other.canonical_affine, corners)
+    )
+    return bool(shift_mm.max() <= GRID_TOLERANCE_VOXEL * voxel_size_mm(one.affine).min())
+
+
+def _load(path: Path) -> tuple[np.ndarray, Geometry]:
+    """Voxels as stored (scl_slope applied) and geometry of a 3-D NIfTI file."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file. Check the path in the sample sheet.")
+    try:
+        image = nib.load(path)
+        if not isinstance(image, nib.Nifti1Pair):
+            raise UserError(f"{path}: not a NIfTI file. Convert it to .nii.gz first.")
+        if image.get_data_dtype().names is not None:
+            raise UserError(f"{path}: a colour image, not a CT. Convert the original series.")
+        array = np.asanyarray(image.dataobj)
+    except (ImageFileError, EOFError, OSError, ValueError, zlib.error) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}). It may be truncated: copy or download it again."
+        ) from error
+    if array.ndim > 3 and max(array.shape[3:]) == 1:
+        array = array.reshape(array.shape[:3])
+    if array.ndim != 3 or min(array.shape) < 2:
+        raise UserError(
+            f"{path}: shape {array.shape} is not one 3-D volume. "
+            "Give a single volume with at least two voxels along every axis."
+        )
+    if np.iscomplexobj(array):
+        raise UserError(f"{path}: complex values, not a CT.")
+    x, y, z = array.shape
+    geometry = Geometry(
+        (x, y, z),
+        _checked_affine(image.affine, path),
+        int(image.header["sform_code"]),
+        int(image.header["qform_code"]),
+    )
+    if geometry.sform_code == geometry.qform_code == 0:
+        logger.warning("%s: the header states no orientation; NIfTI's default is assumed.", path)
+    return array, geometry
+
+
+def _checked_affine(affine: np.ndarray, path: Path) -> np.ndarray:
+    affine = np.asarray(affine, dtype=np.float64)
+    if np.isfinite(affine).all() and voxel_size_mm(affine).all():
+        directions = affine[:3, :3] / voxel_size_mm(affine)
+        if abs(np.linalg.det(directions)) > 0.1:
+            return affine
+    raise UserError(
+        f"{path}: the header's affine is singular or not finite, so orientation and voxel size "
+        "are unknown. Convert the original series again."
+    )
+
+
+def _canonical(array: np.ndarray, geometry: Geometry) -> Volume:
+    canonical = apply_orientation(array, geometry.to_canonical)
+    return Volume(canonical, geometry.canonical_affine, geometry)
+
+
+def _whole_labels(array: np.ndarray, path: Path) -> np.ndarray:
+    if not np.issubdtype(array.dtype, np.integer):
+        whole = np.rint(array)
+        if not np.isfinite(array).all() or np.abs(array - whole).max() > 1e-3:
+            raise UserError(f"{path}: label values are not whole numbers. Export the mask again.")
+        array = whole
+    invalid = invalid_labels(np.unique(array))
+    if invalid:
+        named = ", ".join(
+            f"{value} ({UNANNOTATED[value]})" if value in UNANNOTATED else str(value)
+            for value in invalid
+        )
+        raise UserError(
+            f"{path}: label values outside VerSe's scheme: {named}. "
+            "Allowed are 0, 1-25 (C1-L6) and 28 (T13)."
+        )
+    return array.astype(np.uint8)
+
+
+def _resample_nearest(mask: Volume, ct: Geometry) -> np.ndarray:
+    ct_to_mask_voxel = np.linalg.inv(mask.affine) @ ct.canonical_affine
+    return affine_transform(
+        mask.array,
+        ct_to_mask_voxel[:3, :3],
+        ct_to_mask_voxel[:3, 3],
+        output_shape=ct.canonical_shape,
+        order=0,
+        mode="grid-constant",
+        cval=0,
+    )

@@ -1,5 +1,5 @@
 # make demo: the whole pipeline on the embedded phantoms. make test: all checks and tests.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 

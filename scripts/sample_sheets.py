@@ -10,9 +10,7 @@ from vertseg.logs import step_log
 from vertseg.samples import Sample, write_samples, write_tsv
 
 
-def main(
-    samples: list[Sample], fold_of: dict[str, int], samples_path: str, folds_path: str
-) -> None:
+def main(samples: list[Sample], fold_of: dict[str, int], sheet: str, folds_sheet: str) -> None:
     """Write both sheets."""
     write_samples(sheet, samples)
     folds = [(sample.scan, sample.subject, fold_of[sample.scan]) for sample in samples]

@@ -61,20 +61,19 @@ def training_settings(config: Config, method: str) -> Config:
 
 def _explain(error: ValidationError) -> str:
     schema: Any = error.schema
+    value: Any = error.instance
     where = error.json_path.removeprefix("$").removeprefix(".") or "top level"
     if error.validator == "additionalProperties":
         known = sorted(schema["properties"])
-        unknown = sorted(error.instance.keys() - set(known))
+        unknown = sorted(set(value) - set(known))
         return "; ".join(
             f"{where}: unknown key {key!r}{_suggestion(key, known)}" for key in unknown
         )
     if error.validator == "enum":
         allowed = [str(choice) for choice in schema["enum"]]
-        return (
-            f"{where}: {error.instance!r} is not known{_suggestion(str(error.instance), allowed)}"
-        )
+        return f"{where}: {value!r} is not known{_suggestion(str(value), allowed)}"
     if error.validator == "type":
-        return f"{where}: {error.instance!r} should be of type {schema['type']}."
+        return f"{where}: {value!r} should be of type {schema['type']}."
     return f"{where}: {error.message}."
 
 

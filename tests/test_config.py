@@ -1,0 +1,73 @@
+import copy
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from vertseg.config import check, check_config, training_settings
+from vertseg.errors import UserError
+
+SCHEMA = ROOT / "schemas/config.schema.yaml"
+PAPER = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Snakemake's rule: mappings merge, everything else is replaced."""
+    result = copy.deepcopy(base)
+    for key, value in changes.items():
+        inner = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if inner else value
+    return result
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_configurations_are_valid(path) -> None:
+    check_config(PAPER, SCHEMA)
+    check_config(merged(PAPER, yaml.safe_load(path.read_text())), SCHEMA)
+
+
+def test_the_papers_recipe_is_the_default() -> None:
+    assert PAPER["grid"] == [128, 128, 128]
+    settings = training_settings(PAPER, "mobilenet_aspp")
+    assert (settings["iterations"], settings["batch_size"], settings["learning_rate"]) == (
+        1500,
+        4,
+        1e-3,
+    )
+    assert settings["network"] == "mobilenet_aspp" and not settings["flips"]
+    assert training_settings(PAPER, "mobilenet_aspp_flips") == settings | {"flips": True}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"gird": [1, 2, 3]}, "unknown key 'gird'; did you mean 'grid'"),
+        ({"grid": 5}, "grid: 5 should be of type array"),
+        ({"training": {"iterations": "many"}}, "training.iterations: 'many' should be of type int"),
+        ({"training": {"learning_rte": 1}}, "training: unknown key 'learning_rte'; did you mean"),
+        ({"methods": {"unet": {"network": "unett"}}}, "methods.unet.network: 'unett' is not known"),
+        ({"methods": {"new": {"label": "New"}}}, "methods.new: 'network' is a required property"),
+        ({"data": {"source": "phantom"}}, "data: 'phantom' is a required property"),
+        ({"folds": {"run": [3]}}, "no fold 3"),
+        ({"reference_method": "best"}, "'best' is none of the methods"),
+    ],
+)
+def test_mistakes_are_explained(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message.replace("[", r"\[")):
+        check_config(merged(PAPER, changes), SCHEMA)
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    with pytest.raises(UserError, match=r"(?s)grid.*seed") as caught:
+        check_config(PAPER | {"seed": -1, "grid": []}, SCHEMA)
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_rows_of_the_sample_sheet() -> None:
+    schema = ROOT / "schemas/samples.schema.yaml"
+    row = {"scan": "a", "subject": "p", "ct": "a.nii.gz", "mask": "m.nii", "centroids": ""}
+    check(row, schema, "row")
+    for changes in ({"scan": "a/b"}, {"ct": "a.png"}, {"centroids": "c.txt"}, {"extra": "1"}):
+        with pytest.raises(UserError, match=next(iter(changes))):
+            check(row | changes, schema, "row")

@@ -1,0 +1,130 @@
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vertseg import grid
+from vertseg.grid import AIR, GridTransform, interpolation_matrix, normalise_hu
+from vertseg.volumes import Geometry
+
+sizes = st.integers(2, 40)
+
+
+def transform(native: tuple[int, int, int], shape: tuple[int, int, int]) -> GridTransform:
+    return GridTransform(shape, Geometry(native, np.diag([0.9, 0.9, 2.0, 1.0])))
+
+
+@settings(max_examples=60, deadline=None)
+@given(n_in=sizes, n_out=sizes, seed=st.integers(0, 99))
+def test_resampling_equals_torchs_antialiased_interpolation(
+    n_in: int, n_out: int, seed: int
+) -> None:
+    values = np.random.default_rng(seed).normal(size=n_in).astype(np.float32)
+    image = torch.from_numpy(values).reshape(1, 1, 1, n_in).expand(1, 1, 4, n_in)
+    expected = F.interpolate(
+        image, size=(4, n_out), mode="bilinear", antialias=True, align_corners=False
+    )
+    np.testing.assert_allclose(
+        interpolation_matrix(n_in, n_out) @ values, expected[0, 0, 0].numpy(), atol=1e-5
+    )
+
+
+def test_the_bone_window() -> None:
+    hu = np.array([-3024, -1024, -450, 300, 1050, 3071], np.int16)
+    np.testing.assert_allclose(normalise_hu(hu), [AIR, AIR, AIR, 0, 1, 1], atol=1e-6)
+
+
+def test_encoding_keeps_the_mean_and_a_constant() -> None:
+    ct = np.random.default_rng(0).uniform(-400, 1000, (32, 24, 48)).astype(np.float32)
+    encoded = transform(ct.shape, (16, 12, 16)).encode_image(ct)
+    assert encoded.dtype == np.float16
+    assert encoded.astype(np.float32).mean() == pytest.approx(normalise_hu(ct).mean(), abs=5e-3)
+    constant = transform(ct.shape, (7, 9, 50)).encode_image(np.full_like(ct, 300))
+    np.testing.assert_allclose(constant, 0, atol=1e-3)
+
+
+def test_encoding_in_slabs_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    ct = np.random.default_rng(0).uniform(-400, 1000, (20, 15, 30)).astype(np.float32)
+    encode = transform(ct.shape, (8, 8, 8)).encode_image
+    whole = encode(ct)
+    monkeypatch.setattr(grid, "SLAB_VOXELS", 900)
+    np.testing.assert_array_equal(encode(ct), whole)
+
+
+@settings(max_examples=30, deadline=None)
+@given(native=st.tuples(sizes, sizes, sizes), shape=st.tuples(sizes, sizes, sizes))
+def test_labels_are_the_nearest_voxels(native, shape) -> None:
+    mask = np.random.default_rng(0).integers(0, 26, native).astype(np.uint8)
+    encoded = transform(native, shape).encode_labels(mask)
+    expected = F.interpolate(
+        torch.from_numpy(mask)[None, None].float(), size=shape, mode="nearest-exact"
+    )
+    np.testing.assert_array_equal(encoded, expected[0, 0].numpy())
+
+
+def test_equal_grids_are_the_identity() -> None:
+    mask = np.random.default_rng(0).integers(0, 26, (9, 10, 11)).astype(np.uint8)
+    identity = transform(mask.shape, mask.shape)
+    np.testing.assert_array_equal(identity.encode_labels(mask), mask)
+    one_hot = (np.arange(29)[:, None, None, None] == mask).astype(np.float32)
+    np.testing.assert_array_equal(identity.decode_logits(one_hot), mask)
+
+
+def smooth_logits(shape: tuple[int, int, int], seed: int) -> np.ndarray:
+    """A background of 3 and a few soft balls of foreground, as a network would give."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 0.1, (29, *shape)).astype(np.float32)
+    logits[0] += 3
+    where = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
+    for label in rng.choice(np.arange(1, 26), 4, replace=False):
+        distance = np.linalg.norm(where - rng.uniform(0, shape), axis=-1)
+        logits[label] += 8 * np.exp(-((distance / 2.5) ** 2))
+    return logits
+
+
+@pytest.mark.parametrize("native", [(40, 37, 61), (12, 12, 30), (10, 50, 9)])
+@pytest.mark.parametrize("slab_voxels", [2**21, 500])
+def test_decoding_equals_interpolating_all_channels(
+    native, slab_voxels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grid, "SLAB_VOXELS", slab_voxels)
+    for seed in range(5):
+        logits = smooth_logits((12, 12, 16), seed)
+        if all(n >= g for n, g in zip(native, (12, 12, 16), strict=True)):
+            full = F.interpolate(
+                torch.from_numpy(logits)[None], size=native, mode="trilinear", align_corners=False
+            )[0].numpy()
+        else:
+            full = logits
+            for axis, n in enumerate(native):
+                matrix = interpolation_matrix(full.shape[axis + 1], n)
+                full = np.moveaxis(np.tensordot(matrix, full, (1, axis + 1)), 0, axis + 1)
+        expected = full.argmax(axis=0)
+        decoded = transform(native, (12, 12, 16)).decode_logits(logits)
+        assert (decoded != expected).mean() < 1e-3
+        assert decoded.any()
+
+
+def test_no_vertebra_decodes_to_an_empty_map() -> None:
+    logits = np.zeros((29, 8, 8, 8), np.float32)
+    logits[0] = 1
+    assert not transform((20, 20, 20), (8, 8, 8)).decode_logits(logits).any()
+
+
+def test_a_transform_survives_json() -> None:
+    affine = nib.affines.from_matvec(np.array([[0, 0.1, 2], [-1, 0, 0.1], [0, -1, 0]]), [1, 2, 3])
+    original = GridTransform((8, 9, 10), Geometry((11, 12, 13), affine, 2, 0))
+    copy = GridTransform.from_json(original.to_json())
+    assert (copy.shape, copy.native.shape) == ((8, 9, 10), (11, 12, 13))
+    assert (copy.native.sform_code, copy.native.qform_code) == (2, 0)
+    np.testing.assert_array_equal(copy.native.affine, affine)
+
+
+def test_arrays_of_another_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match="shape"):
+        transform((5, 5, 5), (8, 8, 8)).encode_labels(np.zeros((5, 5, 6), np.uint8))
+    with pytest.raises(ValueError, match="grid"):
+        transform((5, 5, 5), (8, 8, 8)).decode_logits(np.zeros((29, 8, 8, 9), np.float32))

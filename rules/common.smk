@@ -5,9 +5,21 @@ from snakemake.exceptions import WorkflowError
 from vertseg.config import check, check_config, training_settings
 from vertseg.folds import assign_folds
 from vertseg.errors import UserError
-from vertseg.samples import phantom_samples, read_samples, verse_samples
+from vertseg.samples import (
+    listed_verse_samples,
+    phantom_samples,
+    read_samples,
+    verse_samples,
+)
 
 BASE = Path(workflow.basedir)
+
+
+def downloaded_samples(splits):
+    """The scans that the committed sheet of VerSe's release lists for these splits."""
+    release = config["data"]["release"]
+    sheet = BASE / f"resources/{release}.tsv"
+    return listed_verse_samples(sheet, f"{config['data']['folder']}/{release}", splits)
 
 
 def load_samples():
@@ -16,7 +28,9 @@ def load_samples():
     if data["source"] == "phantom":
         return phantom_samples(f"{config['results']}/data", data["phantom"]["scans"])
     if data["source"] == "verse":
-        return verse_samples(data["root"])
+        if "root" in data:
+            return verse_samples(data["root"])
+        return downloaded_samples(data["splits"])
     samples = read_samples(data["sheet"])
     for sample in samples:
         check(
@@ -41,6 +55,12 @@ wildcard_constraints:
     scan="[A-Za-z0-9._-]+",
     method="|".join(METHODS),
     fold=r"\d+",
+
+
+def split_files(split):
+    """The CT and mask files of a split of VerSe."""
+    samples = downloaded_samples([split])
+    return [path for sample in samples for path in (sample.ct, sample.mask)]
 
 
 def caches(fold, training):

@@ -27,6 +27,8 @@ if config["data"]["source"] == "phantom":
 
 
 rule sample_sheets:
+    input:
+        [sample.mask for sample in SAMPLES.values()] if DOWNLOADED_SPLITS else [],
     output:
         samples=f"{RESULTS}/samples.tsv",
         folds=f"{RESULTS}/folds.tsv",
@@ -40,5 +42,6 @@ rule sample_sheets:
     params:
         samples=[vars(sample) for sample in SAMPLES.values()],
         fold_of=FOLD_OF,
+        find_centroids=bool(DOWNLOADED_SPLITS),
     script:
         "../scripts/sample_sheets.py"

@@ -1,13 +1,13 @@
 """Write the lists of scans and of their folds.
 
-Reads nothing; writes samples.tsv (scan, subject, ct, mask, centroids) and folds.tsv (scan,
-subject, fold).
+Reads nothing, but for downloaded VerSe data looks which centroid files there are; writes
+samples.tsv (scan, subject, ct, mask, centroids) and folds.tsv (scan, subject, fold).
 """
 
 from snakemake.script import snakemake
 
 from vertseg.logs import step_log
-from vertseg.samples import Sample, write_samples, write_tsv
+from vertseg.samples import Sample, with_centroids, write_samples, write_tsv
 
 
 def main(samples: list[Sample], fold_of: dict[str, int], sheet: str, folds_sheet: str) -> None:
@@ -19,8 +19,11 @@ def main(samples: list[Sample], fold_of: dict[str, int], sheet: str, folds_sheet
 
 if __name__ == "__main__":
     with step_log(snakemake.log[0]):
+        samples = [Sample(**row) for row in snakemake.params.samples]
         main(
-            [Sample(**row) for row in snakemake.params.samples],
+            [with_centroids(sample) for sample in samples]
+            if snakemake.params.find_centroids
+            else samples,
             snakemake.params.fold_of,
             snakemake.output.samples,
             snakemake.output.folds,

@@ -1,5 +1,8 @@
 """Fixtures of all tests: small scans with known content."""
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +13,38 @@ import pytest
 ROOT = Path(__file__).parents[1]
 REAL_DATA = ROOT.parent / "shared/real"
 
+WORKFLOW_PARTS = [
+    "Snakefile",
+    "config.yaml",
+    "config",
+    "envs",
+    "profiles",
+    "rules",
+    "schemas",
+    "scripts",
+    "vertseg",
+]
 SaveNifti = Callable[..., Path]
+
+
+def copy_workflow(folder: Path) -> Path:
+    """The workflow without its results, so that a test neither sees nor locks the user's."""
+    for part in WORKFLOW_PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / part)
+    shutil.copy(ROOT / "tests/miniature.yaml", folder / "config/miniature.yaml")
+    return folder
+
+
+def snakemake(folder: Path, *arguments: str) -> str:
+    """Run Snakemake in a folder; its output. A failure shows all of it."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 @pytest.fixture

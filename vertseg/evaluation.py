@@ -22,8 +22,9 @@ from safetensors.numpy import load_file
 from vertseg import metrics
 from vertseg.cache import CachedScan, read_cache
 from vertseg.centroids import Centres, body_centres, read_centroids
+from vertseg.errors import UserError
 from vertseg.labels import NAMES, RANK
-from vertseg.logs import UserError, progress
+from vertseg.logs import progress
 from vertseg.samples import Sample
 from vertseg.volumes import load_mask
 

@@ -4,7 +4,7 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 from vertseg.errors import UserError
@@ -47,6 +47,64 @@ def phantom_samples(root: str, number: int) -> list[Sample]:
     ]
 
 
+def listed_verse_samples(
+    sheet: str | os.PathLike[str], root: str, splits: Iterable[str]
+) -> list[Sample]:
+    """The scans that a committed sheet lists, where unpacking VerSe's archives puts them.
+
+    The files need not exist yet, so that a run can be planned before the download. Centroids are
+    left empty: their names vary (`seg-subreg_ctd`, `seg-vb_ctd`), see `with_centroids`.
+
+    Args:
+        sheet: table (TSV) with the columns scan, subject, split.
+        root: folder of the release; a split is `{root}/{split}/`.
+        splits: which splits to take.
+
+    Raises:
+        UserError: the sheet does not list a split.
+    """
+    rows = read_verse_sheet(sheet)
+    samples = []
+    for split in splits:
+        listed = [row for row in rows if row["split"] == split]
+        if not listed:
+            raise UserError(
+                f"{sheet}: no scan of the split {split!r} is listed. Its archive must be listed "
+                f"once: `snakemake --cores 1 {root}/{split}_sheet.tsv` (with data.release and "
+                f"data.splits as before) downloads it and writes the list; docs/verse.md says how "
+                "to go on."
+            )
+        for row in listed:
+            scan, subject = row["scan"], row["subject"]
+            samples.append(
+                Sample(
+                    scan=scan,
+                    subject=subject,
+                    ct=f"{root}/{split}/rawdata/{subject}/{scan}_ct.nii.gz",
+                    mask=f"{root}/{split}/derivatives/{subject}/{scan}_seg-vert_msk.nii.gz",
+                )
+            )
+    return samples
+
+
+def read_verse_sheet(path: str | os.PathLike[str]) -> list[dict[str, str]]:
+    """The rows (scan, subject, split) of a release's committed sheet; none if there is no sheet.
+
+    Raises:
+        UserError: a row lacks one of the three.
+    """
+    rows = _read_tsv(path) if Path(path).exists() else []
+    if not all(row.get("scan") and row.get("subject") and row.get("split") for row in rows):
+        raise UserError(f"{path}: every row needs scan, subject and split, separated by tabs.")
+    return rows
+
+
+def with_centroids(sample: Sample) -> Sample:
+    """A sample of VerSe with the centroid file that lies beside its mask, if there is one."""
+    found = sorted(Path(sample.mask).parent.glob(f"{sample.scan}_seg-*_ctd.json"))
+    return replace(sample, centroids=str(found[0]) if found else "")
+
+
 def verse_samples(root: str | os.PathLike[str]) -> list[Sample]:
     """Find the labelled scans of a folder in VerSe's layout, sorted by name.
 
@@ -66,12 +124,9 @@ def verse_samples(root: str | os.PathLike[str]) -> list[Sample]:
     samples, without_mask = [], []
     for ct in scans:
         stem, subject = ct.name.removesuffix("_ct.nii.gz"), ct.parent.name
-        derivatives = ct.parents[2] / "derivatives" / subject
-        mask = derivatives / f"{stem}_seg-vert_msk.nii.gz"
-        centroids = sorted(derivatives.glob(f"{stem}_seg-*_ctd.json"))
+        mask = ct.parents[2] / "derivatives" / subject / f"{stem}_seg-vert_msk.nii.gz"
         if mask.is_file():
-            found = str(centroids[0]) if centroids else ""
-            samples.append(Sample(stem, subject, str(ct), str(mask), found))
+            samples.append(with_centroids(Sample(stem, subject, str(ct), str(mask))))
         else:
             without_mask.append(str(mask))
     if without_mask:

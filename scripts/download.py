@@ -1,0 +1,32 @@
+"""Download an archive of VerSe.
+
+Reads resources/verse.yaml and data.urls of the configuration; writes the zip archive. What has
+arrived of it waits in a .part file beside it and is used by the next start.
+"""
+
+from pathlib import Path
+
+from snakemake.script import snakemake
+
+from vertseg.archives import check_archive
+from vertseg.download import fetch
+from vertseg.logs import step_log
+from vertseg.verse import Source, read_source
+
+
+def main(source: Source, archive: Path) -> None:
+    """Download the archive, with room left to unpack it beside."""
+    fetch(source.urls, archive, check_archive, expected_bytes=source.expected_bytes, copies=2)
+
+
+if __name__ == "__main__":
+    with step_log(snakemake.log[0]):
+        main(
+            read_source(
+                Path(snakemake.scriptdir).parent / "resources/verse.yaml",
+                snakemake.wildcards.release,
+                snakemake.wildcards.split,
+                snakemake.config["data"].get("urls", {}),
+            ),
+            Path(snakemake.output[0]),
+        )

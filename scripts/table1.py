@@ -1,0 +1,60 @@
+"""Write Table 1 and the table of labels.
+
+Reads the evaluation's CSVs of all methods and folds and the headers of the weights files; writes
+Table 1 as CSV (everything), Markdown and LaTeX (compact), and per_label.csv.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from snakemake.script import snakemake
+
+from vertseg.files import atomic_path, write_text
+from vertseg.logs import step_log
+from vertseg.tables import (
+    Methods,
+    per_label_table,
+    read_evaluation,
+    read_training_metadata,
+    table1,
+    to_latex,
+    to_markdown,
+)
+
+
+def main(
+    scans: Sequence[str],
+    labels: Sequence[str],
+    weights: Sequence[str],
+    methods: Methods,
+    reference_method: str,
+    seed: int,
+    targets: dict[str, str],
+) -> None:
+    """Summarise all methods."""
+    table = table1(
+        read_evaluation(scans), read_training_metadata(weights), methods, reference_method, seed
+    )
+    write_csv(table, targets["csv"])
+    write_text(targets["markdown"], to_markdown(table))
+    write_text(targets["latex"], to_latex(table))
+    write_csv(per_label_table(read_evaluation(labels), methods), targets["per_label"])
+
+
+def write_csv(table: pd.DataFrame, target: str) -> None:
+    """Write a table atomically."""
+    with atomic_path(target) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
+
+
+if __name__ == "__main__":
+    with step_log(snakemake.log[0]):
+        main(
+            snakemake.input.scans,
+            snakemake.input.labels,
+            snakemake.input.weights,
+            snakemake.params.methods,
+            snakemake.params.reference_method,
+            snakemake.params.seed,
+            dict(snakemake.output.items()),
+        )

@@ -1,0 +1,26 @@
+"""Check that the downloaded files are those that were unpacked first.
+
+Reads the manifests and every file that they list; writes nothing.
+"""
+
+from pathlib import Path
+
+from snakemake.script import snakemake
+
+from vertseg.errors import UserError
+from vertseg.logs import logger, step_log
+from vertseg.verse import verify
+
+
+def main(manifests: list[Path]) -> None:
+    """Verify the folder beside each manifest."""
+    if not manifests:
+        raise UserError("verify_data checks downloaded data; this configuration downloads none.")
+    for manifest in manifests:
+        number = verify(manifest, manifest.with_suffix(""))
+        logger.info("%s: %d files are as downloaded.", manifest, number)
+
+
+if __name__ == "__main__":
+    with step_log(snakemake.log[0]):
+        main([Path(path) for path in snakemake.input])

@@ -1,0 +1,386 @@
+"""The embedded data set: determinism, VerSe's layout, plausible anatomy, no shortcut to levels."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from vertseg.errors import UserError
+from vertseg.labels import CRANIOCAUDAL, IDS, NAMES, RANK
+from vertseg.phantom import (
+    ORIENTATIONS,
+    Phantom,
+    PhantomSettings,
+    generate_phantom,
+    preset,
+    scan_seed,
+    write_phantom_dataset,
+    write_verse_scan,
+)
+from vertseg.phantom.geometry import Frame, rotation
+from vertseg.phantom.landmarks import sample_landmarks
+from vertseg.phantom.morphometry import morphometry
+from vertseg.phantom.raster import DistanceField, Grid, capsule, ellipsoid
+from vertseg.phantom.spine import sample_subject
+from vertseg.phantom.subject import Subject, fracture
+from vertseg.phantom.view import posed, sample_field_of_view, sample_grid, visible_share
+
+DEMO = preset("demo")
+SMALL = replace(DEMO, in_plane_spacing_mm=(2.0, 2.0), slice_spacing_mm=(2.5, 2.5))
+SEEDS = range(8)
+
+
+@pytest.fixture(scope="module")
+def phantoms() -> list[Phantom]:
+    return [generate_phantom(seed, DEMO) for seed in SEEDS]
+
+
+@pytest.fixture(scope="module")
+def subjects() -> list[Subject]:
+    return [sample_subject(np.random.default_rng(seed), DEMO) for seed in range(300)]
+
+
+@pytest.fixture(scope="module")
+def small() -> Phantom:
+    return generate_phantom(3, SMALL)
+
+
+def voxel_at(phantom: Phantom, point_mm: np.ndarray) -> tuple[int, ...]:
+    voxel = nib.affines.apply_affine(np.linalg.inv(phantom.affine), point_mm)
+    return tuple(np.round(voxel).astype(int))
+
+
+# Primitives against brute force
+
+
+@given(
+    start=st.tuples(*[st.floats(-6, 6)] * 3),
+    end=st.tuples(*[st.floats(-6, 6)] * 3),
+    radius=st.floats(1, 4),
+    angle=st.floats(-90, 90),
+)
+@settings(max_examples=40, deadline=None)
+def test_capsule_is_the_distance_to_a_segment(start, end, radius, angle):
+    grid = Grid(np.array([-15.0, -14, -16]), np.array([3.0, 2.5, 4]), (11, 12, 9))
+    frame = Frame(np.array([1.0, -2, 0.5]), rotation("x", angle) @ rotation("z", 20))
+    first, last = frame.to_world(start), frame.to_world(end)
+    samples = first + np.linspace(0, 1, 400)[:, None] * (last - first)
+
+    field = DistanceField(grid)
+    field.add(capsule(grid, frame, start, end, (radius, radius)), owner=5)
+
+    voxels = np.moveaxis(np.indices(grid.shape), 0, -1) * grid.spacing + grid.origin
+    expected = np.linalg.norm(voxels[..., None, :] - samples, axis=-1).min(axis=-1) - radius
+    np.testing.assert_array_equal(
+        (field.distance < 0)[np.abs(expected) > 0.1], (expected < 0)[np.abs(expected) > 0.1]
+    )
+    inside = expected < -0.1
+    np.testing.assert_allclose(field.distance[inside], expected[inside], atol=0.05)
+    assert set(np.unique(field.owner)) <= {0, 5}
+
+
+def test_ellipsoid_has_its_volume_and_nothing_outside_the_grid():
+    grid = Grid(np.full(3, -20.0), np.full(3, 0.5), (80, 80, 80))
+    frame = Frame(np.zeros(3), rotation("y", 30))
+    patch = ellipsoid(grid, frame, (5, 8, 12))
+    volume = (patch.distance < 0).sum() * 0.5**3
+    assert volume == pytest.approx(4 / 3 * np.pi * 5 * 8 * 12, rel=0.02)
+    assert ellipsoid(grid, Frame(np.full(3, 100.0), np.eye(3)), (5, 8, 12)) is None
+
+
+# One scan
+
+
+def test_same_seed_same_bytes(tmp_path: Path, small: Phantom):
+    again = generate_phantom(3, SMALL)
+    first = write_verse_scan(small, tmp_path / "a", "sub-phantom0001", "PIR")
+    second = write_verse_scan(again, tmp_path / "b", "sub-phantom0001", "PIR")
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    assert not np.array_equal(generate_phantom(4, SMALL).ct, small.ct)
+
+
+def test_types_and_shapes(small: Phantom):
+    assert (small.ct.dtype, small.mask.dtype) == (np.int16, np.uint8)
+    assert small.ct.shape == small.mask.shape
+    assert nib.aff2axcodes(small.affine) == ("R", "A", "S")
+    assert set(np.unique(small.mask)) - {0} == set(small.centroids_mm)
+
+
+def test_centroids_lie_in_their_body(phantoms: list[Phantom]):
+    for phantom in phantoms:
+        for label, centre in phantom.centroids_mm.items():
+            if NAMES[label] == "C1":
+                continue
+            assert phantom.mask[voxel_at(phantom, centre)] == label
+
+
+def test_atlas_point_is_its_rings_centre_of_mass(phantoms: list[Phantom]):
+    atlases = [phantom for phantom in phantoms if IDS["C1"] in phantom.centroids_mm]
+    assert atlases
+    for phantom in atlases:
+        mass = ndimage.center_of_mass(phantom.mask == IDS["C1"])
+        mass_mm = nib.affines.apply_affine(phantom.affine, mass)
+        assert np.linalg.norm(mass_mm - phantom.centroids_mm[IDS["C1"]]) < 5
+
+
+def test_labels_are_contiguous_and_descend(phantoms: list[Phantom]):
+    for phantom in phantoms:
+        labels = sorted(phantom.centroids_mm, key=RANK.__getitem__)
+        assert [NAMES[label] for label in labels] == phantom.truth["levels"]
+        heights = [phantom.centroids_mm[label][2] for label in labels]
+        assert all(np.diff(heights) < 0)
+
+
+def test_hu_are_those_of_bone_soft_tissue_and_lung(phantoms: list[Phantom]):
+    for phantom in phantoms:
+        bone = np.median(phantom.ct[phantom.mask > 0])
+        near = ndimage.binary_dilation(phantom.mask > 0, iterations=6) & (phantom.mask == 0)
+        soft = np.median(phantom.ct[near & (phantom.ct > -300) & (phantom.ct < 150)])
+        assert 100 < bone < 900
+        assert 0 < soft < 100 < bone
+        assert phantom.ct.min() >= -1024
+        assert phantom.ct.max() <= 3071
+
+
+def test_lung_is_air_beside_the_thoracic_spine():
+    thoracic = replace(SMALL, field_of_view={"thoracic": 1.0})
+    shares = []
+    for seed in range(4):
+        phantom = generate_phantom(seed, thoracic)
+        shares.append(((phantom.ct > -950) & (phantom.ct < -700)).mean())
+    assert min(shares) > 0.05
+
+
+def test_trabecular_truth_is_what_the_scan_shows():
+    quiet = replace(
+        DEMO,
+        noise_sd_hu=(1.0, 1.0),
+        cement_share=0.0,
+        screw_share=0.0,
+        field_of_view={"lumbar": 1.0},
+    )
+    phantom = generate_phantom(2, quiet)
+    spacing = np.diag(phantom.affine)[:3]
+    for level, hu in phantom.truth["trabecular_hu"].items():
+        x, y, z = voxel_at(phantom, phantom.centroids_mm[IDS[level]])
+        i, j, k = np.ceil(np.array([8, 6, 4]) / spacing).astype(int)
+        core = phantom.ct[x - i : x + i + 1, y - j : y + j + 1, z - k : z + k + 1]
+        assert core.mean() == pytest.approx(hu, abs=25)
+
+
+def test_body_heights_are_those_of_the_mask():
+    upright = replace(
+        DEMO,
+        pose_sd_deg=(0.0, 0.0, 0.0),
+        field_of_view={"lumbar": 1.0},
+        slice_spacing_mm=(1.0, 1.0),
+        sagittal_share=0.0,
+    )
+    phantom = generate_phantom(7, upright)
+    for level, heights in phantom.truth["body_heights_mm"].items():
+        x, y, _ = voxel_at(phantom, phantom.centroids_mm[IDS[level]])
+        column = (phantom.mask[x, y] == IDS[level]).sum() * phantom.affine[2, 2]
+        assert column == pytest.approx(heights["middle"], abs=3.0)
+
+
+def test_visible_share_is_the_share_of_random_points_in_the_array():
+    partial = 0
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        upright = sample_subject(rng, DEMO)
+        view = sample_field_of_view(rng, upright, DEMO)
+        subject = posed(rng, upright, view, DEMO)
+        grid = sample_grid(rng, subject, view, DEMO)
+        for vertebra in subject.vertebrae.values():
+            if vertebra.name == "C1":
+                continue
+            size = (vertebra.body_width, vertebra.body_depth, vertebra.rim_height)
+            points = vertebra.frame.to_world(rng.uniform(-0.5, 0.5, (1000, 3)) * size)
+            voxels = nib.affines.apply_affine(np.linalg.inv(grid.affine), points)
+            inside = (np.round(voxels) >= 0) & (np.round(voxels) < grid.shape)
+            share = inside.all(axis=1).mean()
+            assert visible_share(vertebra, grid) == pytest.approx(share, abs=0.12)
+            partial += 0 < share < 1
+    assert partial > 10
+
+
+def test_cut_vertebrae_are_background():
+    cut = 0
+    for seed in range(6):
+        phantom = generate_phantom(seed, SMALL)
+        everything = generate_phantom(seed, replace(SMALL, minimum_visible=0.01))
+        extra = set(everything.centroids_mm) - set(phantom.centroids_mm)
+        cut += len(extra)
+        kept = np.where(np.isin(everything.mask, list(extra)), 0, everything.mask)
+        np.testing.assert_array_equal(phantom.mask, kept)
+    assert cut > 0
+
+
+def test_omitting_lungs_fills_them_and_changes_nothing_else():
+    thoracic = replace(SMALL, field_of_view={"thoracic": 1.0}, screw_share=0.0)
+    with_lungs = generate_phantom(1, thoracic)
+    without = generate_phantom(1, replace(thoracic, omit=frozenset({"lungs"})))
+    np.testing.assert_array_equal(with_lungs.mask, without.mask)
+    assert (with_lungs.ct < -500).mean() > (without.ct < -500).mean() + 0.05
+    bone = ndimage.binary_erosion(with_lungs.mask > 0)
+    difference = np.abs(with_lungs.ct[bone].astype(int) - without.ct[bone])
+    assert np.median(difference) <= 1
+
+
+@pytest.mark.parametrize("structure", ["ribs", "organs", "vessels", "skull", "shoulders", "pelvis"])
+def test_omitted_structures_keep_the_labels(structure: str):
+    whole = replace(SMALL, field_of_view={"whole": 1.0}, screw_share=0.0)
+    usual = generate_phantom(5, whole)
+    bare = generate_phantom(5, replace(whole, omit=frozenset({structure})))
+    assert usual.centroids_mm.keys() == bare.centroids_mm.keys()
+    changed = (usual.mask != bare.mask).sum()
+    assert changed <= 0.02 * (usual.mask > 0).sum()
+    assert not np.array_equal(usual.ct, bare.ct)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="lung"):
+        PhantomSettings(omit=frozenset({"lung"}))
+    with pytest.raises(ValueError, match="demoo"):
+        preset("demoo")
+
+
+# Anatomy over many subjects
+
+
+def test_morphometry_covers_every_vertebra():
+    assert set(morphometry()) == set(IDS)
+
+
+def test_variants_and_fractures_occur(subjects: list[Subject]):
+    variants = Counter(subject.variant for subject in subjects)
+    assert set(variants) == {None, "T13", "L6", "no T12", "no L5"}
+    assert variants[None] > 200
+    for subject in subjects:
+        labels = [vertebra.label for vertebra in subject.vertebrae.values()]
+        assert labels == sorted(labels, key=CRANIOCAUDAL.index)
+        count = {"T13": 25, "L6": 25, None: 24}.get(subject.variant, 23)
+        assert len(labels) == count
+    kinds = {v.fracture for subject in subjects for v in subject.vertebrae.values()}
+    assert kinds == {None, "wedge", "biconcave", "crush"}
+
+
+def test_a_wedge_loses_its_anterior_height(subjects: list[Subject]):
+    vertebra = next(s for s in subjects if "T12" in s.vertebrae).vertebrae["T12"]
+    wedge = fracture(vertebra, "wedge", 0.3)
+    assert wedge.anterior_height == pytest.approx(0.7 * vertebra.anterior_height)
+    assert wedge.posterior_height == vertebra.posterior_height
+    assert wedge.lordosis < vertebra.lordosis - 5
+
+
+def test_spine_stands_over_the_sacrum(subjects: list[Subject]):
+    c7 = np.array([subject.vertebrae["C7"].frame.origin for subject in subjects])
+    assert np.abs(c7[:, 1].mean()) < 8
+    assert 400 < c7[:, 2].mean() < 560
+    axes = np.array([v.frame.axes for s in subjects[:20] for v in s.vertebrae.values()])
+    identity = axes @ np.swapaxes(axes, 1, 2)
+    np.testing.assert_allclose(identity, np.broadcast_to(np.eye(3), identity.shape), atol=1e-12)
+
+
+def test_implants_occur():
+    seen: Counter[str] = Counter()
+    often = replace(SMALL, screw_share=0.5, cement_share=0.5, length_mm=(120.0, 120.0))
+    for seed in range(6):
+        phantom = generate_phantom(seed, often)
+        for kind, levels in phantom.truth["implants"].items():
+            seen[kind] += bool(levels)
+            assert set(levels) <= set(phantom.truth["levels"])
+            if levels:
+                assert phantom.ct.max() > 1200
+    assert seen["screws"] and seen["cement"]
+
+
+def test_bone_density_falls_with_age(subjects: list[Subject]):
+    age, density = np.array([(s.age, s.bone_density) for s in subjects]).T
+    assert np.corrcoef(age, density)[0, 1] < -0.5
+
+
+# No shortcut to the level
+
+
+def test_soft_tissue_does_not_mark_levels(subjects: list[Subject]):
+    apex, dome, shoulder = [], [], []
+    for seed, subject in enumerate(subjects):
+        landmarks = sample_landmarks(np.random.default_rng(seed), subject, DEMO)
+        apex.append(landmarks.lung_apex_z[0] - subject.height("T1"))
+        dome.append(landmarks.diaphragm_z[1] - subject.height("T10"))
+        shoulder.append(landmarks.shoulder_shift)
+    assert min(np.std(apex), np.std(dome), np.std(shoulder)) >= 8
+
+
+def test_array_and_spacing_do_not_tell_the_region():
+    rows = []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        upright = sample_subject(rng, DEMO)
+        view = sample_field_of_view(rng, upright, DEMO)
+        if view.kind == "whole":
+            continue
+        subject = posed(rng, upright, view, DEMO)
+        grid = sample_grid(rng, subject, view, DEMO)
+        middle = (grid.origin[2] + grid.upper[2]) / 2
+        levels = list(subject.vertebrae.values())
+        nearest = min(range(len(levels)), key=lambda i: abs(levels[i].frame.origin[2] - middle))
+        rows.append((nearest, *grid.shape, *grid.spacing, *(grid.spacing * grid.shape)))
+    correlation = np.corrcoef(np.array(rows).T)[0, 1:]
+    assert np.abs(correlation).max() < 0.25
+
+
+# VerSe's layout
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_files_are_verses_in_every_orientation(tmp_path: Path, small: Phantom, orientation: str):
+    paths = write_verse_scan(small, tmp_path, "sub-phantom0007", orientation)
+    assert paths.ct == tmp_path / "rawdata/sub-phantom0007/sub-phantom0007_ct.nii.gz"
+    derived = tmp_path / "derivatives/sub-phantom0007"
+    assert paths.mask == derived / "sub-phantom0007_seg-vert_msk.nii.gz"
+    assert paths.centroids == derived / "sub-phantom0007_seg-vert_ctd.json"
+    ct, mask = nib.load(paths.ct), nib.load(paths.mask)
+    entries = json.loads(paths.centroids.read_text())
+
+    assert "".join(nib.aff2axcodes(ct.affine)) == orientation
+    assert entries[0] == {"direction": list(orientation)}
+    np.testing.assert_allclose(ct.affine, mask.affine)
+    np.testing.assert_allclose(ct.affine, ct.header.get_qform(), atol=1e-4)
+    assert (ct.get_data_dtype(), mask.get_data_dtype()) == (np.int16, np.uint8)
+    back = nib.as_closest_canonical(ct)
+    np.testing.assert_allclose(back.affine, small.affine, atol=1e-4)
+    np.testing.assert_array_equal(np.asarray(back.dataobj), small.ct)
+    np.testing.assert_array_equal(np.asarray(nib.as_closest_canonical(mask).dataobj), small.mask)
+    assert [entry["label"] for entry in entries[1:]] == sorted(small.centroids_mm)
+    for entry in entries[1:]:
+        world = nib.affines.apply_affine(ct.affine, [entry[axis] for axis in "XYZ"])
+        np.testing.assert_allclose(world, small.centroids_mm[entry["label"]], atol=0.15)
+
+
+def test_more_scans_leave_the_earlier_ones_as_they_are(tmp_path: Path):
+    names = [f"sub-phantom{index:04d}" for index in (1, 2, 3)]
+    coarse = replace(SMALL, in_plane_spacing_mm=(4.0, 4.0), slice_spacing_mm=(4.0, 4.0))
+    write_phantom_dataset(tmp_path / "few", names[1:2], 11, coarse, workers=1)
+    write_phantom_dataset(tmp_path / "many", names, 11, coarse, workers=2)
+    few = sorted(path for path in (tmp_path / "few").rglob("*") if path.is_file())
+    assert len(few) == 4
+    for path in few:
+        twin = tmp_path / "many" / path.relative_to(tmp_path / "few")
+        assert twin.read_bytes() == path.read_bytes()
+
+
+def test_scan_seed_needs_a_number():
+    assert scan_seed(1, "sub-phantom0001") != scan_seed(1, "sub-phantom0002")
+    assert scan_seed(1, "sub-phantom0001") != scan_seed(2, "sub-phantom0001")
+    with pytest.raises(UserError, match="number"):
+        scan_seed(1, "sub-phantom")

@@ -1,0 +1,134 @@
+"""The workflow itself, run as a user runs it, on a miniature phantom data set."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import SimpleITK as sitk  # noqa: N813
+import yaml
+from conftest import ROOT, copy_workflow, snakemake
+from safetensors.numpy import load_file
+
+pytestmark = pytest.mark.workflow
+
+PARAMETERS = {
+    "ResNet18/ASPP": 3_204_845,
+    "U-Net": 5_297_981,
+    "MobileNet": 277_533,
+    "MobileNet/ASPP with flips": 1_278_749,
+    "MobileNet/ASPP": 1_278_749,
+}
+
+
+@pytest.fixture(scope="module")
+def workflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished miniature run: the folder it ran in."""
+    folder = copy_workflow(tmp_path_factory.mktemp("workflow"))
+    snakemake(folder, "--configfile", "config/miniature.yaml")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(workflow: Path) -> Path:
+    return workflow / "results/miniature"
+
+
+@pytest.fixture(scope="module")
+def table(results: Path) -> pd.DataFrame:
+    return pd.read_csv(results / "table1.csv").set_index("method")
+
+
+def test_table1_has_the_papers_rows_and_values(table: pd.DataFrame) -> None:
+    methods = yaml.safe_load((ROOT / "config.yaml").read_text())["methods"].values()
+    assert list(table.index) == [method["label"] for method in methods]
+    for method in methods:
+        row = table.loc[method["label"]]
+        for name, value in method["paper"].items():
+            assert row[f"paper_{name}"] == value
+        assert row["parameters"] == PARAMETERS[method["label"]]
+        assert row["iterations"] == 12
+        assert row["n_scans"] == 3
+
+
+def test_the_tables_dice_is_that_of_the_files(results: Path, table: pd.DataFrame) -> None:
+    keys = table.reset_index().set_index("key")["method"]
+    for key, label in keys.items():
+        multi, binary = [], []
+        for path in sorted((results / f"predictions/{key}/fold0").glob("*_grid.safetensors")):
+            predicted = load_file(path)["label"]
+            cache = path.name.replace("_grid", "")
+            reference = load_file(results / "cache" / cache)["label"]
+            overlap = sitk.LabelOverlapMeasuresImageFilter()
+            per_label = []
+            for value in sorted({*np.unique(predicted), *np.unique(reference)} - {0}):
+                masks = [sitk.GetImageFromArray((a == value) * 1) for a in (predicted, reference)]
+                overlap.Execute(*masks)
+                per_label.append(overlap.GetDiceCoefficient(1))
+            multi.append(np.mean(per_label))
+            overlap.Execute(*(sitk.GetImageFromArray((a > 0) * 1) for a in (predicted, reference)))
+            binary.append(overlap.GetDiceCoefficient(1))
+        assert len(multi) == 3
+        assert table.loc[label, "multi_label_dice"] == pytest.approx(np.mean(multi), abs=1e-9)
+        assert table.loc[label, "binary_dice"] == pytest.approx(np.mean(binary), abs=1e-9)
+    assert table["binary_dice"].max() > 0.05
+
+
+def test_predictions_have_the_geometry_of_their_ct(results: Path) -> None:
+    samples = pd.read_csv(results / "samples.tsv", sep="\t").set_index("scan")
+    folds = pd.read_csv(results / "folds.tsv", sep="\t").set_index("scan")["fold"]
+    assert sorted(folds.value_counts()) == [3, 3, 3]
+    for scan in folds.index[folds == 0]:
+        ct = nib.load(results.parents[1] / samples.loc[scan, "ct"])
+        stem = results / f"predictions/mobilenet_aspp/fold0/{scan}_seg-vert"
+        mask = nib.load(f"{stem}_msk.nii.gz")
+        assert mask.shape == ct.shape
+        np.testing.assert_allclose(mask.affine, ct.affine, atol=1e-4)
+        labels = set(np.unique(mask.dataobj)) - {0}
+        direction, *points = json.loads(Path(f"{stem}_ctd.json").read_text())
+        assert direction["direction"] == list(nib.aff2axcodes(ct.affine))
+        assert {point["label"] for point in points} == labels
+
+
+def test_training_logs_and_figures(results: Path) -> None:
+    for log in results.glob("models/*/fold0/log.csv"):
+        history = pd.read_csv(log)
+        assert history["iteration"].tolist() == list(range(1, 13))
+        assert np.isfinite(history["loss"]).all()
+        assert history["validation_loss"].notna().sum() == 2
+        assert list(log.parent.glob("tensorboard/events.*"))
+    for name in ("figure1", "learning_curves"):
+        assert (results / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (results / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    figure = (results / "figure1.svg").read_text()
+    assert all(label in figure for label in PARAMETERS)
+
+
+def test_a_finished_run_has_nothing_left_to_do(workflow: Path) -> None:
+    assert "Nothing to be done" in snakemake(workflow, "--configfile", "config/miniature.yaml")
+
+
+def test_a_changed_recipe_reruns_the_methods_it_touches(workflow: Path) -> None:
+    change = '{"unet": {"training": {"learning_rate": 0.02}}}'
+    arguments = ["--configfile", "config/miniature.yaml", "--config", f"methods={change}"]
+    plan = snakemake(workflow, *arguments, "--dry-run", "--quiet", "rules")
+    jobs = snakemake(workflow, *arguments, "--dry-run")
+    assert "method=unet" in jobs, plan
+    assert jobs.count("rule train:") == jobs.count("rule predict:") == 1
+    assert "method=mobilenet" not in jobs
+    assert "rule preprocess:" not in jobs
+
+
+def test_mistakes_in_the_configuration_stop_the_run(workflow: Path) -> None:
+    command = [sys.executable, "-m", "snakemake", "-n", "--configfile", "config/miniature.yaml"]
+    change = ["--config", 'methods={"unet": {"network": "unett"}}']
+    done = subprocess.run(
+        [*command, *change], cwd=workflow, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "methods.unet.network: 'unett' is not known; did you mean 'unet'?" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,1 @@
+"""Figures for print: Figure 1 and the learning curves."""

@@ -1,0 +1,193 @@
+"""Figure 1: localisation panels of all methods, and an example of the best one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from vertseg.errors import UserError
+from vertseg.figures.example import View, draw_view
+from vertseg.figures.localisation import axis_limits, draw_panel, localisation_lines
+from vertseg.figures.style import INK, PAGE_WIDTH_INCH, STYLE, quality_colours, use_style
+
+COLUMNS = 2
+PANEL_INCH = 1.9
+ROW_INCH = 2.25
+KEY_INCH = 0.75
+NAMES_INCH = 0.3
+GAP_INCH = 0.08
+LEFT_INCH, RIGHT_INCH, TOP_INCH, BOTTOM_INCH = 0.5, 0.05, 0.25, 0.45
+
+Rectangle = tuple[float, float, float, float]
+"""Left, bottom, width, height in inches."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The example: a fold's median scan of the best method.
+
+    Attributes:
+        method: key of the method with the highest mean multi-label Dice.
+        fold: the first fold evaluated.
+        scan: the fold's scan of median multi-label Dice (the lower one of two).
+        multi_label_dice: of that scan.
+    """
+
+    method: str
+    fold: int
+    scan: str
+    multi_label_dice: float
+
+
+def choose_example(scans: pd.DataFrame) -> Choice:
+    """Choose method and scan of the example by rule, not by eye.
+
+    Args:
+        scans: rows of the evaluation's tables of scans, all methods and folds.
+
+    Raises:
+        UserError: there are no rows.
+    """
+    if scans.empty:
+        raise UserError("No scan was evaluated: there is nothing to show.")
+    method = scans.groupby("method")["multi_label_dice"].mean().idxmax()
+    fold = int(scans["fold"].min())
+    own = scans[(scans["method"] == method) & (scans["fold"] == fold)]
+    ranked = own.sort_values(["multi_label_dice", "scan"], ignore_index=True)
+    median = ranked.iloc[(len(ranked) - 1) // 2]
+    return Choice(str(method), fold, str(median["scan"]), float(median["multi_label_dice"]))
+
+
+def draw_figure1(
+    labels: pd.DataFrame,
+    scans: pd.DataFrame,
+    titles: Mapping[str, str],
+    example: Choice,
+    views: tuple[View, View],
+) -> Figure:
+    """Draw Figure 1.
+
+    Args:
+        labels: rows of the evaluation's tables of labels, one fold, all methods.
+        scans: rows of its tables of scans, the same fold and methods.
+        titles: the methods' names by key, in order.
+        example: what the views show.
+        views: sagittal and coronal slice.
+    """
+    use_style()
+    rows = max(-(-len(titles) // COLUMNS), 2)
+    height = rows * ROW_INCH + BOTTOM_INCH
+    figure = plt.figure(figsize=(PAGE_WIDTH_INCH, height))
+    colours = ScalarMappable(Normalize(0, 1), quality_colours())
+    _draw_panels(figure, labels, scans, titles, colours)
+    left = LEFT_INCH + COLUMNS * PANEL_INCH + 0.55
+    room = (left, BOTTOM_INCH, PAGE_WIDTH_INCH - left - RIGHT_INCH, height - BOTTOM_INCH - TOP_INCH)
+    free_cell = _cell(rows * COLUMNS - 1, height)
+    if rows * COLUMNS > len(titles):
+        _draw_key(figure, free_cell, colours)
+    else:
+        _draw_key(figure, (left, BOTTOM_INCH, room[2], KEY_INCH), colours)
+        room = (left, room[1] + KEY_INCH + 0.3, room[2], room[3] - KEY_INCH - 0.3)
+    _draw_example(figure, room, views, f"{titles[example.method]}, {example.scan}", example)
+    return figure
+
+
+def place_views(views: tuple[View, View], room: Rectangle) -> tuple[Rectangle, Rectangle]:
+    """Put two slices at one scale side by side or one above the other, as large as possible.
+
+    Args:
+        views: slices of the same height in mm.
+        room: where; both leave room for names on their right.
+    """
+    left, bottom, width, height = room
+    (_, one, _, tall), (_, other, _, _) = (view.extent for view in views)
+    free = width - NAMES_INCH
+    beside = min((free - NAMES_INCH - GAP_INCH) / (one + other), height / tall)
+    stacked = min(free / max(one, other), (height - GAP_INCH) / (2 * tall))
+    top = bottom + height
+    if beside >= stacked:
+        second = left + one * beside + NAMES_INCH + GAP_INCH
+        y = top - tall * beside
+        return (
+            (left, y, one * beside, tall * beside),
+            (second, y, other * beside, tall * beside),
+        )
+    y = top - tall * stacked
+    return (
+        (left, y, one * stacked, tall * stacked),
+        (left, y - GAP_INCH - tall * stacked, other * stacked, tall * stacked),
+    )
+
+
+def _cell(index: int, height: float) -> Rectangle:
+    row, column = divmod(index, COLUMNS)
+    bottom = height - TOP_INCH - PANEL_INCH - row * ROW_INCH
+    return LEFT_INCH + column * (PANEL_INCH + 0.25), bottom, PANEL_INCH, PANEL_INCH
+
+
+def _add_axes(figure: Figure, place: Rectangle) -> Axes:
+    width, height = figure.get_size_inches()
+    return figure.add_axes(
+        (place[0] / width, place[1] / height, place[2] / width, place[3] / height)
+    )
+
+
+def _draw_panels(
+    figure: Figure,
+    labels: pd.DataFrame,
+    scans: pd.DataFrame,
+    titles: Mapping[str, str],
+    colours: ScalarMappable,
+) -> None:
+    lines = {key: localisation_lines(labels[labels["method"] == key]) for key in titles}
+    limits = axis_limits(list(lines.values()))
+    for index, (key, title) in enumerate(titles.items()):
+        own = scans[scans["method"] == key].set_index("scan")
+        axes = _add_axes(figure, _cell(index, figure.get_figheight()))
+        draw_panel(axes, lines[key], own["multi_label_dice"], colours, limits)
+        axes.set_title(f"{title}, {len(own)} scans", loc="left")
+        if index % COLUMNS == 0:
+            axes.set_ylabel("predicted label")
+        else:
+            axes.set_yticklabels([])
+        if index + COLUMNS >= len(titles):
+            axes.set_xlabel("reference label at that height")
+        else:
+            axes.set_xticklabels([])
+
+
+def _draw_key(figure: Figure, place: Rectangle, colours: ScalarMappable) -> None:
+    """Colour bar and guide lines, at the bottom of their place."""
+    left, bottom, width, _ = place
+    bar_axes = _add_axes(figure, (left, bottom + 0.1, width, 0.09))
+    bar = figure.colorbar(colours, cax=bar_axes, orientation="horizontal")
+    bar.set_label("multi-label Dice of the scan")
+    bar.outline.set_visible(False)
+    guides = [
+        Line2D([], [], color=INK, linewidth=0.6, linestyle="-", label="right label"),
+        Line2D([], [], color=INK, linewidth=0.6, linestyle=(0, (1, 1.5)), label="one label off"),
+    ]
+    bar_axes.legend(
+        handles=guides, loc="lower center", bbox_to_anchor=(0.5, 1.2), ncols=2, borderaxespad=0.3
+    )
+
+
+def _draw_example(
+    figure: Figure, room: Rectangle, views: tuple[View, View], title: str, example: Choice
+) -> None:
+    places = place_views(views, room)
+    for place, view in zip(places, views, strict=True):
+        draw_view(_add_axes(figure, place), view)
+    figure.text(
+        room[0] / figure.get_figwidth(),
+        1 - (TOP_INCH - 0.07) / figure.get_figheight(),
+        f"{title}: median Dice {example.multi_label_dice:.2f}",
+        fontsize=STYLE["axes.titlesize"],
+        verticalalignment="baseline",
+    )

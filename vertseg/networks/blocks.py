@@ -1,0 +1,192 @@
+"""Parts that the networks share: the head, atrous pooling, and checkpointed segments.
+
+Designs marked "authors'" follow the notebook patch_deeplab_verse.ipynb in the authors' repository
+https://github.com/multimodallearning/vertebrae-segmentation-classification (MIT licence).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from vertseg.errors import UserError
+
+SKIP_CHANNELS = 16
+FEATURE_CHANNELS = 64
+CONTEXT_CHANNELS = 128
+HEAD_CHANNELS = 64
+DEFAULT_ASPP_RATES = (2, 4, 8, 16)
+
+
+class ConvBlock(nn.Sequential):
+    """Bias-free convolution that keeps the size (at stride 1), batch normalisation, ReLU.
+
+    Args:
+        in_channels: channels in.
+        out_channels: channels out.
+        kernel: kernel size along all axes, odd.
+        stride: stride along all axes.
+        dilation: dilation along all axes.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, dilation: int = 1
+    ) -> None:
+        padding = dilation * (kernel // 2)
+        super().__init__(
+            nn.Conv3d(in_channels, out_channels, kernel, stride, padding, dilation, bias=False),
+            nn.BatchNorm3d(out_channels),
+            nn.ReLU(inplace=True),
+        )
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling, 64 to 128 channels (authors').
+
+    A 1x1x1 branch, four dilated 3x3x3 branches and a branch of the image's mean, each with 128
+    channels; their concatenation is projected to 128 channels, with dropout 0.5.
+
+    Args:
+        rates: dilations in voxels of the feature map; those wider than the map see only padding
+            beside their centre, so scale them with the grid.
+    """
+
+    def __init__(self, rates: Sequence[int]) -> None:
+        super().__init__()
+        self.local = ConvBlock(FEATURE_CHANNELS, CONTEXT_CHANNELS, 1)
+        self.dilated = nn.ModuleList(
+            ConvBlock(FEATURE_CHANNELS, CONTEXT_CHANNELS, 3, dilation=rate) for rate in rates
+        )
+        self.pooled = ConvBlock(FEATURE_CHANNELS, CONTEXT_CHANNELS, 1)
+        branches = len(rates) + 2
+        self.project = ConvBlock(branches * CONTEXT_CHANNELS, CONTEXT_CHANNELS, 1)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (N, 64, X, Y, Z) to (N, 128, X, Y, Z).
+
+        Raises:
+            UserError: training with a batch of one, whose mean has no batch statistics.
+        """
+        if self.training and len(features) == 1:
+            raise UserError(
+                "ASPP normalises the mean over a batch, which needs at least two scans: "
+                "set training.batch_size to 2 or more."
+            )
+        pooled = self.pooled(features.mean((2, 3, 4), keepdim=True)).expand(
+            -1, -1, *features.shape[2:]
+        )
+        branches = [self.local(features), *(branch(features) for branch in self.dilated), pooled]
+        return self.dropout(self.project(torch.cat(branches, 1)))
+
+
+class SegmentationHead(nn.Module):
+    """Joins context and skip connection, and classifies every voxel (authors')."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            ConvBlock(CONTEXT_CHANNELS + SKIP_CHANNELS, HEAD_CHANNELS, 1),
+            ConvBlock(HEAD_CHANNELS, HEAD_CHANNELS, 3),
+            nn.Conv3d(HEAD_CHANNELS, num_classes, 1),
+        )
+
+    def forward(self, context: Tensor, skip: Tensor, size: Sequence[int]) -> Tensor:
+        """Context (N, 128, ...) and skip (N, 16, ...) to logits (N, classes, *size).
+
+        Context is brought to the skip's size (nearest), logits to the image's (trilinear).
+        """
+        upsampled = F.interpolate(context, skip.shape[2:])
+        logits = self.layers(torch.cat([upsampled, skip], 1))
+        return F.interpolate(logits, list(size), mode="trilinear", align_corners=False)
+
+
+class SingleStageNetwork(nn.Module):
+    """Backbone with a skip connection, context, segmentation head: the paper's one stage.
+
+    Four segments, each checkpointed on demand: stem, body, context, head.
+
+    Args:
+        stem: image (N, 1, X, Y, Z) to the skip (N, 16, ...) at half the resolution.
+        body: skip to features (N, 64, ...) at a quarter of the resolution.
+        context: features to (N, 128, ...) of the same size.
+        num_classes: number of output channels.
+        checkpointing: recompute activations in the backward pass instead of keeping them.
+    """
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        body: nn.Module,
+        context: nn.Module,
+        num_classes: int,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.stem = stem
+        self.body = body
+        self.context = context
+        self.head = SegmentationHead(num_classes)
+        self.checkpointing = checkpointing
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Images (N, 1, X, Y, Z) to logits (N, classes, X, Y, Z), for any size from 4 voxels on."""
+        check_size(image, 4)
+        skip = run_segment(self.stem, image, checkpointing=self.checkpointing)
+        features = run_segment(self.body, skip, checkpointing=self.checkpointing)
+        context = run_segment(self.context, features, checkpointing=self.checkpointing)
+        size = image.shape[2:]
+        return run_segment(self.head, context, skip, size, checkpointing=self.checkpointing)
+
+
+def check_size(image: Tensor, smallest: int) -> None:
+    """Check that images (N, 1, X, Y, Z) have at least `smallest` voxels along each axis.
+
+    Raises:
+        UserError: they are smaller.
+    """
+    size = tuple(image.shape[2:])
+    if min(size) < smallest:
+        raise UserError(
+            f"A grid of {size} is too small for this network: every axis of `grid` needs at "
+            f"least {smallest} cells."
+        )
+
+
+def initialise_kaiming(module: nn.Module) -> None:
+    """Draw a backbone's convolution weights from Kaiming's normal distribution, fan-out."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv3d):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out")
+
+
+def run_segment(segment: nn.Module, *inputs: Tensor | Sequence[int], checkpointing: bool) -> Tensor:
+    """Apply a part of a network, recomputing its activations in the backward pass if asked to."""
+    if not (checkpointing and torch.is_grad_enabled()):
+        return segment(*inputs)
+    return checkpoint(
+        segment,
+        *inputs,
+        use_reentrant=False,
+        context_fn=lambda: (nullcontext(), _frozen_running_statistics(segment)),
+    )
+
+
+@contextmanager
+def _frozen_running_statistics(segment: nn.Module) -> Iterator[None]:
+    """Normalise by the batch without counting it again in the running statistics."""
+    tracking = [
+        part
+        for part in segment.modules()
+        if isinstance(part, nn.BatchNorm3d) and part.track_running_stats
+    ]
+    for part in tracking:
+        part.track_running_stats = False
+    try:
+        yield
+    finally:
+        for part in tracking:
+            part.track_running_stats = True

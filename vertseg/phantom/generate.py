@@ -1,0 +1,133 @@
+"""A phantom scan from a seed: anatomy first, then only what the scan shows of it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertseg.phantom.bones import OTHER_BONE, draw_vertebra
+from vertseg.phantom.geometry import Floats
+from vertseg.phantom.landmarks import sample_landmarks
+from vertseg.phantom.raster import DistanceField, Grid
+from vertseg.phantom.scanner import Implants, acquire, fill_bone, place_implants, sample_implants
+from vertseg.phantom.settings import PhantomSettings
+from vertseg.phantom.skeleton import draw_skeleton
+from vertseg.phantom.spine import sample_subject
+from vertseg.phantom.subject import Subject
+from vertseg.phantom.tissue import fill_body, fill_brain, fill_discs_and_canal
+from vertseg.phantom.view import (
+    FieldOfView,
+    posed,
+    sample_field_of_view,
+    sample_grid,
+    visible_share,
+)
+from vertseg.phantom.viscera import fill_viscera
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """A labelled scan.
+
+    Attributes:
+        ct: HU, (x, y, z) int16, RAS+.
+        mask: VerSe labels, (x, y, z) uint8.
+        affine: (4, 4) voxel to world, mm.
+        centroids_mm: centre of each labelled vertebral body in world mm, by label value.
+        truth: what was generated, ready for JSON; see docs/phantom.md.
+    """
+
+    ct: NDArray[np.int16]
+    mask: NDArray[np.uint8]
+    affine: Floats
+    centroids_mm: dict[int, Floats]
+    truth: dict[str, Any]
+
+
+def generate_phantom(seed: int, settings: PhantomSettings) -> Phantom:
+    """Generate one scan; the same seed and settings give the same bytes.
+
+    Each stage draws from its own random stream, so `settings.omit` changes nothing but the
+    structures left out.
+    """
+    anatomy_rng, view_rng, landmark_rng, bone_rng, tissue_rng, scan_rng = (
+        np.random.default_rng(sequence) for sequence in np.random.SeedSequence(seed).spawn(6)
+    )
+    upright = sample_subject(anatomy_rng, settings)
+    view = sample_field_of_view(view_rng, upright, settings)
+    subject = posed(view_rng, upright, view, settings)
+    grid = sample_grid(view_rng, subject, view, settings)
+    landmarks = sample_landmarks(landmark_rng, subject, settings)
+    contrast = bool(view_rng.random() < settings.contrast_share)
+
+    bones = DistanceField(grid)
+    for vertebra in subject.vertebrae.values():
+        if view.shows(vertebra, margin=60):
+            draw_vertebra(bones, vertebra)
+    draw_skeleton(bones, subject, landmarks, settings, bone_rng)
+    labelled = [
+        name
+        for name, vertebra in subject.vertebrae.items()
+        if visible_share(vertebra, grid) >= settings.minimum_visible
+    ]
+    implants = sample_implants(scan_rng, labelled, settings)
+
+    canvas = fill_body(tissue_rng, grid, subject, landmarks)
+    fill_discs_and_canal(tissue_rng, canvas, subject, view)
+    fill_brain(canvas, subject, landmarks)
+    fill_viscera(tissue_rng, canvas, subject, view, landmarks, settings, contrast)
+    fill_bone(scan_rng, canvas, bones, subject)
+    place_implants(scan_rng, canvas, subject, implants)
+    return Phantom(
+        ct=acquire(scan_rng, canvas, settings),
+        mask=label_map(bones, subject, labelled),
+        affine=grid.affine,
+        centroids_mm={subject.vertebrae[n].label: subject.vertebrae[n].centre for n in labelled},
+        truth=describe(subject, view, grid, labelled, implants, contrast),
+    )
+
+
+def label_map(bones: DistanceField, subject: Subject, labelled: list[str]) -> NDArray[np.uint8]:
+    """The labelled vertebrae's voxels; other bone and cut vertebrae are background."""
+    value_of = np.zeros(OTHER_BONE + 1, dtype=np.uint8)
+    for name in labelled:
+        label = subject.vertebrae[name].label
+        value_of[label] = label
+    return value_of[bones.owner] * (bones.distance < 0)
+
+
+def describe(
+    subject: Subject,
+    view: FieldOfView,
+    grid: Grid,
+    labelled: list[str],
+    implants: Implants,
+    contrast: bool,
+) -> dict[str, Any]:
+    """The ground truth of a phantom as plain values; per-level entries for labelled levels."""
+    visible = [subject.vertebrae[name] for name in labelled]
+    return {
+        "age_years": round(subject.age, 1),
+        "sex": subject.sex,
+        "variant": subject.variant,
+        "levels": labelled,
+        "fractures": {v.name: v.fracture for v in visible if v.fracture},
+        "implants": {"screws": list(implants.screws), "cement": list(implants.cement)},
+        "contrast": contrast,
+        "field_of_view": {
+            "kind": view.kind,
+            "shape": list(grid.shape),
+            "spacing_mm": [round(float(step), 3) for step in grid.spacing],
+        },
+        "trabecular_hu": {v.name: round(v.trabecular_hu, 1) for v in visible},
+        "body_heights_mm": {
+            v.name: {
+                "anterior": round(v.anterior_height, 2),
+                "middle": round(v.middle_height, 2),
+                "posterior": round(v.posterior_height, 2),
+            }
+            for v in visible
+            if v.name != "C1"
+        },
+    }

@@ -1,0 +1,113 @@
+"""What a phantom data set may vary, and by how much."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Range = tuple[float, float]
+
+OMITTABLE = frozenset({"lungs", "ribs", "organs", "vessels", "skull", "shoulders", "pelvis"})
+"""Structures that can be left out of the scan, to test what a network relies on."""
+
+
+@dataclass(frozen=True)
+class PhantomSettings:
+    """Distributions of the phantom's anatomy and acquisition.
+
+    Ranges are uniform. `field_of_view` and `variant` map names to probabilities (the rest of
+    `variant` is the usual 7-12-5 spine).
+
+    Attributes:
+        in_plane_spacing_mm: voxel size within a slice.
+        slice_spacing_mm: voxel size across slices.
+        sagittal_share: share of sagittal series; the others are axial.
+        field_of_view: weights of the regions a scan is centred on.
+        length_mm: craniocaudal extent of every field of view but "whole".
+        lateral_margin_mm: extent beyond the spine's axis to either side.
+        posterior_margin_mm: extent behind the vertebral bodies' centres.
+        anterior_margin_mm: extent before the vertebral bodies' centres.
+        whole_section_share: share of axial series that show the body's whole cross-section.
+        variant: probabilities of enumeration variants.
+        fracture_share: share of subjects with one to three compression fractures.
+        screw_share: share of scans with pedicle screws and rods.
+        cement_share: share of scans with a cemented vertebra.
+        contrast_share: share of contrast-enhanced scans.
+        pose_sd_deg: SD of the patient's pitch, yaw and roll.
+        noise_sd_hu: quantum noise of a 2.5 mm^3 voxel.
+        landmark_jitter_mm: SD of the height of lungs, diaphragm, organs and shoulder girdle
+            relative to the vertebrae. It keeps soft tissue from giving the level away.
+        minimum_visible: a vertebra is labelled if this part of its body is in the scan.
+        omit: structures left out, a subset of `OMITTABLE`.
+
+    Raises:
+        ValueError: `omit` names an unknown structure.
+    """
+
+    in_plane_spacing_mm: Range = (0.8, 1.4)
+    slice_spacing_mm: Range = (1.5, 3.0)
+    sagittal_share: float = 0.35
+    field_of_view: Mapping[str, float] = field(
+        default_factory=lambda: {
+            "cervical": 0.14,
+            "cervicothoracic": 0.12,
+            "thoracic": 0.18,
+            "thoracolumbar": 0.20,
+            "lumbar": 0.20,
+            "whole": 0.16,
+        }
+    )
+    length_mm: Range = (190.0, 330.0)
+    lateral_margin_mm: Range = (45.0, 95.0)
+    posterior_margin_mm: Range = (80.0, 110.0)
+    anterior_margin_mm: Range = (30.0, 90.0)
+    whole_section_share: float = 0.3
+    variant: Mapping[str, float] = field(
+        default_factory=lambda: {"T13": 0.05, "L6": 0.08, "no T12": 0.04, "no L5": 0.03}
+    )
+    fracture_share: float = 0.20
+    screw_share: float = 0.08
+    cement_share: float = 0.05
+    contrast_share: float = 0.40
+    pose_sd_deg: tuple[float, float, float] = (5.0, 5.0, 4.0)
+    noise_sd_hu: Range = (12.0, 60.0)
+    landmark_jitter_mm: float = 12.0
+    minimum_visible: float = 0.75
+    omit: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Refuse misspelt structures, which would silently omit nothing."""
+        unknown = self.omit - OMITTABLE
+        if unknown:
+            raise ValueError(f"omit: unknown {sorted(unknown)}, choose from {sorted(OMITTABLE)}")
+
+
+PRESETS: dict[str, PhantomSettings] = {
+    "full": PhantomSettings(),
+    "demo": PhantomSettings(
+        in_plane_spacing_mm=(0.9, 1.3),
+        slice_spacing_mm=(1.5, 2.5),
+        length_mm=(160.0, 280.0),
+        field_of_view={
+            "cervical": 0.18,
+            "cervicothoracic": 0.16,
+            "thoracic": 0.20,
+            "thoracolumbar": 0.22,
+            "lumbar": 0.22,
+            "whole": 0.02,
+        },
+        lateral_margin_mm=(42.0, 58.0),
+        posterior_margin_mm=(72.0, 88.0),
+        anterior_margin_mm=(22.0, 40.0),
+        whole_section_share=0.0,
+    ),
+}
+
+
+def preset(name: str) -> PhantomSettings:
+    """Settings by name: "demo", VerSe-like spine crops, or "full", all fields of view.
+
+    Raises:
+        ValueError: there is no preset of that name.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"unknown phantom preset {name!r}, choose from {sorted(PRESETS)}")
+    return PRESETS[name]

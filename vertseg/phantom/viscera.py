@@ -1,0 +1,180 @@
+"""Lungs, organs, great vessels, airway and bowel."""
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+
+from vertseg.phantom.geometry import Floats
+from vertseg.phantom.landmarks import Landmarks
+from vertseg.phantom.raster import DistanceField, Patch, ellipsoid
+from vertseg.phantom.settings import PhantomSettings
+from vertseg.phantom.skeleton import chest_rings
+from vertseg.phantom.subject import Subject
+from vertseg.phantom.tissue import Canvas
+from vertseg.phantom.view import FieldOfView
+
+LUNG_HU, AIRWAY_HU, BLOOD_HU = -850.0, -950.0, 42.0
+_CUPOLA_MM = 75.0
+_CHEST_WALL_MM = 9.0
+_DIAPHRAGM_DOME_MM = 55.0
+_COSTOPHRENIC_RECESS_MM = 45.0
+
+
+def fill_lungs(canvas: Canvas, subject: Subject, landmarks: Landmarks) -> None:
+    """Both lungs: the ribcage's inside, without mediastinum and paravertebral tissue.
+
+    A lung narrows to a cupola below its apex and ends on the diaphragm's dome, which falls off
+    towards the chest wall and the back.
+    """
+    x, y, z = canvas.grid.axes
+    lowest = min(landmarks.diaphragm_z) - _DIAPHRAGM_DOME_MM - _COSTOPHRENIC_RECESS_MM
+    first, last = np.searchsorted(z, [lowest, max(landmarks.lung_apex_z)])
+    if first >= last:
+        return
+    slices = slice(int(first), int(last))
+    z = z[slices]
+    spine_x, spine_y = canvas.spine.x[slices], canvas.spine.y[slices]
+    rings = sorted(chest_rings(subject).values(), key=lambda ring: ring.centre[2])
+    ring_z = [ring.centre[2] for ring in rings]
+    half_width = np.interp(z, ring_z, [ring.half_width for ring in rings]) - _CHEST_WALL_MM
+    half_depth = np.interp(z, ring_z, [ring.half_depth for ring in rings]) - _CHEST_WALL_MM
+    centre_y = np.interp(z, ring_z, [ring.centre[1] for ring in rings])
+    right = _slicewise(x[:, None] - spine_x, 0)
+    forward = _slicewise(y[:, None] - centre_y, 1)
+    from_spine = _slicewise(y[:, None] - spine_y, 1)
+    chest = (right / _per_slice(half_width)) ** 2 + (forward / _per_slice(half_depth)) ** 2
+
+    below_apex = np.clip((subject.height("T3") - z) / 80, 0, 1.2)
+    mediastinum_half_width = (26 + 16 * below_apex) * subject.size
+    before_spine = np.clip((from_spine - 8) / 20, 0, 1)
+    mediastinum = np.abs(right + 6) < _per_slice(mediastinum_half_width) * before_spine
+    beside_spine = (canvas.spine_distance[:, :, slices] < 23 * subject.size) | (
+        (np.abs(right) < 30 * subject.size) & (from_spine < -10)
+    )
+    inside = (chest < 1) & ~mediastinum & ~beside_spine & canvas.body[:, :, slices]
+
+    towards_back = np.clip(-forward / _per_slice(half_depth), 0, 1)
+    base_drop = _DIAPHRAGM_DOME_MM * chest + _COSTOPHRENIC_RECESS_MM * towards_back
+    for side, apex, dome in zip((-1, 1), landmarks.lung_apex_z, landmarks.diaphragm_z, strict=True):
+        depth_below_apex = np.clip((apex - z) / _CUPOLA_MM, 0.001, 0.999)
+        cupola = np.sqrt(depth_below_apex / (1 - depth_below_apex))
+        lateral = (right - side * _per_slice(0.5 * half_width)) / _per_slice(
+            0.55 * half_width * cupola
+        )
+        sagittal = (forward + _per_slice(0.15 * half_depth)) / _per_slice(
+            0.95 * half_depth * cupola
+        )
+        lung = (
+            inside
+            & (right * side > 0)
+            & (lateral**2 + sagittal**2 < 1)
+            & (z < apex)
+            & (z > dome - base_drop)
+        )
+        canvas.hu[:, :, slices][lung] = LUNG_HU + 40 * canvas.texture[:, :, slices][lung]
+
+
+def _slicewise(values: Floats, axis: int) -> Floats:
+    """(n, z) values of the x (axis 0) or y (axis 1) direction, shaped for broadcasting."""
+    values = values.astype(np.float32)
+    return values[:, None, :] if axis == 0 else values[None, :, :]
+
+
+def _per_slice(values: Floats) -> Floats:
+    """(z,) values as float32, which broadcast over (x, y, z) as they are."""
+    return values.astype(np.float32)
+
+
+def fill_organs(
+    rng: np.random.Generator,
+    canvas: Canvas,
+    subject: Subject,
+    landmarks: Landmarks,
+    contrast: bool,
+) -> None:
+    """Liver (right), spleen and heart (left), kidneys and bowel."""
+    breadth = np.sqrt(subject.girth)
+    organs = (
+        ("liver", "T11", (75 * breadth, 55, -5), (70, 72, 75), 110 if contrast else 58),
+        ("spleen", "T11", (-85 * breadth, 15, -5), (32, 45, 50), 115 if contrast else 48),
+        ("left kidney", "L2", (-62, 0, 8), (26, 24, 55), 170 if contrast else 32),
+        ("right kidney", "L2", (62, 0, 0), (26, 24, 55), 170 if contrast else 32),
+        ("heart", "T7", (-22, 78, -5), (52, 46, 55), 140 if contrast else 42),
+    )
+    for organ, level, offset, semi_axes, hu in organs:
+        frame = subject.at(level, offset).shifted((0, 0, landmarks.organ_shift[organ]))
+        canvas.paint(ellipsoid(canvas.grid, frame, np.array(semi_axes) * subject.size), hu)
+    for _ in range(rng.integers(3, 9)):
+        level = str(rng.choice(["L1", "L2", "L3", "L4"]))
+        loop = subject.at(level, rng.uniform((-90, 55, -30), (90, 110, 30)))
+        content_hu = float(rng.choice([-900, -900, 30]))
+        canvas.paint(ellipsoid(canvas.grid, loop, rng.uniform(8, 26, 3)), content_hu)
+
+
+def fill_vessels(
+    rng: np.random.Generator,
+    canvas: Canvas,
+    subject: Subject,
+    view: FieldOfView,
+    landmarks: Landmarks,
+    contrast: bool,
+) -> None:
+    """Descending aorta (left of the spine), inferior vena cava (right) and airway."""
+    size = subject.size
+    aortic_hu = rng.uniform(160, 280) if contrast else BLOOD_HU
+    before_body = {
+        level: vertebra.body_depth / 2 + 9 for level, vertebra in subject.vertebrae.items()
+    }
+    aorta = {
+        level: (-20 + 2.2 * index, before_body[level] + index, landmarks.organ_shift["aorta"])
+        for index, level in enumerate(("T4", "T6", "T8", "T10", "L1", "L2", "L4"))
+    }
+    cava = {
+        level: (17, before_body[level] + 3, landmarks.organ_shift["vena cava"])
+        for level in ("T10", "L1", "L3", "L4")
+    }
+    airway = {"C2": (0, 26, 0), "C4": (0, 26, 0), "C6": (0, 25, 0), "T1": (0, 28, 0)}
+    bifurcation = {"T4": (0, 32, landmarks.organ_shift["heart"])}
+    for course, radius, hu in (
+        (aorta, 11.5, aortic_hu),
+        (cava, 11.0, 120 if contrast else BLOOD_HU),
+        (airway | bifurcation, 7.0, AIRWAY_HU),
+    ):
+        points = [subject.at(level, offset).origin for level, offset in course.items()]
+        canvas.paint(_vessel(canvas, np.array(points), radius * size, view), hu, texture_hu=3)
+
+
+def _vessel(canvas: Canvas, points: Floats, radius: float, view: FieldOfView) -> Patch | None:
+    """A tube of constant radius in mm along a smooth curve through world points (n, 3)."""
+    along = np.append(0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1)))
+    curve = CubicSpline(along, points)(np.arange(0, along[-1], 12.0))
+    visible = (curve[:, 2] > view.bottom - 20) & (curve[:, 2] < view.top + 20)
+    curve = curve[visible]
+    if len(curve) < 2:
+        return None
+    grid = canvas.grid
+    region = grid.region(
+        (curve.min(axis=0) + curve.max(axis=0)) / 2, np.ptp(curve, axis=0) / 2 + radius + 2
+    )
+    if region is None:
+        return None
+    field = DistanceField(grid)
+    field.add_tube(curve, radius, 1, (1, 1, 1))
+    return Patch(region, field.distance[region])
+
+
+def fill_viscera(
+    rng: np.random.Generator,
+    canvas: Canvas,
+    subject: Subject,
+    view: FieldOfView,
+    landmarks: Landmarks,
+    settings: PhantomSettings,
+    contrast: bool,
+) -> None:
+    """All soft structures of chest and abdomen, without the omitted ones."""
+    if "lungs" not in settings.omit:
+        fill_lungs(canvas, subject, landmarks)
+    if "organs" not in settings.omit:
+        fill_organs(rng, canvas, subject, landmarks, contrast)
+    if "vessels" not in settings.omit:
+        fill_vessels(rng, canvas, subject, view, landmarks, contrast)

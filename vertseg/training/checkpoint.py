@@ -1,0 +1,57 @@
+"""Checkpoints: everything a killed training run needs to end as if it had never been killed."""
+
+import dataclasses
+import hashlib
+import json
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vertseg.files import atomic_path
+from vertseg.logs import logger
+from vertseg.training.settings import TrainingSettings
+
+NAME = "checkpoint.pt"
+
+
+def fingerprint(settings: TrainingSettings, precision: str, caches: Sequence[Path]) -> str:
+    """SHA-256 of all that decides the weights: settings, precision in use, the scans' files."""
+    digest = hashlib.sha256(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode())
+    digest.update(precision.encode())
+    for path in caches:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def save_checkpoint(folder: Path, run: str, state: dict[str, Any]) -> None:
+    """Write a checkpoint of the run with this fingerprint atomically."""
+    with atomic_path(folder / NAME) as temporary:
+        torch.save({"fingerprint": run, **state}, temporary)
+
+
+def load_checkpoint(folder: Path, run: str) -> dict[str, Any] | None:
+    """The run's checkpoint on the CPU, or None, logged, if there is none that can be used."""
+    for leftover in folder.glob(f".{NAME}.*"):
+        leftover.unlink()
+    path = folder / NAME
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        known = state["fingerprint"]
+    except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        logger.warning("%s is damaged (%s): training starts anew.", path, error)
+        return None
+    if known != run:
+        logger.warning("%s is of other settings or scans: training starts anew.", path)
+        return None
+    return state
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Remove the checkpoint of a finished run."""
+    (folder / NAME).unlink(missing_ok=True)

@@ -1,0 +1,102 @@
+"""The training loop: resume, train, record, save."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from vertseg.errors import UserError
+from vertseg.logs import logger
+from vertseg.networks import count_parameters
+from vertseg.training.checkpoint import (
+    fingerprint,
+    load_checkpoint,
+    remove_checkpoint,
+    save_checkpoint,
+)
+from vertseg.training.data import load_scans
+from vertseg.training.record import Record, write_log
+from vertseg.training.settings import TrainingSettings
+from vertseg.training.trainer import Trainer
+from vertseg.weights import save_weights
+
+
+def train(
+    settings: TrainingSettings,
+    training_caches: Sequence[Path],
+    validation_caches: Sequence[Path],
+    folder: Path,
+    weights: Path,
+    log: Path,
+) -> None:
+    """Train a network on cached scans, or go on where a killed run stopped.
+
+    Adam on random mini-batches, affine augmentation, edge- and class-weighted NLL (Hempe &
+    Heinrich, MIDL 2021). On a CPU, two runs give the same bytes, killed or not.
+
+    Args:
+        settings: the recipe.
+        training_caches: labelled cached scans, at least `batch_size`.
+        validation_caches: labelled cached scans; the first few are looked at now and then, for
+            the record only.
+        folder: checkpoint (removed at the end) and TensorBoard files.
+        weights: target of the network (safetensors).
+        log: target of the table of losses (CSV), rewritten at every checkpoint.
+
+    Raises:
+        UserError: scans are too few, unlabelled or of different grids; the loss is not finite.
+    """
+    if len(training_caches) < settings.batch_size:
+        raise UserError(
+            f"{len(training_caches)} training scans are fewer than a batch of "
+            f"{settings.batch_size}: lower training.batch_size or add scans."
+        )
+    watched = validation_caches[: settings.validation_scans] if settings.validate_every else []
+    scans = load_scans([*training_caches, *watched], settings.num_classes)
+    training, validation = scans.split(len(training_caches))
+    trainer = Trainer(settings, training, validation)
+    folder.mkdir(parents=True, exist_ok=True)
+    run = fingerprint(settings, trainer.precision, [*training_caches, *watched])
+    history = trainer.restore(load_checkpoint(folder, run))
+    logger.info(
+        "%s, %d parameters, %d training scans on %s, %s on %s",
+        settings.network,
+        count_parameters(trainer.network),
+        len(training),
+        training.grid,
+        trainer.precision,
+        trainer.device,
+    )
+    if history:
+        logger.info("Going on after iteration %d.", len(history))
+    with Record(history, settings.iterations, folder) as record:
+        for iteration in range(len(history) + 1, settings.iterations + 1):
+            start = time.perf_counter()
+            loss = trainer.step(iteration)
+            seconds = time.perf_counter() - start
+            held_out = trainer.validate() if settings.validates_after(iteration) else (None, None)
+            record.add(
+                loss=loss,
+                learning_rate=settings.learning_rate_at(iteration),
+                seconds_per_iteration=seconds,
+                validation_loss=held_out[0],
+                validation_multi_label_dice=held_out[1],
+            )
+            if iteration % settings.checkpoint_every == 0 and iteration < settings.iterations:
+                save_checkpoint(folder, run, trainer.state(record.history))
+                write_log(log, record.history)
+    trainer.check_weights()
+    write_log(log, history)
+    save_weights(
+        weights,
+        trainer.network,
+        {
+            "network": settings.network,
+            "options": settings.network_options,
+            "num_classes": settings.num_classes,
+            "grid": training.grid,
+            "iterations": settings.iterations,
+            "settings": dataclasses.asdict(settings),
+        },
+    )
+    remove_checkpoint(folder)

@@ -1,0 +1,139 @@
+"""A network in training.
+
+Randomness has no state: every iteration draws from generators seeded with (seed, iteration), so
+that a run that was killed goes on from its last checkpoint with the draws it would have made.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vertseg.devices import choose_device, place_network
+from vertseg.errors import UserError
+from vertseg.losses import class_weights, segmentation_loss
+from vertseg.metrics import confusion, multi_label_dice
+from vertseg.networks import build_network
+from vertseg.training.data import LabelledScans, random_batch
+from vertseg.training.record import History
+from vertseg.training.settings import TrainingSettings
+
+SMALLEST_LOSS_SCALE = 2.0**-10
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class Trainer:
+    """A network with its optimiser and data; one call a step.
+
+    Args:
+        settings: the recipe.
+        training: scans to learn from.
+        validation: scans to look at, perhaps none.
+    """
+
+    def __init__(
+        self, settings: TrainingSettings, training: LabelledScans, validation: LabelledScans
+    ) -> None:
+        self.settings = settings
+        self.device = choose_device(settings.device)
+        on_gpu = self.device.type == "cuda"
+        automatic = "fp16" if on_gpu else "fp32"
+        self.precision = automatic if settings.precision == "auto" else settings.precision
+        # cuDNN's choice of kernels by trial; a CPU is several times faster on channels-last.
+        torch.backends.cudnn.benchmark = on_gpu
+        layout = torch.contiguous_format if on_gpu else torch.channels_last_3d
+        torch.manual_seed(settings.seed)
+        network = build_network(settings.network, settings.num_classes, **settings.network_options)
+        self.network: nn.Module = network.to(self.device, memory_format=layout)
+        self._training = training
+        self._validation = validation
+        self._optimiser = torch.optim.Adam(self.network.parameters(), settings.learning_rate)
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        counts = training.label_counts(settings.num_classes)
+        weights = class_weights(counts, settings.class_weight_exponent)
+        self._class_weights = torch.from_numpy(weights).to(self.device)
+
+    def step(self, iteration: int) -> float:
+        """One iteration, counted from 1; the batch's loss before the step.
+
+        Raises:
+            UserError: the loss is not finite, or fp16 gradients overflow at any loss scale.
+        """
+        rng = np.random.default_rng([self.settings.seed, iteration])
+        torch.manual_seed(int(rng.integers(2**63)))
+        images, labels = random_batch(self._training, self.settings, rng, self.device)
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.settings.learning_rate_at(iteration)
+        self.network.train()
+        loss = self._loss(self._logits(images), labels)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise self._diverged(f"The loss is {value} at iteration {iteration}.")
+        self._optimiser.zero_grad()
+        self._scaler.scale(loss).backward()
+        # With fp16, steps whose gradients overflow are skipped and the loss scale is lowered.
+        self._scaler.step(self._optimiser)
+        self._scaler.update()
+        if self._scaler.is_enabled() and self._scaler.get_scale() < SMALLEST_LOSS_SCALE:
+            raise self._diverged(f"The gradients keep overflowing at iteration {iteration}.")
+        return value
+
+    @torch.inference_mode()
+    def validate(self) -> tuple[float | None, float | None]:
+        """Mean loss and mean multi-label Dice of the validation scans, on the network's grid."""
+        if not len(self._validation):
+            return None, None
+        self.network.eval()
+        losses, dice = [], []
+        for image, label in zip(self._validation.images, self._validation.labels, strict=True):
+            logits = self._logits(image[None].to(self.device, torch.float32))
+            on_device = label[None].to(self.device, torch.int64)
+            losses.append(self._loss(logits, on_device).item())
+            predicted = logits[0].argmax(0).cpu().numpy()
+            dice.append(multi_label_dice(confusion(label.numpy(), predicted)))
+        measured = [value for value in dice if not math.isnan(value)]
+        return float(np.mean(losses)), float(np.mean(measured)) if measured else None
+
+    def state(self, history: History) -> dict[str, Any]:
+        """Everything a checkpoint holds: plain tensors and numbers."""
+        return {
+            "network": self.network.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "history": history,
+        }
+
+    def restore(self, state: dict[str, Any] | None) -> History:
+        """Take over a checkpoint's state, if there is one, and return its history."""
+        if state is None:
+            return []
+        self.network.load_state_dict(state["network"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._scaler.load_state_dict(state["scaler"])
+        return state["history"]
+
+    def check_weights(self) -> None:
+        """Check that the last step has left finite weights.
+
+        Raises:
+            UserError: it has not.
+        """
+        if not all(tensor.isfinite().all() for tensor in self.network.state_dict().values()):
+            raise self._diverged("The last iteration has left weights that are not finite.")
+
+    def _logits(self, images: Tensor) -> Tensor:
+        with torch.autocast(
+            self.device.type, DTYPES[self.precision], enabled=self.precision != "fp32"
+        ):
+            return self.network(images)
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return segmentation_loss(logits, labels, self._class_weights, self.settings.edge_weight)
+
+    def _diverged(self, what: str) -> UserError:
+        advice = "Lower training.learning_rate"
+        if self.precision == "fp16":
+            advice += ", or set training.precision to fp32 or bf16"
+        return UserError(f"{what} {advice}.")

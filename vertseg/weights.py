@@ -1,0 +1,68 @@
+"""Trained networks on disk: safetensors with all it takes to rebuild the network, no pickles."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from vertseg.devices import place_network
+from vertseg.errors import UserError
+from vertseg.files import atomic_path
+from vertseg.networks import build_network, count_parameters
+
+FORMAT = "vertseg-weights-1"
+
+
+def save_weights(
+    path: str | os.PathLike[str], network: nn.Module, metadata: dict[str, Any]
+) -> None:
+    """Write a network atomically; the same network and metadata give the same bytes.
+
+    Args:
+        path: target.
+        network: made by `build_network(network, num_classes, **options)` of the metadata.
+        metadata: `network`, `options` and `num_classes`, and any JSON values worth keeping (grid,
+            iterations, settings). The format's version and the number of parameters are added.
+    """
+    described = {**metadata, "format": FORMAT, "parameters": count_parameters(network)}
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
+    }
+    with atomic_path(path) as temporary:
+        # One key: safetensors writes several in random order.
+        save_file(tensors, temporary, {"vertseg": json.dumps(described, sort_keys=True)})
+
+
+def load_network(
+    path: str | os.PathLike[str], device: str | torch.device = "cpu"
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Rebuild a network in evaluation mode, and return it with its metadata.
+
+    Raises:
+        UserError: the file is missing, damaged, of another format, or does not fit the network it
+            names.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("vertseg", "{}")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read as weights ({error}).") from error
+    try:
+        metadata = json.loads(text)
+        if metadata.get("format") != FORMAT:
+            raise UserError(f"{path}: not weights of this program's format ({FORMAT}).")
+        network = build_network(metadata["network"], metadata["num_classes"], **metadata["options"])
+        network.load_state_dict(tensors)
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{path}: the weights do not fit the network that the file names ({error}). "
+            "Train or download it anew."
+        ) from error
+    return place_network(network, torch.device(device)).eval(), metadata

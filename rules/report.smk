@@ -44,3 +44,31 @@ rule learning_curves:
         methods=METHODS,
     script:
         "../scripts/learning_curves.py"
+
+
+rule figure1:
+    input:
+        scans=expand(
+            f"{RESULTS}/evaluation/{{method}}/fold{FOLDS[0]}_scans.csv", method=METHODS
+        ),
+        labels=expand(
+            f"{RESULTS}/evaluation/{{method}}/fold{FOLDS[0]}_labels.csv",
+            method=METHODS,
+        ),
+        predictions=expand(
+            f"{RESULTS}/predictions/{{method}}/fold{FOLDS[0]}", method=METHODS
+        ),
+        samples=f"{RESULTS}/samples.tsv",
+    output:
+        multiext(f"{RESULTS}/figure1", ".pdf", ".png", ".svg"),
+    log:
+        f"{RESULTS}/logs/figure1.log",
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        methods=METHODS,
+    script:
+        "../scripts/figure1.py"

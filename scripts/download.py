@@ -6,8 +6,6 @@ arrived of it waits in a .part file beside it and is used by the next start.
 
 from pathlib import Path
 
-from snakemake.script import snakemake
-
 from vertseg.archives import check_archive
 from vertseg.download import fetch
 from vertseg.logs import step_log

@@ -7,7 +7,6 @@ a row for each scan and a CSV with a row for each vertebra.
 from pathlib import Path
 
 import pandas as pd
-from snakemake.script import snakemake
 
 from vertseg.evaluation import evaluate_fold
 from vertseg.files import atomic_path

@@ -7,8 +7,6 @@ manifest. Where a manifest of an earlier download exists, the files must agree w
 from functools import partial
 from pathlib import Path
 
-from snakemake.script import snakemake
-
 from vertseg.archives import extract
 from vertseg.logs import logger, step_log
 from vertseg.verse import check_same_as_before, write_manifest

@@ -7,8 +7,6 @@ with the CT and the reference of the example; writes figure1.{pdf,png,svg}.
 from collections.abc import Sequence
 from pathlib import Path
 
-from snakemake.script import snakemake
-
 from vertseg.evaluation import mask_path
 from vertseg.figures.example import spine_views
 from vertseg.figures.figure1 import choose_example, draw_figure1

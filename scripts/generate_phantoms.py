@@ -5,8 +5,6 @@ Reads nothing; writes CT, mask, centroids and ground truth of every scan in VerS
 
 from pathlib import Path
 
-from snakemake.script import snakemake
-
 from vertseg.logs import logger, step_log
 from vertseg.phantom import preset, write_phantom_dataset
 

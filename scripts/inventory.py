@@ -7,8 +7,6 @@ Reads the archive's directory and resources/{release}.tsv; writes the list of th
 from dataclasses import astuple, fields
 from pathlib import Path
 
-from snakemake.script import snakemake
-
 from vertseg.archives import members, open_archive
 from vertseg.logs import logger, step_log
 from vertseg.samples import write_tsv

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from snakemake.script import snakemake
 
 from vertseg.figures.learning import draw_learning_curves
 from vertseg.figures.style import save_figure

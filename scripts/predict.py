@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from safetensors.numpy import save_file
-from snakemake.script import snakemake
 
 from vertseg.cache import read_cache
 from vertseg.centroids import body_centres, write_centroids

@@ -6,8 +6,6 @@ the way back to native space.
 
 from pathlib import Path
 
-from snakemake.script import snakemake
-
 from vertseg.cache import CachedScan, write_cache
 from vertseg.grid import GridShape, GridTransform
 from vertseg.logs import logger, step_log

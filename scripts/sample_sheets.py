@@ -4,8 +4,6 @@ Reads nothing, but for downloaded VerSe data looks which centroid files there ar
 samples.tsv (scan, subject, ct, mask, centroids) and folds.tsv (scan, subject, fold).
 """
 
-from snakemake.script import snakemake
-
 from vertseg.logs import step_log
 from vertseg.samples import Sample, with_centroids, write_samples, write_tsv
 

@@ -7,7 +7,6 @@ Table 1 as CSV (everything), Markdown and LaTeX (compact), and per_label.csv.
 from collections.abc import Sequence
 
 import pandas as pd
-from snakemake.script import snakemake
 
 from vertseg.files import atomic_path, write_text
 from vertseg.logs import step_log

@@ -7,7 +7,6 @@ TensorBoard files live beside them in the same folder, which a killed run goes o
 from pathlib import Path
 
 import torch
-from snakemake.script import snakemake
 
 from vertseg.logs import step_log
 from vertseg.training import TrainingSettings, train

@@ -5,8 +5,6 @@ Reads the manifests and every file that they list; writes nothing.
 
 from pathlib import Path
 
-from snakemake.script import snakemake
-
 from vertseg.errors import UserError
 from vertseg.logs import logger, step_log
 from vertseg.verse import verify

@@ -6,8 +6,6 @@ Reads the archive's directory and the committed sheet, if there is one; writes t
 
 from pathlib import Path
 
-from snakemake.script import snakemake
-
 from vertseg.archives import members, open_archive
 from vertseg.logs import step_log
 from vertseg.samples import write_tsv

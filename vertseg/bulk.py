@@ -52,21 +52,23 @@ def byte_progress(what: str, total: int | None, done: int = 0) -> Iterator[Calla
     Yields:
         A function to call with the number of bytes just done.
     """
-    start = last = time.monotonic()
-    count = done
-    settings = {"unit": "B", "unit_scale": True}
-    with tqdm(desc=what, total=total, initial=done, disable=None, leave=False, **settings) as bar:
+    last = time.monotonic()
+    with tqdm(
+        desc=what,
+        total=total,
+        initial=done,
+        unit="B",
+        unit_scale=True,
+        disable=None,
+        leave=False,
+    ) as bar:
 
         def advance(number: int) -> None:
-            nonlocal count, last
-            count += number
+            nonlocal last
             bar.update(number)
             now = time.monotonic()
             if bar.disable and now - last >= LOG_EVERY_S:
                 last = now
-                meter = tqdm.format_meter(
-                    count, total, now - start, ncols=0, prefix=what, initial=done, **settings
-                )
-                logger.info("%s", meter)
+                logger.info("%s", tqdm.format_meter(**{**bar.format_dict, "ncols": 0}))
 
         yield advance

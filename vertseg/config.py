@@ -52,7 +52,10 @@ def training_settings(config: Config, method: str) -> Config:
     entry = config["methods"][method]
     return {
         "network": entry["network"],
-        "network_options": entry.get("network_options", {}),
+        "network_options": {
+            **config.get("networks", {}).get(entry["network"], {}),
+            **entry.get("network_options", {}),
+        },
         "seed": config["seed"],
         **config["training"],
         **entry.get("training", {}),

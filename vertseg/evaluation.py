@@ -279,7 +279,7 @@ def _annotated_centres(sample: Sample, ct_affine: np.ndarray) -> Centres:
     try:
         return read_centroids(sample.centroids, ct_affine)
     except UserError:
-        mask_affine = nib.load(sample.mask).affine
+        mask_affine = nib.Nifti1Image.from_filename(sample.mask).affine
         if nib.aff2axcodes(mask_affine) == nib.aff2axcodes(ct_affine):
             raise
         return read_centroids(sample.centroids, mask_affine)

@@ -10,7 +10,7 @@ RESAMPLES = 10_000
 
 
 def cluster_bootstrap_interval(
-    values: Sequence[float], clusters: Sequence[str], seed: int
+    values: Sequence[float] | np.ndarray, clusters: Sequence[str] | np.ndarray, seed: int
 ) -> tuple[float, float]:
     """Bootstrap 95 % interval (percentiles) of a mean whose values come in clusters.
 
@@ -38,7 +38,7 @@ def cluster_bootstrap_interval(
     return float(low), float(high)
 
 
-def sd_over_folds(values: Sequence[float], folds: Sequence[int]) -> float:
+def sd_over_folds(values: Sequence[float] | np.ndarray, folds: Sequence[int] | np.ndarray) -> float:
     """Sample standard deviation of the folds' means; NaN for a single fold.
 
     Args:
@@ -54,7 +54,9 @@ def sd_over_folds(values: Sequence[float], folds: Sequence[int]) -> float:
     return float(np.std(means, ddof=1)) if len(means) > 1 else float("nan")
 
 
-def paired_wilcoxon(values: Sequence[float], reference: Sequence[float]) -> float:
+def paired_wilcoxon(
+    values: Sequence[float] | np.ndarray, reference: Sequence[float] | np.ndarray
+) -> float:
     """Two-sided p-value of Wilcoxon's signed-rank test, scan by scan.
 
     Args:

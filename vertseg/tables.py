@@ -74,9 +74,8 @@ def read_training_metadata(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFr
     for path in map(Path, paths):
         try:
             with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-            parameters = int(json.loads(metadata["parameters"]))
-            iterations = int(json.loads(metadata["iterations"]))
+                metadata = json.loads((file.metadata() or {})["vertseg"])
+            parameters, iterations = int(metadata["parameters"]), int(metadata["iterations"])
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{path}: states no parameters and iterations ({error!r}). Train again."

@@ -60,11 +60,24 @@ def spine_views(ct: Volume, predicted: np.ndarray, reference: np.ndarray) -> tup
     x_line, y_line = _centre_line(theirs, spacing)
     z = np.arange(theirs.shape[2])
     width_x, width_y, height = np.array(theirs.shape) * ct.spacing_mm
-    sagittal = [array[x_line, :, z][:, ::-1] for array in (grey, ours, theirs)]
-    coronal = [array[:, y_line, z].T for array in (grey, ours, theirs)]
+
+    def sagittal(array: np.ndarray) -> np.ndarray:
+        return array[x_line, :, z][:, ::-1]
+
+    def coronal(array: np.ndarray) -> np.ndarray:
+        return array[:, y_line, z].T
+
     return (
-        View(*sagittal, (0.0, width_y, 0.0, height), ("A", "P")),
-        View(*coronal, (0.0, width_x, 0.0, height), ("R", "L")),
+        View(
+            sagittal(grey),
+            sagittal(ours),
+            sagittal(theirs),
+            (0.0, width_y, 0.0, height),
+            ("A", "P"),
+        ),
+        View(
+            coronal(grey), coronal(ours), coronal(theirs), (0.0, width_x, 0.0, height), ("R", "L")
+        ),
     )
 
 
@@ -117,7 +130,9 @@ def _top(block: list[float], gap: float) -> float:
     return sum(block) / len(block) + gap * (len(block) - 1) / 2
 
 
-def _crop(predicted: np.ndarray, reference: np.ndarray, spacing_mm: np.ndarray) -> tuple[slice, ...]:
+def _crop(
+    predicted: np.ndarray, reference: np.ndarray, spacing_mm: np.ndarray
+) -> tuple[slice, ...]:
     voxels = np.argwhere((predicted != BACKGROUND) | (reference != BACKGROUND))
     margin = np.ceil(np.array(MARGIN_MM) / spacing_mm).astype(int)
     low = np.maximum(voxels.min(axis=0) - margin, 0)
@@ -165,8 +180,8 @@ def _draw_names(axes: Axes, view: View) -> None:
         for label in _labels(view.predicted)
     }
     ordered = sorted(anchors, key=lambda label: anchors[label][0])
-    height_inch = axes.get_position().height * axes.figure.get_size_inches()[1]
-    line_mm = 7.5 / 72 * (top - bottom) / height_inch
+    height_point = axes.bbox.height * 72 / axes.figure.dpi
+    line_mm = 7.5 * (top - bottom) / height_point
     for label, height in zip(
         ordered, spread_apart([anchors[i][0] for i in ordered], line_mm), strict=True
     ):

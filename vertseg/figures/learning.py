@@ -26,7 +26,9 @@ def smooth(loss: Sequence[float]) -> np.ndarray:
     return values.ewm(com=span, adjust=True).mean().to_numpy()
 
 
-def draw_learning_curves(logs: Mapping[str, Mapping[int, Log]], titles: Mapping[str, str]) -> Figure:
+def draw_learning_curves(
+    logs: Mapping[str, Mapping[int, Log]], titles: Mapping[str, str]
+) -> Figure:
     """Draw loss and validation Dice of each method, a colour for each fold.
 
     Args:
@@ -56,11 +58,9 @@ def draw_learning_curves(logs: Mapping[str, Mapping[int, Log]], titles: Mapping[
 
 def _draw_loss(axes: Axes, log: Log, colour: str) -> None:
     axes.plot(log["iteration"], log["loss"], color=colour, alpha=0.18, linewidth=0.4)
-    axes.plot(log["iteration"], smooth(log["loss"]), color=colour)
+    axes.plot(log["iteration"], smooth(log["loss"].tolist()), color=colour)
     measured = log.dropna(subset="validation_loss")
-    axes.plot(
-        measured["iteration"], measured["validation_loss"], ":o", color=colour, markersize=2
-    )
+    axes.plot(measured["iteration"], measured["validation_loss"], ":o", color=colour, markersize=2)
 
 
 def _draw_dice(axes: Axes, log: Log, colour: str) -> None:

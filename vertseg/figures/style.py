@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib import colormaps
@@ -29,7 +30,7 @@ OKABE_ITO = (
 )
 """Okabe and Ito's palette for the colour-blind, without black, neighbours far apart."""
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 7,

@@ -20,8 +20,8 @@ BODY = ((16, 96, 24, 1), (24, 144, 24, 1), (24, 144, 32, 1), (32, 192, 32, 1),
 class InvertedResidual(nn.Module):
     """MobileNetV2's block (Sandler et al. 2018) in 3-D, as in the authors' notebook.
 
-    Expand, filter depthwise, project: three bias-free convolutions with batch normalisation, ReLU6 after the first two. The input is
-    added where its shape is the output's.
+    Expand, filter depthwise, project: three bias-free convolutions with batch normalisation, ReLU6
+    after the first two. The input is added where its shape is the output's.
 
     Args:
         in_channels: channels in.

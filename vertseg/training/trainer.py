@@ -41,12 +41,10 @@ class Trainer:
         on_gpu = self.device.type == "cuda"
         automatic = "fp16" if on_gpu else "fp32"
         self.precision = automatic if settings.precision == "auto" else settings.precision
-        # cuDNN's choice of kernels by trial; a CPU is several times faster on channels-last.
         torch.backends.cudnn.benchmark = on_gpu
-        layout = torch.contiguous_format if on_gpu else torch.channels_last_3d
         torch.manual_seed(settings.seed)
         network = build_network(settings.network, settings.num_classes, **settings.network_options)
-        self.network: nn.Module = network.to(self.device, memory_format=layout)
+        self.network = place_network(network, self.device)
         self._training = training
         self._validation = validation
         self._optimiser = torch.optim.Adam(self.network.parameters(), settings.learning_rate)

@@ -177,16 +177,20 @@ def run_segment(segment: nn.Module, *inputs: Tensor | Sequence[int], checkpointi
 
 @contextmanager
 def _frozen_running_statistics(segment: nn.Module) -> Iterator[None]:
-    """Normalise by the batch without counting it again in the running statistics."""
-    tracking = [
-        part
+    """Normalise by the batch without counting it again in the running statistics.
+
+    A momentum of 0 keeps the running mean and variance, and the tensors that autograd saves.
+    """
+    counted = [
+        (part, part.momentum, part.num_batches_tracked.clone())
         for part in segment.modules()
-        if isinstance(part, nn.BatchNorm3d) and part.track_running_stats
+        if isinstance(part, nn.BatchNorm3d) and part.num_batches_tracked is not None
     ]
-    for part in tracking:
-        part.track_running_stats = False
+    for part, _, _ in counted:
+        part.momentum = 0.0
     try:
         yield
     finally:
-        for part in tracking:
-            part.track_running_stats = True
+        for part, momentum, batches in counted:
+            part.momentum = momentum
+            part.num_batches_tracked = batches

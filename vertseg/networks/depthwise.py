@@ -69,11 +69,18 @@ def _weight_gradient(x: Tensor, weight: Tensor, gradient: Tensor, stride: int) -
     """The diagonal of the weight gradient of a convolution with a few channels in each group.
 
     It computes a multiple of what is needed, and is still faster than oneDNN's depthwise kernel.
+    Half precision is widened first: oneDNN's bfloat16 kernel is wrong on small maps.
     """
     channels = len(weight)
     width = math.gcd(channels, CHANNELS_PER_GROUP)
+    dtype = torch.promote_types(weight.dtype, torch.float32)
     full = conv3d_weight(
-        x, [channels, width, 3, 3, 3], gradient, stride, padding=1, groups=channels // width
+        x.to(dtype),
+        [channels, width, 3, 3, 3],
+        gradient.to(dtype),
+        stride,
+        padding=1,
+        groups=channels // width,
     )
     channel = torch.arange(channels)
-    return full[channel, channel % width].unsqueeze(1)
+    return full[channel, channel % width].unsqueeze(1).to(weight.dtype)

@@ -1,0 +1,124 @@
+import pytest
+import torch
+from torch import nn
+
+from vertseg.errors import UserError
+from vertseg.networks import NETWORKS, build_network, count_parameters
+from vertseg.networks.depthwise import DepthwiseConv3d
+
+COUNTS = {
+    "mobilenet_aspp": 1_278_749,
+    "mobilenet": 277_533,
+    "resnet18_aspp": 3_204_845,
+    "unet": 5_297_981,
+}
+MOBILENET_BLOCKS = [
+    # in, mid, out, depthwise stride, parameters
+    (1, 32, 16, 1, 2_400),
+    (16, 96, 24, 1, 6_864),
+    (24, 144, 24, 1, 11_424),
+    (24, 144, 32, 1, 12_592),
+    (32, 192, 32, 1, 18_304),
+    (32, 192, 32, 2, 18_304),
+    (32, 192, 64, 1, 24_512),
+    (64, 384, 64, 1, 61_184),
+]
+
+
+@pytest.mark.parametrize(("name", "count"), COUNTS.items())
+def test_parameter_counts(name: str, count: int) -> None:
+    assert set(COUNTS) == set(NETWORKS)
+    assert count_parameters(build_network(name)) == count
+
+
+def test_the_layer_table_of_mobilenet_aspp() -> None:
+    network = build_network("mobilenet_aspp")
+    blocks = [network.stem, *network.body]
+    for block, (channels, mid, out, stride, count) in zip(blocks, MOBILENET_BLOCKS, strict=True):
+        expand, depthwise, project = (
+            part for part in block.modules() if isinstance(part, nn.Conv3d)
+        )
+        assert (expand.in_channels, expand.out_channels, project.out_channels) == (
+            channels,
+            mid,
+            out,
+        )
+        assert depthwise.groups == mid and depthwise.stride == (stride,) * 3
+        assert all(part.bias is None for part in (expand, depthwise, project))
+        assert count_parameters(block) == count
+    assert count_parameters(network.context) == 1_001_216
+    assert count_parameters(network.head) == 121_949
+    image = torch.zeros(2, 1, 32, 32, 32)
+    skip = network.stem(image)
+    assert skip.shape == (2, 16, 16, 16, 16)
+    assert network.body(skip).shape == (2, 64, 8, 8, 8)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("size", [(16, 16, 16), (16, 24, 40), (17, 19, 22)])
+def test_logits_have_the_size_of_the_image(name: str, size: tuple[int, int, int]) -> None:
+    network = build_network(name).eval()
+    with torch.inference_mode():
+        assert network(torch.zeros(1, 1, *size)).shape == (1, 29, *size)
+
+
+def test_unknown_networks_and_options_are_refused() -> None:
+    with pytest.raises(UserError, match="mobilenet_aspp"):
+        build_network("mobilnet")
+    with pytest.raises(UserError, match="aspp_rates"):
+        build_network("unet", aspp_rates=[1, 2, 3, 4])
+
+
+def test_training_on_a_batch_of_one_is_explained() -> None:
+    with pytest.raises(UserError, match="batch_size"):
+        build_network("mobilenet_aspp").train()(torch.zeros(1, 1, 16, 16, 16))
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_checkpointing_changes_memory_only(name: str) -> None:
+    image = torch.randn(2, 1, 16, 16, 16, generator=torch.Generator().manual_seed(1))
+    states, gradients = [], []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        network = build_network(name, checkpointing=checkpointing).train()
+        torch.manual_seed(1)
+        network(image).square().mean().backward()
+        states.append(network.state_dict())
+        gradients.append({key: p.grad for key, p in network.named_parameters()})
+    for key, value in states[0].items():
+        torch.testing.assert_close(states[1][key], value)
+    for key, value in gradients[0].items():
+        torch.testing.assert_close(gradients[1][key], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_gradients_are_those_of_pytorch(stride: int) -> None:
+    torch.manual_seed(0)
+    ours = DepthwiseConv3d(16, stride).double()
+    plain = nn.Conv3d(16, 16, 3, stride, padding=1, groups=16, bias=False).double()
+    plain.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 16, 6, 7, 8, dtype=torch.float64)
+    results = []
+    for layer in (ours, plain):
+        own = x.clone().requires_grad_()
+        y = layer(own)
+        y.mul(torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view_as(y)).sum().backward()
+        results.append((y.detach(), own.grad, layer.weight.grad))
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("size", [(2, 2, 4), (4, 4, 8)])
+def test_depthwise_gradients_in_bfloat16_are_close(size: tuple[int, int, int]) -> None:
+    torch.manual_seed(0)
+    layer = DepthwiseConv3d(192)
+    x = torch.randn(4, 192, *size).to(memory_format=torch.channels_last_3d)
+    gradients = []
+    for enabled in (False, True):
+        layer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            y = layer(x)
+        y.float().square().sum().backward()
+        gradients.append(layer.weight.grad.clone())
+    scale = gradients[0].abs().max()
+    assert (gradients[1] - gradients[0]).abs().max() < 0.02 * scale

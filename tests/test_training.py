@@ -1,0 +1,132 @@
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from safetensors.numpy import save_file
+
+from vertseg.cache import CachedScan, write_cache
+from vertseg.errors import UserError
+from vertseg.grid import GridTransform
+from vertseg.training import TrainingSettings, train
+from vertseg.volumes import Geometry
+from vertseg.weights import load_network
+
+SETTINGS = {
+    "network": "mobilenet",
+    "iterations": 30,
+    "learning_rate": 0.005,
+    "checkpoint_every": 4,
+    "validate_every": 10,
+    "validation_scans": 1,
+    "num_classes": 5,
+}
+RUN = """
+import sys, torch
+from pathlib import Path
+from vertseg.training import TrainingSettings, train
+torch.set_num_threads(1)
+folder, *caches = map(Path, sys.argv[1:])
+train(TrainingSettings.from_config({settings}), caches[1:], caches[:1], folder,
+      folder / "weights.safetensors", folder / "log.csv")
+"""
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Six scans whose labels are bands of brightness along z."""
+    folder = tmp_path_factory.mktemp("caches")
+    rng = np.random.default_rng(0)
+    shape = (8, 8, 16)
+    label = np.broadcast_to(np.repeat(np.arange(4), 4), shape).astype(np.uint8).copy()
+    paths = []
+    for index in range(6):
+        image = (label / 2 - 1 + rng.normal(0, 0.05, shape)).astype(np.float16)
+        transform = GridTransform(shape, Geometry(shape, np.eye(4)))
+        paths.append(folder / f"scan{index}.safetensors")
+        write_cache(paths[-1], CachedScan(f"scan{index}", image, label, transform))
+    return paths
+
+
+def command(folder: Path, caches: list[Path]) -> list[str]:
+    return [sys.executable, "-c", RUN.format(settings=SETTINGS), str(folder), *map(str, caches)]
+
+
+def run(folder: Path, caches: list[Path]) -> bytes:
+    """Train in a process of its own; the bytes of the weights."""
+    subprocess.run(command(folder, caches), cwd=ROOT, check=True, env=os.environ)
+    return (folder / "weights.safetensors").read_bytes()
+
+
+def test_a_killed_run_ends_as_one_that_was_not(tmp_path: Path, caches: list[Path]) -> None:
+    whole = run(tmp_path / "whole", caches)
+    assert run(tmp_path / "again", caches) == whole
+    killed = tmp_path / "killed"
+    for _ in range(2):
+        process = subprocess.Popen(command(killed, caches), cwd=ROOT, env=os.environ)
+        deadline = time.monotonic() + 60
+        while not (killed / "checkpoint.pt").exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(random.uniform(0, 0.1))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert run(killed, caches) == whole
+    assert not (killed / "checkpoint.pt").exists()
+    rows = list(csv.DictReader((killed / "log.csv").open()))
+    assert [int(row["iteration"]) for row in rows] == list(range(1, 31))
+    assert [row["iteration"] for row in rows if row["validation_loss"]] == ["10", "20", "30"]
+
+
+def test_training_learns(tmp_path: Path, caches: list[Path]) -> None:
+    settings = TrainingSettings.from_config(SETTINGS | {"iterations": 60, "checkpoint_every": 50})
+    log = tmp_path / "log.csv"
+    train(settings, caches[1:], caches[:1], tmp_path, tmp_path / "weights.safetensors", log)
+    losses = [float(row["loss"]) for row in csv.DictReader(log.open())]
+    assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:5])
+    network, metadata = load_network(tmp_path / "weights.safetensors")
+    assert not network.training
+    assert metadata["iterations"] == 60 and metadata["grid"] == [8, 8, 16]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_precisions_and_schedules_run(
+    tmp_path: Path, caches: list[Path], precision: str, schedule: str
+) -> None:
+    changes = {"iterations": 2, "precision": precision, "schedule": schedule}
+    settings = TrainingSettings.from_config(SETTINGS | changes)
+    log = tmp_path / "log.csv"
+    train(settings, caches[1:], [], tmp_path, tmp_path / "weights.safetensors", log)
+    rates = [float(row["learning_rate"]) for row in csv.DictReader(log.open())]
+    assert rates == pytest.approx([0.005, 0.005 if schedule == "constant" else 0.0025])
+
+
+def test_a_checkpoint_of_other_settings_is_not_used(
+    tmp_path: Path, caches: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"damaged")
+    settings = TrainingSettings.from_config(SETTINGS | {"iterations": 2})
+    with caplog.at_level("WARNING", logger="vertseg"):
+        train(settings, caches, [], tmp_path, tmp_path / "w.safetensors", tmp_path / "log.csv")
+    assert (tmp_path / "w.safetensors").is_file()
+
+
+def test_mistakes_are_explained(tmp_path: Path, caches: list[Path]) -> None:
+    with pytest.raises(UserError, match="unknown setting learning_rat"):
+        TrainingSettings.from_config({"network": "unet", "learning_rat": 1})
+    settings = TrainingSettings.from_config(SETTINGS)
+    targets = (tmp_path, tmp_path / "w.safetensors", tmp_path / "log.csv")
+    with pytest.raises(UserError, match="batch_size"):
+        train(settings, caches[:3], [], *targets)
+    save_file({"x": np.zeros(2)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(UserError, match=r"foreign\.safetensors"):
+        train(settings, [*caches, tmp_path / "foreign.safetensors"], [], *targets)
+    with pytest.raises(UserError, match=r"foreign\.safetensors"):
+        load_network(tmp_path / "foreign.safetensors")

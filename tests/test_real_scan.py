@@ -40,7 +40,7 @@ def test_the_reference_survives_the_papers_grid(verse014: Path) -> None:
 @pytest.mark.workflow
 def test_the_real_scan_passes_through_the_workflow(verse014: Path, tmp_path: Path) -> None:
     folder = copy_workflow(tmp_path)
-    for seed in range(5):
+    for seed in range(8):
         phantom = generate_phantom(seed, preset("demo"))
         write_verse_scan(phantom, tmp_path / "phantoms", f"sub-phantom{seed}", "LPS")
     real = Sample(

@@ -30,6 +30,7 @@ SaveNifti = Callable[..., Path]
 
 def copy_workflow(folder: Path) -> Path:
     """The workflow without its results, so that a test neither sees nor locks the user's."""
+    folder.mkdir(exist_ok=True)
     for part in WORKFLOW_PARTS:
         source = ROOT / part
         if source.is_dir():

@@ -1,5 +1,6 @@
 """VerSe's archives from a server on this machine: download, inventory, unpacking, verification."""
 
+import gzip
 import hashlib
 import io
 import json
@@ -11,6 +12,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import nibabel as nib
@@ -67,8 +69,6 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 def verse_files(scans: dict[str, str] = SCANS) -> dict[str, bytes]:
     """Files of a data set in VerSe's layout, without its top folder. Contents differ by scan."""
-    import gzip
-
     files = {}
     for index, (scan, centroids) in enumerate(scans.items()):
         subject = scan.split("_")[0]
@@ -78,12 +78,12 @@ def verse_files(scans: dict[str, str] = SCANS) -> dict[str, bytes]:
         label[3:9, 3:9, 2:6], label[3:9, 3:9, 7:11] = 20 + index % 3, 19 + index % 3
         point = {"label": 20 + index % 3, "X": 5.5, "Y": 5.5, "Z": 3.5}
         derivatives = f"derivatives/{subject}/{scan}_seg"
-        files[f"rawdata/{subject}/{scan}_ct.nii.gz"] = gzip.compress(nifti(image))
-        files[f"{derivatives}-vert_msk.nii.gz"] = gzip.compress(nifti(label))
+        files[f"rawdata/{subject}/{scan}_ct.nii.gz"] = gzip.compress(nifti(image), mtime=0)
+        files[f"{derivatives}-vert_msk.nii.gz"] = gzip.compress(nifti(label), mtime=0)
         files[f"{derivatives}-{centroids}_ctd.json"] = json.dumps(
             [{"direction": ["R", "A", "S"]}, point]
         ).encode()
-        files[f"{derivatives}-vert_snp.png"] = b"\x89PNG" + generator.bytes(50)
+        files[f"{derivatives}-vert_snp.png"] = b"\x89PNG" + generator.bytes(200_000)
     return files
 
 
@@ -150,8 +150,8 @@ def test_a_dropped_connection_goes_on_where_it_broke(server, body, tmp_path, val
     assert {request.if_range for request in server.requests[1:]} == {'"v1"' if validators else None}
 
 
-def test_a_killed_download_goes_on(server, body, tmp_path) -> None:
-    target = tmp_path / "training.zip"
+def slow_download(server: VerseServer, target: Path) -> subprocess.Popen:
+    """A process that has received a fifth of the file and goes on."""
     part = part_path(target, server.url(PATH))
     server.faults.bytes_per_s = 1_500_000
     program = (
@@ -165,6 +165,13 @@ def test_a_killed_download_goes_on(server, body, tmp_path) -> None:
     while not (part.exists() and part.stat().st_size > 400_000):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.01)
+    return process
+
+
+def test_a_killed_download_goes_on(server, body, tmp_path) -> None:
+    target = tmp_path / "training.zip"
+    part = part_path(target, server.url(PATH))
+    process = slow_download(server, target)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not target.exists()
@@ -175,6 +182,16 @@ def test_a_killed_download_goes_on(server, body, tmp_path) -> None:
     assert get(server, target) == body
     assert server.requests[-1].range == f"bytes={kept}-"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_two_processes_do_not_write_one_file(server, body, tmp_path) -> None:
+    target = tmp_path / "training.zip"
+    process = slow_download(server, target)
+    server.faults.bytes_per_s = None
+    with pytest.raises(UserError, match="another process is downloading"):
+        get(server, target)
+    assert process.wait(20) == 0
+    assert target.read_bytes() == body
 
 
 def interrupted(server: VerseServer, target: Path, at: int = 900_000) -> Path:
@@ -231,7 +248,7 @@ def test_busy_servers_are_asked_again_when_they_say(server, body, tmp_path) -> N
     assert get(server, tmp_path / "a.zip") == body
     times = [request.time for request in server.requests]
     assert len(times) == 3
-    assert all(0.95 < after - before < 3 for before, after in zip(times, times[1:], strict=False))
+    assert all(0.95 < after - before < 3 for before, after in pairwise(times))
 
 
 def test_a_silent_server_times_out_and_is_asked_again(server, body, tmp_path) -> None:
@@ -307,7 +324,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_disk_that_fills_up(server, body, small_disk: Path) -> None:
     target = small_disk / "a.zip"
-    with pytest.raises(UserError, match="needs 0.002 GB, but only"):
+    with pytest.raises(UserError, match=r"needs 0\.002 GB, but only"):
         get(server, target)
     server.faults.length = False
     with pytest.raises(UserError, match="the disk is full"):
@@ -320,7 +337,7 @@ def test_a_disk_that_fills_up_while_unpacking(
 ) -> None:
     content = np.random.default_rng(0).bytes(900_000)
     (tmp_path / "a.zip").write_bytes(zipped({"rawdata/sub-a/sub-a_ct.nii.gz": content}))
-    with pytest.raises(UserError, match="needs 0.0009 GB"):
+    with pytest.raises(UserError, match=r"needs 0\.0009 GB"):
         extract(tmp_path / "a.zip", small_disk / "training")
     monkeypatch.setattr(archives, "require_space", lambda *arguments: None)
     with pytest.raises(UserError, match="the disk is full while unpacking"):
@@ -397,7 +414,7 @@ def test_hostile_members_are_refused(name, reason: str, tmp_path: Path) -> None:
 
 def test_bombs_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(zipped({CT: bytes(5_000_000)}))
-    with pytest.raises(UserError, match="not safe to unpack: .* bytes would become"):
+    with pytest.raises(UserError, match=r"not safe to unpack: .* bytes would become"):
         extract(tmp_path / "a.zip", tmp_path / "training")
 
 
@@ -567,8 +584,11 @@ def failing(folder: Path, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def data(**settings) -> list[str]:
-    return ["--config", f"data={json.dumps(settings)}"]
+def configured(folder: Path, **settings) -> list[str]:
+    """Arguments for a run whose `data` section differs from config.yaml."""
+    small = {"data": settings, "grid": [8, 8, 8], "gpus": 0}
+    (folder / "config/test.yaml").write_text(json.dumps(small))
+    return ["--configfile", "config/test.yaml", "--"]
 
 
 def test_a_fresh_clone_plans_the_whole_run_without_network(tmp_path: Path) -> None:
@@ -604,10 +624,10 @@ def test_from_nothing_to_preprocessed_scans(workflow: Path, server: VerseServer)
     server.files[PATH] = verse_archive()
     urls = {"training": [server.url("gone.zip"), server.url(PATH)]}
     archive = workflow / "data/verse20/training.zip"
-    arguments = [*data(urls=urls, keep_archive=False), "grid=[8,8,8]", "gpus=0"]
-    targets = ["--", "results/samples.tsv", "results/cache/sub-verse588.safetensors"]
-    server.faults.drop_after = [20_000]
-    snakemake(workflow, *arguments, *targets)
+    arguments = configured(workflow, urls=urls, keep_archive=False)
+    targets = ["results/samples.tsv", "results/cache/sub-verse588.safetensors"]
+    server.faults.drop_after = [700_000]
+    snakemake(workflow, *arguments, *targets, "verify_data")
     assert not archive.exists()
     assert server.requests[-1].range is not None
 
@@ -621,42 +641,12 @@ def test_from_nothing_to_preprocessed_scans(workflow: Path, server: VerseServer)
     number = len(server.requests)
     server.files.clear()
     assert "Nothing to be done" in snakemake(workflow, *arguments, *targets)
-    snakemake(workflow, *arguments, "--", "verify_data")
     changed = workflow / samples.loc["sub-verse588", "mask"]
     changed.write_bytes(changed.read_bytes()[:-1] + b"!")
-    output = failing(workflow, *arguments, "--", "verify_data")
+    output = failing(workflow, *arguments, "verify_data")
     assert "1 of 26 files are not as downloaded" in output
     assert "sub-verse588_seg-vert_msk.nii.gz: changed" in output
     assert len(server.requests) == number
-
-
-@pytest.mark.workflow
-def test_a_failed_download_is_resumed_by_the_next_run(workflow: Path, server: VerseServer) -> None:
-    server.files[PATH] = verse_archive()
-    half = len(server.files[PATH]) // 2
-    arguments = [*data(urls={"training": [server.url(PATH)]}), "gpus=0"]
-    server.faults.drop_after = [half]
-    server.faults.length = True
-    slow = workflow / "scripts/download.py"
-    slow.write_text(
-        slow.read_text()
-        .replace("copies=2)", "patience=Patience(0), copies=2)")
-        .replace("import fetch", "import Patience, fetch")
-    )
-    output = failing(workflow, *arguments, "--", "data/verse20/training_inventory.tsv")
-    assert "no mirror serves this file" in output and "Traceback" not in output
-    (part,) = (workflow / "data/verse20").glob("*.part")
-    kept = part.stat().st_size
-    assert 0 < kept <= half
-    sheet_of(workflow / "resources/verse20.tsv", dict(list(SCANS.items())[1:]))
-    output = failing(workflow, *arguments, "--", "data/verse20/training_inventory.tsv")
-    assert server.requests[-1].range == f"bytes={kept}-"
-    assert "sub-gl003/sub-gl003_dir-ax: in the archive but not in the sheet" in output
-    proposed = snakemake(workflow, *arguments, "--", "data/verse20/training_sheet.tsv")
-    assert "verse_sheet" in proposed
-    rows = (workflow / "data/verse20/training_sheet.tsv").read_text().splitlines()
-    assert rows[0] == "scan\tsubject\tsplit"
-    assert len(rows) == 1 + len(SCANS)
 
 
 @pytest.mark.workflow
@@ -664,14 +654,14 @@ def test_unpacking_again_must_give_the_files_of_the_first_download(
     workflow: Path, server: VerseServer
 ) -> None:
     server.files[PATH] = verse_archive()
-    arguments = [*data(urls={"training": [server.url(PATH)]}), "gpus=0"]
+    arguments = configured(workflow, urls={"training": [server.url(PATH)]})
     manifest = workflow / "data/verse20/training.sha256"
-    snakemake(workflow, *arguments, "--", "data/verse20/training.sha256")
+    snakemake(workflow, *arguments, "data/verse20/training.sha256")
     first = manifest.read_text()
     files = verse_files()
     files["rawdata/sub-verse588/sub-verse588_ct.nii.gz"] = b"other"
     (workflow / "data/verse20/training.zip").write_bytes(zipped(files))
-    output = failing(workflow, *arguments, "--", "data/verse20/training.sha256")
+    output = failing(workflow, *arguments, "data/verse20/training.sha256")
     assert "not those of the first download" in output
     assert "rawdata/sub-verse588/sub-verse588_ct.nii.gz" in output
     assert manifest.read_text() == first
@@ -683,11 +673,11 @@ def test_your_own_copy_is_used_in_place(workflow: Path, server: VerseServer) -> 
     for name, content in verse_files().items():
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).write_bytes(content)
-    snakemake(workflow, *data(root=str(copy)), "--", "results/samples.tsv")
+    arguments = configured(workflow, root=str(copy))
+    output = failing(workflow, "--keep-going", *arguments, "results/samples.tsv", "verify_data")
+    assert "this configuration downloads none" in output
     samples = pd.read_csv(workflow / "results/samples.tsv", sep="\t")
     assert len(samples) == len(SCANS)
     assert samples["ct"].str.startswith(str(copy)).all()
     assert not (workflow / "data").exists()
-    output = failing(workflow, *data(root=str(copy)), "--", "verify_data")
-    assert "this configuration downloads none" in output
     assert server.requests == []

@@ -120,7 +120,7 @@ class VerseServer:
         faults = self.faults
         time.sleep(faults.stall_s)
         limit = faults.drop_after.pop(0) if faults.drop_after else None
-        step = 1 << 14
+        step, rate = 1 << 14, faults.bytes_per_s
         try:
             for offset in range(0, len(body), step):
                 piece = body[offset : offset + step]
@@ -131,8 +131,8 @@ class VerseServer:
                     handler.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
                 else:
                     handler.wfile.write(piece)
-                if faults.bytes_per_s:
-                    time.sleep(len(piece) / faults.bytes_per_s)
+                if rate:
+                    time.sleep(len(piece) / rate)
             if not faults.length:
                 handler.wfile.write(b"0\r\n\r\n")
         except (BrokenPipeError, ConnectionResetError):

@@ -52,7 +52,8 @@ def byte_progress(what: str, total: int | None, done: int = 0) -> Iterator[Calla
     Yields:
         A function to call with the number of bytes just done.
     """
-    last = time.monotonic()
+    start = last = time.monotonic()
+    count = done
     with tqdm(
         desc=what,
         total=total,
@@ -64,11 +65,23 @@ def byte_progress(what: str, total: int | None, done: int = 0) -> Iterator[Calla
     ) as bar:
 
         def advance(number: int) -> None:
-            nonlocal last
+            nonlocal count, last
+            count += number
             bar.update(number)
             now = time.monotonic()
             if bar.disable and now - last >= LOG_EVERY_S:
                 last = now
-                logger.info("%s", tqdm.format_meter(**{**bar.format_dict, "ncols": 0}))
+                # A disabled bar does not count.
+                meter = tqdm.format_meter(
+                    count,
+                    total or 0,
+                    now - start,
+                    ncols=0,
+                    prefix=what,
+                    unit="B",
+                    unit_scale=True,
+                    initial=done,
+                )
+                logger.info("%s", meter)
 
         yield advance

@@ -6,6 +6,7 @@ parts of two versions of a file.
 """
 
 import errno
+import fcntl
 import hashlib
 import json
 import re
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -107,7 +109,8 @@ def fetch(
         The URL that served the file.
 
     Raises:
-        UserError: no mirror serves the file (what each answered is listed), or the disk is full.
+        UserError: no mirror serves the file (what each answered is listed), the disk is full, or
+            another process is downloading it.
     """
     patience = patience or Patience()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -246,7 +249,10 @@ def _receive(response: requests.Response, part: Path, total: int | None) -> None
     done = _size(part) if resumed else 0
     name = part.name.rsplit(".", 2)[0]
     try:
-        with part.open("ab" if resumed else "wb") as file, byte_progress(name, total, done) as move:
+        with part.open("ab") as file, byte_progress(name, total, done) as move:
+            _claim(file, part)
+            if not resumed:
+                file.truncate(0)
             for chunk in response.iter_content(CHUNK):
                 file.write(chunk)
                 move(len(chunk))
@@ -257,6 +263,17 @@ def _receive(response: requests.Response, part: Path, total: int | None) -> None
         if received > total:
             _discard(part)
         raise _DroppedError(f"received {received} of {total} bytes")
+
+
+def _claim(file: BinaryIO, part: Path) -> None:
+    """Become the only writer: a killed Snakemake can leave its download running."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError(
+            f"{part}: another process is downloading this file. Wait for it or stop it, then "
+            "start again."
+        ) from error
 
 
 def _check(part: Path, check: Callable[[Path], None]) -> None:

@@ -70,9 +70,9 @@ def listed_verse_samples(
         if not listed:
             raise UserError(
                 f"{sheet}: no scan of the split {split!r} is listed. Its archive must be listed "
-                f"once: `snakemake --cores 1 {root}/{split}_sheet.tsv` (with data.release and "
-                f"data.splits as before) downloads it and writes the list; docs/verse.md says how "
-                "to go on."
+                f"once: `snakemake --cores 1 {root}/{split}_sheet.tsv`, with data.release and "
+                "data.splits left as in config.yaml, downloads it and writes the list; "
+                "docs/verse.md says how to go on."
             )
         for row in listed:
             scan, subject = row["scan"], row["subject"]

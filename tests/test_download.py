@@ -650,6 +650,41 @@ def test_from_nothing_to_preprocessed_scans(workflow: Path, server: VerseServer)
 
 
 @pytest.mark.workflow
+def test_after_a_kill_the_next_run_resumes_and_the_inventory_compares(
+    workflow: Path, server: VerseServer
+) -> None:
+    server.files[PATH] = verse_archive()
+    server.faults.bytes_per_s = 400_000
+    arguments = configured(workflow, urls={"training": [server.url(PATH)]})
+    inventory = "data/verse20/training_inventory.tsv"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--cores", "1", *arguments, inventory],
+        cwd=workflow,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    part = part_path(workflow / "data/verse20/training.zip", server.url(PATH))
+    deadline = time.monotonic() + 30
+    while not (part.exists() and part.stat().st_size > 200_000):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = part.stat().st_size
+
+    server.faults.bytes_per_s = None
+    sheet_of(workflow / "resources/verse20.tsv", dict(list(SCANS.items())[1:]))
+    proposed = "data/verse20/training_sheet.tsv"
+    output = failing(workflow, "--nolock", "--keep-going", *arguments, inventory, proposed)
+    assert server.requests[-1].range == f"bytes={kept}-"
+    assert "sub-gl003/sub-gl003_dir-ax: in the archive but not in the sheet" in output
+    assert not (workflow / inventory).exists()
+    sheet_of(workflow / "expected.tsv")
+    assert (workflow / proposed).read_text() == (workflow / "expected.tsv").read_text()
+
+
+@pytest.mark.workflow
 def test_unpacking_again_must_give_the_files_of_the_first_download(
     workflow: Path, server: VerseServer
 ) -> None:

@@ -3,8 +3,8 @@
 from snakemake.exceptions import WorkflowError
 
 from vertseg.config import check, check_config, training_settings
-from vertseg.folds import assign_folds
 from vertseg.errors import UserError
+from vertseg.folds import assign_folds
 from vertseg.samples import (
     listed_verse_samples,
     phantom_samples,

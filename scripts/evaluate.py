@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from vertseg.evaluation import evaluate_fold
-from vertseg.files import atomic_path
 from vertseg.logs import logger, step_log
 from vertseg.samples import read_samples
+from vertseg.tables import write_csv
 
 
 def main(
@@ -36,9 +36,8 @@ def main(
         {Path(path).name.removesuffix(".safetensors"): path for path in caches},
         processes,
     )
-    for table, target in ((scans, scans_csv), (labels, labels_csv)):
-        with atomic_path(target) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6g")
+    write_csv(scans, scans_csv)
+    write_csv(labels, labels_csv)
     logger.info(
         "%s, fold %d: multi-label Dice %.3f, identification rate %.3f over %d scans",
         method,

@@ -6,9 +6,7 @@ Table 1 as CSV (everything), Markdown and LaTeX (compact), and per_label.csv.
 
 from collections.abc import Sequence
 
-import pandas as pd
-
-from vertseg.files import atomic_path, write_text
+from vertseg.files import write_text
 from vertseg.logs import step_log
 from vertseg.tables import (
     Methods,
@@ -18,6 +16,7 @@ from vertseg.tables import (
     table1,
     to_latex,
     to_markdown,
+    write_csv,
 )
 
 
@@ -38,12 +37,6 @@ def main(
     write_text(targets["markdown"], to_markdown(table))
     write_text(targets["latex"], to_latex(table))
     write_csv(per_label_table(read_evaluation(labels), methods), targets["per_label"])
-
-
-def write_csv(table: pd.DataFrame, target: str) -> None:
-    """Write a table atomically."""
-    with atomic_path(target) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")
 
 
 if __name__ == "__main__":

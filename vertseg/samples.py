@@ -35,15 +35,13 @@ COLUMNS = [field.name for field in fields(Sample)]
 
 def phantom_samples(root: str, number: int) -> list[Sample]:
     """The scans that the phantom generator writes below `root` in VerSe's layout."""
+    names = (f"sub-phantom{index:04d}" for index in range(1, number + 1))
     return [
-        Sample(
-            scan=name,
-            subject=name,
-            ct=f"{root}/rawdata/{name}/{name}_ct.nii.gz",
-            mask=f"{root}/derivatives/{name}/{name}_seg-vert_msk.nii.gz",
+        replace(
+            _verse_sample(root, name, name),
             centroids=f"{root}/derivatives/{name}/{name}_seg-vert_ctd.json",
         )
-        for name in (f"sub-phantom{index:04d}" for index in range(1, number + 1))
+        for name in names
     ]
 
 
@@ -74,16 +72,7 @@ def listed_verse_samples(
                 "data.splits left as in config.yaml, downloads it and writes the list; "
                 "docs/verse.md says how to go on."
             )
-        for row in listed:
-            scan, subject = row["scan"], row["subject"]
-            samples.append(
-                Sample(
-                    scan=scan,
-                    subject=subject,
-                    ct=f"{root}/{split}/rawdata/{subject}/{scan}_ct.nii.gz",
-                    mask=f"{root}/{split}/derivatives/{subject}/{scan}_seg-vert_msk.nii.gz",
-                )
-            )
+        samples += [_verse_sample(f"{root}/{split}", row["subject"], row["scan"]) for row in listed]
     return samples
 
 
@@ -124,11 +113,11 @@ def verse_samples(root: str | os.PathLike[str]) -> list[Sample]:
     samples, without_mask = [], []
     for ct in scans:
         stem, subject = ct.name.removesuffix("_ct.nii.gz"), ct.parent.name
-        mask = ct.parents[2] / "derivatives" / subject / f"{stem}_seg-vert_msk.nii.gz"
-        if mask.is_file():
-            samples.append(with_centroids(Sample(stem, subject, str(ct), str(mask))))
+        sample = replace(_verse_sample(ct.parents[2], subject, stem), ct=str(ct))
+        if Path(sample.mask).is_file():
+            samples.append(with_centroids(sample))
         else:
-            without_mask.append(str(mask))
+            without_mask.append(sample.mask)
     if without_mask:
         raise UserError("Scans without their mask; missing are:\n  " + "\n  ".join(without_mask))
     return samples
@@ -168,6 +157,16 @@ def write_tsv(path: str | os.PathLike[str], columns: list[str], rows: Iterable[I
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)
+
+
+def _verse_sample(root: str | os.PathLike[str], subject: str, scan: str) -> Sample:
+    """A scan of a data set in VerSe's layout below `root`, without its centroids."""
+    return Sample(
+        scan=scan,
+        subject=subject,
+        ct=f"{root}/rawdata/{subject}/{scan}_ct.nii.gz",
+        mask=f"{root}/derivatives/{subject}/{scan}_seg-vert_msk.nii.gz",
+    )
 
 
 def _read_tsv(path: str | os.PathLike[str]) -> list[dict[str, str]]:

@@ -12,6 +12,7 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 
 from vertseg.errors import UserError
+from vertseg.files import atomic_path
 from vertseg.labels import NAMES, RANK
 from vertseg.statistics import (
     cluster_bootstrap_interval,
@@ -56,6 +57,12 @@ def read_evaluation(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
             raise UserError(f"{path}: not an evaluation's table. Evaluate again.")
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
+
+
+def write_csv(table: pd.DataFrame, target: str | os.PathLike[str]) -> None:
+    """Write a table of results atomically, with six significant digits."""
+    with atomic_path(target) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
 
 
 def read_training_metadata(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:

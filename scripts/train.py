@@ -8,10 +8,12 @@ from pathlib import Path
 
 import torch
 
+from vertseg.devices import keep_freed_memory
 from vertseg.logs import step_log
 from vertseg.training import TrainingSettings, train
 
 if __name__ == "__main__":
+    keep_freed_memory()
     torch.set_num_threads(snakemake.threads)
     with step_log(snakemake.log[0]):
         train(

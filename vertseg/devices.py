@@ -1,9 +1,15 @@
 """Where networks run."""
 
+import ctypes
+import platform
+
 import torch
 from torch import nn
 
 from vertseg.errors import UserError
+
+MALLOPT_TRIM_THRESHOLD = -1
+MALLOPT_MMAP_MAX = -4
 
 
 def choose_device(name: str) -> torch.device:
@@ -30,3 +36,15 @@ def place_network(network: nn.Module, device: torch.device) -> nn.Module:
             if parameter.ndim == 5:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
     return network.to(device)
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory it frees for what it allocates next (glibc only).
+
+    By default glibc returns every large tensor to the kernel, which hands it out again page by
+    page: about a third of a training step on a CPU.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(MALLOPT_MMAP_MAX, 0)
+        libc.mallopt(MALLOPT_TRIM_THRESHOLD, -1)

@@ -22,7 +22,7 @@ ROW_INCH = 2.25
 KEY_INCH = 0.75
 NAMES_INCH = 0.3
 GAP_INCH = 0.08
-LEFT_INCH, RIGHT_INCH, TOP_INCH, BOTTOM_INCH = 0.5, 0.05, 0.25, 0.45
+LEFT_INCH, RIGHT_INCH, TOP_INCH, BOTTOM_INCH = 0.5, 0.05, 0.42, 0.45
 
 Rectangle = tuple[float, float, float, float]
 """Left, bottom, width, height in inches."""
@@ -94,7 +94,7 @@ def draw_figure1(
     else:
         _draw_key(figure, (left, BOTTOM_INCH, room[2], KEY_INCH), colours)
         room = (left, room[1] + KEY_INCH + 0.3, room[2], room[3] - KEY_INCH - 0.3)
-    _draw_example(figure, room, views, f"{titles[example.method]}, {example.scan}", example)
+    _draw_example(figure, room, views, titles[example.method], example)
     return figure
 
 
@@ -186,8 +186,8 @@ def _draw_example(
         draw_view(_add_axes(figure, place), view)
     figure.text(
         room[0] / figure.get_figwidth(),
-        1 - (TOP_INCH - 0.07) / figure.get_figheight(),
-        f"{title}: median Dice {example.multi_label_dice:.2f}",
+        1 - (TOP_INCH - 0.05) / figure.get_figheight(),
+        f"{title}, median scan: Dice {example.multi_label_dice:.2f}\n{example.scan}",
         fontsize=STYLE["axes.titlesize"],
-        verticalalignment="baseline",
+        verticalalignment="bottom",
     )

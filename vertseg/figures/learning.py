@@ -1,5 +1,6 @@
 """Learning curves of all methods and folds."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from matplotlib.lines import Line2D
 from vertseg.figures.style import INK, OKABE_ITO, PAGE_WIDTH_INCH, use_style
 
 ROW_INCH = 1.7
+TITLE_CHARACTERS = 18
 SMOOTHING_SHARE = 1 / 40
 """Scale of the exponential mean, as a share of the run's length."""
 
@@ -46,7 +48,7 @@ def draw_learning_curves(
             colour = OKABE_ITO[fold % len(OKABE_ITO)]
             _draw_loss(loss_axes, log, colour)
             _draw_dice(dice_axes, log, colour)
-        loss_axes.set_title(titles[key], loc="left", wrap=True)
+        loss_axes.set_title(textwrap.fill(titles[key], TITLE_CHARACTERS), loc="left")
         dice_axes.set_xlabel("iteration")
     grid[0, 0].set_ylabel("loss")
     grid[1, 0].set_ylabel("validation multi-label Dice")

@@ -22,7 +22,7 @@ ROW_INCH = 2.25
 KEY_INCH = 0.75
 NAMES_INCH = 0.3
 GAP_INCH = 0.08
-LEFT_INCH, RIGHT_INCH, TOP_INCH, BOTTOM_INCH = 0.5, 0.05, 0.42, 0.45
+LEFT_INCH, RIGHT_INCH, TOP_INCH, BOTTOM_INCH = 0.5, 0.05, 0.42, 0.6
 
 Rectangle = tuple[float, float, float, float]
 """Left, bottom, width, height in inches."""

@@ -125,7 +125,7 @@ def tick_positions(limits: tuple[float, float]) -> list[int]:
     low, high = int(np.ceil(max(limits[0], 0))), int(np.floor(min(limits[1], 24)))
     if high - low < 10:
         return list(range(low, high + 1))
-    landmarks = [IDS[name] for name in ("C1", "C4", "T1", "T4", "T8", "T12", "L3", "L5")]
+    landmarks = [IDS[name] for name in ("C1", "C4", "T1", "T4", "T8", "T12", "L4")]
     return [int(p) for p in map(axis_position, landmarks) if low <= p <= high]
 
 

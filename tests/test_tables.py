@@ -1,0 +1,168 @@
+"""Table 1 and the table of labels, from small tables worked out by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import save_file
+from scipy import stats
+
+from vertseg.errors import UserError
+from vertseg.evaluation import SCAN_COLUMNS
+from vertseg.labels import IDS
+from vertseg.tables import (
+    per_label_table,
+    read_evaluation,
+    read_training_metadata,
+    table1,
+    to_latex,
+    to_markdown,
+    write_csv,
+)
+
+METHODS = {
+    "ours": {"label": "Ours", "paper": {"multi_label_dice": 0.538, "iterations": 1500}},
+    "other": {"label": "Other & co", "paper": None},
+}
+TRAINING = pd.DataFrame(
+    [("ours", 1_278_749, 100), ("ours", 1_278_749, 200)],
+    columns=["method", "parameters", "iterations"],
+)
+DICE = {"ours": [0.5, 0.6, 0.7, 0.9], "other": [0.1, 0.4, 0.3, 0.2]}
+
+
+def scan_table() -> pd.DataFrame:
+    rows = [
+        dict.fromkeys(SCAN_COLUMNS, 0.5)
+        | {
+            "method": method,
+            "fold": index // 2,
+            "scan": f"s{index}",
+            "subject": f"p{min(index, 2)}",
+            "multi_label_dice": value,
+            "shift": [0, 1, -1, np.nan][index],
+            "localisation_error_mm": [2.0, np.nan, 4.0, np.nan][index],
+        }
+        for method, values in DICE.items()
+        for index, value in enumerate(values)
+    ]
+    return pd.DataFrame(rows, columns=SCAN_COLUMNS)
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    return table1(scan_table(), TRAINING, METHODS, "ours", seed=0)
+
+
+class TestTable1:
+    def test_means_are_over_scans_where_defined(self, table: pd.DataFrame) -> None:
+        ours, other = table.to_dict("records")
+        assert ours["multi_label_dice"] == pytest.approx(0.675)
+        assert other["multi_label_dice"] == pytest.approx(0.25)
+        assert ours["localisation_error_mm"] == 3
+        assert ours["multi_label_dice_sd_folds"] == pytest.approx(0.125 * np.sqrt(2))
+        assert (ours["n_scans"], ours["n_subjects"], ours["n_folds"]) == (4, 3, 2)
+        assert (ours["shifted_by_one"], ours["shifted_one_up"]) == (0.5, 0.25)
+        assert 0.5 <= ours["multi_label_dice_low"] < 0.675 < ours["multi_label_dice_high"] <= 0.9
+
+    def test_tests_are_against_the_reference_method(self, table: pd.DataFrame) -> None:
+        expected = stats.wilcoxon(DICE["other"], DICE["ours"]).pvalue
+        assert np.isnan(table["multi_label_dice_p"][0])
+        assert table["multi_label_dice_p"][1] == pytest.approx(expected)
+        assert table["binary_dice_p"][1] == 1
+
+    def test_the_papers_values_stand_apart(self, table: pd.DataFrame) -> None:
+        assert table["paper_multi_label_dice"][0] == 0.538
+        assert table["paper_iterations"][0] == 1500
+        assert table.loc[1, [name for name in table if name.startswith("paper_")]].isna().all()
+
+    def test_training_is_the_folds_mean_or_blank(self, table: pd.DataFrame) -> None:
+        assert table["parameters"][0] == 1_278_749
+        assert table["iterations"][0] == 150
+        assert table.loc[1, ["parameters", "iterations"]].isna().all()
+
+    def test_what_cannot_be_compared_is_refused(self) -> None:
+        scans = scan_table()
+        with pytest.raises(UserError, match="other scans than ours"):
+            table1(scans.iloc[:-1], TRAINING, METHODS, "ours", 0)
+        with pytest.raises(UserError, match="No scan of method other"):
+            table1(scans[scans["method"] == "ours"], TRAINING, METHODS, "ours", 0)
+        with pytest.raises(UserError, match="s0 was evaluated in more than one fold"):
+            table1(pd.concat([scans, scans.head(1)]), TRAINING, METHODS, "ours", 0)
+        with pytest.raises(UserError, match="differ in size"):
+            table1(scans, TRAINING.assign(parameters=[1, 2]), METHODS, "ours", 0)
+
+
+class TestText:
+    def test_markdown_cells(self, table: pd.DataFrame) -> None:
+        header, rule, ours, other, *_ = to_markdown(table).splitlines()
+        assert header.count("|") == rule.count("|") == ours.count("|") == other.count("|")
+        cells = [cell.strip() for cell in ours.strip("|").split("|")]
+        low, high = 100 * table.loc[0, ["multi_label_dice_low", "multi_label_dice_high"]]
+        assert cells[:2] == ["Ours", f"67.5 [{low:.1f}, {high:.1f}]"]
+        assert cells[5:9] == ["1.3M", "150", "53.8", "–"]
+        assert [cell.strip() for cell in other.strip("|").split("|")][5:] == ["–"] * 6
+
+    def test_latex_is_escaped_and_rectangular(self, table: pd.DataFrame) -> None:
+        text = to_latex(table)
+        assert r"Other \& co" in text
+        assert r"Multi-label Dice (\%)" in text
+        rows = [line for line in text.splitlines() if line.startswith(("Ours", "Other"))]
+        assert [row.replace(r"\&", "").count("&") for row in rows] == [10, 10]
+        assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
+
+    def test_a_single_subject_has_no_interval(self) -> None:
+        scans = scan_table().groupby("method", sort=False).head(1)
+        text = to_markdown(table1(scans, TRAINING, METHODS, "ours", 0))
+        assert "| Ours | 50.0 | 50.0 | 50.0 | 2.0 |" in text
+        assert "1 scans of 1 subjects in 1 fold," in text
+
+
+def test_per_label_means_count_who_has_the_label() -> None:
+    columns = ["method", "label", "reference_voxels", "predicted_voxels", "dice_grid",
+               "dice_native", "identified", "distance_mm", "hausdorff_mm", "hd95_mm"]  # fmt: skip
+    rows = [
+        ("ours", IDS["L1"], 10, 12, 0.8, 0.6, 1, 2.0, 5.0, 4.0),
+        ("ours", IDS["L1"], 10, 0, 0.0, 0.0, 0, np.nan, np.nan, np.nan),
+        ("ours", IDS["L1"], 0, 9, 0.0, 0.0, np.nan, np.nan, np.nan, np.nan),
+        ("ours", IDS["T13"], 5, 5, 1.0, 1.0, 0, 30.0, 1.0, 1.0),
+        ("ours", IDS["T12"], 5, 5, 1.0, 1.0, 1, 4.0, 1.0, 1.0),
+    ]
+    table = per_label_table(pd.DataFrame(rows, columns=columns), {"ours": METHODS["ours"]})
+    assert table["name"].tolist() == ["T12", "T13", "L1"]
+    lumbar = table.set_index("name").loc["L1"]
+    assert (lumbar["n"], lumbar["n_reference"], lumbar["n_predicted"]) == (3, 2, 2)
+    assert lumbar["dice_grid"] == pytest.approx(0.8 / 3)
+    assert (lumbar["id_rate"], lumbar["localisation_error_mm"]) == (0.5, 2)
+    assert np.isnan(table.set_index("name").loc["T13", "localisation_error_mm"])
+
+
+class TestFiles:
+    def test_evaluations_are_joined(self, tmp_path: Path) -> None:
+        scans = scan_table()
+        paths = [tmp_path / f"{method}.csv" for method in DICE]
+        for path in paths:
+            write_csv(scans[scans["method"] == path.stem], path)
+        joined = read_evaluation(paths)
+        assert joined["multi_label_dice"].tolist() == DICE["ours"] + DICE["other"]
+        assert sorted(file.name for file in tmp_path.iterdir()) == ["other.csv", "ours.csv"]
+
+    @pytest.mark.parametrize("content", [None, "", "a,b\n1,2\n"])
+    def test_other_tables_are_refused_by_name(self, tmp_path: Path, content: str | None) -> None:
+        path = tmp_path / "scans.csv"
+        if content is not None:
+            path.write_text(content)
+        with pytest.raises(UserError, match=r"scans\.csv"):
+            read_evaluation([path])
+
+    def test_training_metadata_come_from_the_weights(self, tmp_path: Path) -> None:
+        path = tmp_path / "ours/fold2/weights.safetensors"
+        path.parent.mkdir(parents=True)
+        metadata = {"vertseg": json.dumps({"parameters": 7, "iterations": 3})}
+        save_file({"w": np.zeros(7)}, path, metadata)
+        assert read_training_metadata([path]).values.tolist() == [["ours", 7, 3]]
+        save_file({"w": np.zeros(7)}, path)
+        with pytest.raises(UserError, match=r"weights\.safetensors"):
+            read_training_metadata([path])

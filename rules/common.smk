@@ -1,5 +1,7 @@
 """What all stages share: the checked configuration, the scans, their folds, the methods."""
 
+from dataclasses import replace
+
 from snakemake.exceptions import WorkflowError
 
 from vertseg.config import check, check_config, training_settings
@@ -11,6 +13,7 @@ from vertseg.samples import (
     read_samples,
     verse_samples,
 )
+from vertseg.schemes import read_scheme
 
 BASE = Path(workflow.basedir)
 
@@ -31,11 +34,16 @@ def load_samples():
         if "root" in data:
             return verse_samples(data["root"])
         return downloaded_samples(data["splits"])
-    samples = read_samples(data["sheet"])
+    samples = [
+        replace(sample, labels=sample.labels or data.get("labels", ""))
+        for sample in read_samples(data["sheet"])
+    ]
     for sample in samples:
         check(
             vars(sample), BASE / "schemas/samples.schema.yaml", f"row of {sample.scan}"
         )
+    for labels in {sample.labels for sample in samples}:
+        read_scheme(labels)
     return samples
 
 

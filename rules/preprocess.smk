@@ -5,6 +5,7 @@ rule preprocess:
     input:
         ct=lambda wildcards: SAMPLES[wildcards.scan].ct,
         mask=lambda wildcards: SAMPLES[wildcards.scan].mask,
+        labels=lambda wildcards: SAMPLES[wildcards.scan].labels or [],
     output:
         f"{RESULTS}/cache/{{scan}}.safetensors",
     log:
@@ -18,5 +19,6 @@ rule preprocess:
         runtime=10,
     params:
         grid=config["grid"],
+        labels=lambda wildcards: SAMPLES[wildcards.scan].labels,
     script:
         "../scripts/preprocess.py"

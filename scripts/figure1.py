@@ -13,6 +13,7 @@ from vertseg.figures.figure1 import choose_example, draw_figure1
 from vertseg.figures.style import save_figure
 from vertseg.logs import logger, step_log
 from vertseg.samples import read_samples
+from vertseg.schemes import read_scheme
 from vertseg.tables import Methods, read_evaluation
 from vertseg.volumes import load_ct, load_mask
 
@@ -33,7 +34,8 @@ def main(
     folder_of = {Path(folder).parent.name: Path(folder) for folder in predictions}
     ct = load_ct(sample.ct)
     predicted = load_mask(mask_path(folder_of[example.method], example.scan), ct.native)
-    views = spine_views(ct, predicted.array, load_mask(sample.mask, ct.native).array)
+    reference = load_mask(sample.mask, ct.native, read_scheme(sample.labels))
+    views = spine_views(ct, predicted.array, reference.array)
     titles = {key: method["label"] for key, method in methods.items()}
     figure = draw_figure1(read_evaluation(labels), scan_table, titles, example, views)
     save_figure(figure, targets)

@@ -1,7 +1,7 @@
 """Bring one labelled scan onto the network's grid.
 
-Reads a CT and its mask (NIfTI); writes cache/{scan}.safetensors: normalised image, label map and
-the way back to native space.
+Reads a CT, its mask (NIfTI) and the mask's label scheme (TSV) if that is not VerSe's; writes
+cache/{scan}.safetensors: normalised image, label map and the way back to native space.
 """
 
 from pathlib import Path
@@ -9,13 +9,14 @@ from pathlib import Path
 from vertseg.cache import CachedScan, write_cache
 from vertseg.grid import GridShape, GridTransform
 from vertseg.logs import logger, step_log
+from vertseg.schemes import read_scheme
 from vertseg.volumes import load_ct, load_mask
 
 
-def main(ct_path: str, mask_path: str, grid: GridShape, target: str) -> None:
+def main(ct_path: str, mask_path: str, labels: str, grid: GridShape, target: str) -> None:
     """Cache one scan."""
     ct = load_ct(ct_path)
-    mask = load_mask(mask_path, ct.native)
+    mask = load_mask(mask_path, ct.native, read_scheme(labels))
     transform = GridTransform(grid, ct.native)
     image, label = transform.encode_image(ct.array), transform.encode_labels(mask.array)
     write_cache(target, CachedScan(Path(target).stem, image, label, transform))
@@ -27,6 +28,7 @@ if __name__ == "__main__":
         main(
             snakemake.input.ct,
             snakemake.input.mask,
+            snakemake.params.labels,
             tuple(snakemake.params.grid),
             snakemake.output[0],
         )

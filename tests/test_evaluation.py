@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -206,5 +207,4 @@ class TestFold:
         fold: Fold, path: Path, centres: dict[int, np.ndarray], affine: np.ndarray
     ) -> None:
         write_centroids(path, centres, affine)
-        name, subject, ct, mask, _ = vars(fold.samples[1]).values()
-        fold.samples[1] = Sample(name, subject, ct, mask, str(path))
+        fold.samples[1] = replace(fold.samples[1], centroids=str(path))

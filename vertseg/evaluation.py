@@ -26,6 +26,7 @@ from vertseg.errors import UserError
 from vertseg.labels import NAMES, RANK
 from vertseg.logs import progress
 from vertseg.samples import Sample
+from vertseg.schemes import read_scheme
 from vertseg.volumes import load_mask
 
 Row = dict[str, Any]
@@ -192,7 +193,7 @@ def load_case(sample: Sample, predictions: Path, cache: CachedScan) -> Case:
         UserError: a file is missing, cannot be read or contradicts the CT.
     """
     native = cache.transform.native
-    reference = load_mask(sample.mask, native)
+    reference = load_mask(sample.mask, native, read_scheme(sample.labels))
     predicted = load_mask(mask_path(predictions, sample.scan), native)
     if cache.label is None:
         raise UserError(f"{sample.scan}: its cache holds no reference. Delete it and run again.")

@@ -4,7 +4,6 @@
 never annotated); 28 T13. Networks have one output channel per value: 29.
 """
 
-from collections.abc import Iterable
 from typing import Literal
 
 Region = Literal["cervical", "thoracic", "lumbar"]
@@ -39,8 +38,3 @@ def region(label: int) -> Region:
         KeyError: the value names no vertebra.
     """
     return _REGIONS[NAMES[label][0]]
-
-
-def invalid_labels(values: Iterable[int]) -> list[int]:
-    """Values outside VerSe's annotated scheme (0, 1-25, 28), sorted."""
-    return sorted({int(value) for value in values} - {BACKGROUND, *VERTEBRAE})

@@ -21,6 +21,7 @@ class Sample:
         ct: path of the CT.
         mask: path of the reference label map.
         centroids: path of VerSe's centroid JSON, or "" to compute them from the mask.
+        labels: path of the mask's label scheme (see `schemes`), or "" for VerSe's own.
     """
 
     scan: str
@@ -28,6 +29,7 @@ class Sample:
     ct: str
     mask: str
     centroids: str = ""
+    labels: str = ""
 
 
 COLUMNS = [field.name for field in fields(Sample)]
@@ -132,7 +134,7 @@ def read_samples(path: str | os.PathLike[str]) -> list[Sample]:
     rows = _read_tsv(path)
     if not rows:
         raise UserError(f"{path}: the sheet has no rows.")
-    required = [column for column in COLUMNS if column != "centroids"]
+    required = [column for column in COLUMNS if column not in ("centroids", "labels")]
     missing = [column for column in required if column not in rows[0]]
     if missing:
         raise UserError(f"{path}: the columns {', '.join(missing)} are missing.")

@@ -25,8 +25,8 @@ from scipy.ndimage import affine_transform
 
 from vertseg.errors import UserError
 from vertseg.files import atomic_path
-from vertseg.labels import invalid_labels
 from vertseg.logs import logger
+from vertseg.schemes import VERSE, LabelScheme
 
 AIR_HU = -1024
 GRID_TOLERANCE_VOXEL = 0.1
@@ -107,18 +107,18 @@ def load_ct(path: str | os.PathLike[str]) -> Volume:
     return _canonical(array, geometry)
 
 
-def load_mask(path: str | os.PathLike[str], ct: Geometry) -> Volume:
-    """Read a VerSe label map as uint8 on the grid of its CT, given by the CT's geometry.
+def load_mask(path: str | os.PathLike[str], ct: Geometry, scheme: LabelScheme = VERSE) -> Volume:
+    """Read a label map as VerSe's values, uint8, on the grid of its CT, given by its geometry.
 
     A mask on another grid is resampled onto the CT's (nearest neighbour) with a warning.
 
     Raises:
-        UserError: as for `load_ct`; also values that are no whole numbers or not VerSe's, or a
-            mask whose vertebrae all lie outside its CT.
+        UserError: as for `load_ct`; also values that are no whole numbers or not in the scheme,
+            or a mask whose vertebrae all lie outside its CT.
     """
     path = Path(path)
     array, geometry = _load(path)
-    mask = _canonical(_whole_labels(array, path), geometry)
+    mask = _canonical(_verse_labels(array, path, scheme), geometry)
     if same_grid(geometry, ct):
         on_ct = np.ascontiguousarray(mask.array)
     else:
@@ -218,23 +218,35 @@ def _canonical(array: np.ndarray, geometry: Geometry) -> Volume:
     return Volume(canonical, geometry.canonical_affine, geometry)
 
 
-def _whole_labels(array: np.ndarray, path: Path) -> np.ndarray:
+def _verse_labels(array: np.ndarray, path: Path, scheme: LabelScheme) -> np.ndarray:
     if not np.issubdtype(array.dtype, np.integer):
         whole = np.rint(array)
         if not np.isfinite(array).all() or np.abs(array - whole).max() > 1e-3:
             raise UserError(f"{path}: label values are not whole numbers. Export the mask again.")
         array = whole
-    invalid = invalid_labels(np.unique(array))
-    if invalid:
-        named = ", ".join(
-            f"{value} ({UNANNOTATED[value]})" if value in UNANNOTATED else str(value)
-            for value in invalid
+    values = [int(value) for value in np.unique(array)]
+    unknown = [value for value in values if value not in scheme]
+    if unknown:
+        raise UserError(_unknown_values(path, unknown, scheme))
+    table = np.zeros(max(values, default=0) + 1, np.uint8)
+    table[values] = [scheme[value] for value in values]
+    return table[array.astype(np.intp, copy=False)]
+
+
+def _unknown_values(path: Path, unknown: list[int], scheme: LabelScheme) -> str:
+    if scheme is not VERSE:
+        return (
+            f"{path}: label values that its label scheme does not list: "
+            f"{', '.join(map(str, unknown))}. Name their vertebra there, or background."
         )
-        raise UserError(
-            f"{path}: label values outside VerSe's scheme: {named}. "
-            "Allowed are 0, 1-25 (C1-L6) and 28 (T13)."
-        )
-    return array.astype(np.uint8)
+    named = ", ".join(
+        f"{value} ({UNANNOTATED[value]})" if value in UNANNOTATED else str(value)
+        for value in unknown
+    )
+    return (
+        f"{path}: label values outside VerSe's scheme: {named}. Allowed are 0, 1-25 (C1-L6) and "
+        "28 (T13). If another tool wrote the mask, state its label scheme (docs/own_data.md)."
+    )
 
 
 def _resample_nearest(mask: Volume, ct: Geometry) -> np.ndarray:

@@ -12,6 +12,7 @@ from vertseg.samples import (
     phantom_samples,
     read_samples,
     verse_samples,
+    without,
 )
 from vertseg.schemes import read_scheme
 
@@ -49,7 +50,8 @@ def load_samples():
 
 try:
     check_config(config, BASE / "schemas/config.schema.yaml")
-    SAMPLES = {sample.scan: sample for sample in load_samples()}
+    EXCLUDED = config["data"].get("exclude", [])
+    SAMPLES = {s.scan: s for s in without(load_samples(), EXCLUDED)}
     FOLD_OF = assign_folds(SAMPLES.values(), config["folds"]["number"], config["seed"])
 except UserError as error:
     raise WorkflowError(str(error)) from None

@@ -45,3 +45,24 @@ rule sample_sheets:
         find_centroids=bool(DOWNLOADED_SPLITS),
     script:
         "../scripts/sample_sheets.py"
+
+
+rule audit:
+    input:
+        samples=f"{RESULTS}/samples.tsv",
+        ct=[sample.ct for sample in SAMPLES.values()],
+        mask=[sample.mask for sample in SAMPLES.values()],
+    output:
+        f"{RESULTS}/audit.tsv",
+    log:
+        f"{RESULTS}/logs/audit.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/audit.tsv"
+    conda:
+        "../envs/volumes.yaml"
+    threads: 4
+    resources:
+        mem_mb=16000,
+        runtime=60,
+    script:
+        "../scripts/audit.py"

@@ -6,6 +6,7 @@ rule preprocess:
         ct=lambda wildcards: SAMPLES[wildcards.scan].ct,
         mask=lambda wildcards: SAMPLES[wildcards.scan].mask,
         labels=lambda wildcards: SAMPLES[wildcards.scan].labels or [],
+        audit=ancient(f"{RESULTS}/audit.tsv"),
     output:
         f"{RESULTS}/cache/{{scan}}.safetensors",
     log:

@@ -27,6 +27,7 @@ def main(
     methods: Methods,
     reference_method: str,
     seed: int,
+    excluded: Sequence[str],
     targets: dict[str, str],
 ) -> None:
     """Summarise all methods."""
@@ -34,8 +35,8 @@ def main(
         read_evaluation(scans), read_training_metadata(weights), methods, reference_method, seed
     )
     write_csv(table, targets["csv"])
-    write_text(targets["markdown"], to_markdown(table))
-    write_text(targets["latex"], to_latex(table))
+    write_text(targets["markdown"], to_markdown(table, excluded))
+    write_text(targets["latex"], to_latex(table, excluded))
     write_csv(per_label_table(read_evaluation(labels), methods), targets["per_label"])
 
 
@@ -48,5 +49,6 @@ if __name__ == "__main__":
             snakemake.params.methods,
             snakemake.params.reference_method,
             snakemake.params.seed,
+            snakemake.params.excluded,
             dict(snakemake.output.items()),
         )

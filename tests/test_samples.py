@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from vertseg.errors import UserError
 from vertseg.folds import assign_folds
-from vertseg.samples import Sample, phantom_samples, read_samples, verse_samples, write_samples
+from vertseg.samples import (
+    Sample,
+    phantom_samples,
+    read_samples,
+    verse_samples,
+    without,
+    write_samples,
+)
 
 
 def touch(root: Path, *names: str) -> None:
@@ -104,3 +111,14 @@ def test_folds_keep_subjects_whole_and_do_not_depend_on_order(
     assert max(sizes) - min(sizes) <= largest
     random.shuffle(samples)
     assert assign_folds(samples, number, seed) == folds
+
+
+def test_scans_are_left_out_by_name() -> None:
+    samples = phantom_samples("data", 3)
+    kept = without(samples, ["sub-phantom0002"])
+    assert [sample.scan for sample in kept] == ["sub-phantom0001", "sub-phantom0003"]
+    assert without(samples, []) == samples
+    with pytest.raises(UserError, match="sub-phantom2"):
+        without(samples, ["sub-phantom2"])
+    with pytest.raises(UserError, match="leaves no scan"):
+        without(samples, [sample.scan for sample in samples])

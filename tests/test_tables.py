@@ -113,6 +113,11 @@ class TestText:
         assert [row.replace(r"\&", "").count("&") for row in rows] == [10, 10]
         assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
 
+    def test_scans_left_out_are_named(self, table: pd.DataFrame) -> None:
+        for text in (to_markdown(table, ["s8", "s_9"]), to_latex(table, ["s8", "s_9"])):
+            assert "Left out by the configuration: s8, s" in text
+        assert "Left out" not in to_markdown(table)
+
     def test_a_single_subject_has_no_interval(self) -> None:
         scans = scan_table().groupby("method", sort=False).head(1)
         text = to_markdown(table1(scans, TRAINING, METHODS, "ours", 0))

@@ -4,12 +4,9 @@ Columns and rules are explained in `docs/evaluation.md`.
 """
 
 import math
-import multiprocessing
 import os
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +21,7 @@ from vertseg.cache import CachedScan, read_cache
 from vertseg.centroids import Centres, body_centres, read_centroids
 from vertseg.errors import UserError
 from vertseg.labels import NAMES, RANK
-from vertseg.logs import progress
+from vertseg.parallel import run_jobs
 from vertseg.samples import Sample
 from vertseg.schemes import read_scheme
 from vertseg.volumes import load_mask
@@ -168,7 +165,7 @@ def evaluate_fold(
     samples = sorted(samples, key=lambda sample: sample.scan)
     _check_complete(samples, Path(predictions), caches)
     jobs = [(sample, Path(predictions), caches[sample.scan]) for sample in samples]
-    results = _map(_evaluate_sample, jobs, processes)
+    results = run_jobs(_evaluate_sample, jobs, processes, "evaluating")
     scan_rows, label_rows = [], []
     for sample, (scan_row, rows) in zip(samples, results, strict=True):
         keys = dict(zip(KEYS, (method, fold, sample.scan, sample.subject), strict=True))
@@ -202,7 +199,7 @@ def load_case(sample: Sample, predictions: Path, cache: CachedScan) -> Case:
         predicted=predicted.array,
         affine=reference.affine,
         reference_centres=(
-            _annotated_centres(sample, native.affine)
+            annotated_centres(sample, native.affine)
             if sample.centroids
             else body_centres(reference.array, reference.affine)
         ),
@@ -210,6 +207,28 @@ def load_case(sample: Sample, predictions: Path, cache: CachedScan) -> Case:
         reference_grid=cache.label,
         predicted_grid=_grid_prediction(sample.scan, predictions, predicted.array, cache),
     )
+
+
+def annotated_centres(sample: Sample, ct_affine: np.ndarray) -> Centres:
+    """Annotated centres of a scan in mm, by label.
+
+    A few masks are stored in another orientation than their CT; the file says in which of the two
+    its voxels count.
+
+    Args:
+        sample: a scan with a centroid file.
+        ct_affine: (4, 4) voxel indices of the CT as stored to mm.
+
+    Raises:
+        UserError: the file is missing or malformed, or fits neither image.
+    """
+    try:
+        return read_centroids(sample.centroids, ct_affine)
+    except UserError:
+        mask_affine = nib.Nifti1Image.from_filename(sample.mask).affine
+        if nib.aff2axcodes(mask_affine) == nib.aff2axcodes(ct_affine):
+            raise
+        return read_centroids(sample.centroids, mask_affine)
 
 
 def mask_path(predictions: Path, scan: str) -> Path:
@@ -275,17 +294,6 @@ def _evaluate_sample(sample: Sample, predictions: Path, cache: str) -> tuple[Row
     return evaluate_scan(load_case(sample, predictions, read_cache(cache)))
 
 
-def _annotated_centres(sample: Sample, ct_affine: np.ndarray) -> Centres:
-    """A few masks are stored in another orientation than their CT: the file says in which."""
-    try:
-        return read_centroids(sample.centroids, ct_affine)
-    except UserError:
-        mask_affine = nib.Nifti1Image.from_filename(sample.mask).affine
-        if nib.aff2axcodes(mask_affine) == nib.aff2axcodes(ct_affine):
-            raise
-        return read_centroids(sample.centroids, mask_affine)
-
-
 def _grid_prediction(
     scan: str, predictions: Path, predicted: np.ndarray, cache: CachedScan
 ) -> np.ndarray:
@@ -312,16 +320,6 @@ def _check_complete(samples: list[Sample], predictions: Path, caches: Mapping[st
                 )
         if sample.scan not in caches:
             raise UserError(f"{sample.scan}: not among the cache files. Preprocess it first.")
-
-
-def _map(function: Any, jobs: list[tuple[Any, ...]], processes: int) -> list[Any]:
-    if processes == 1:
-        return [function(*job) for job in progress(jobs, "evaluating")]
-    # Forked: a spawned process would run the Snakemake script that started it once more.
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(min(processes, len(jobs)), mp_context=context) as pool:
-        pending = [pool.submit(partial(function, *job)) for job in jobs]
-        return [job.result() for job in progress(pending, "evaluating")]
 
 
 def _table(rows: list[Row], columns: list[str]) -> pd.DataFrame:

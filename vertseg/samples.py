@@ -125,6 +125,22 @@ def verse_samples(root: str | os.PathLike[str]) -> list[Sample]:
     return samples
 
 
+def without(samples: Iterable[Sample], excluded: Iterable[str]) -> list[Sample]:
+    """All samples but those whose scans are named.
+
+    Raises:
+        UserError: a name is no scan's, or no scan is left.
+    """
+    samples, names = list(samples), set(excluded)
+    unknown = sorted(names - {sample.scan for sample in samples})
+    if unknown:
+        raise UserError(f"data.exclude names scans that there are not: {', '.join(unknown)}.")
+    kept = [sample for sample in samples if sample.scan not in names]
+    if not kept:
+        raise UserError("data.exclude leaves no scan.")
+    return kept
+
+
 def read_samples(path: str | os.PathLike[str]) -> list[Sample]:
     """Read a sample sheet (TSV). Paths are taken as written, relative to the working directory.
 

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,8 +186,13 @@ def per_label_table(labels: pd.DataFrame, methods: Methods) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def to_markdown(table: pd.DataFrame) -> str:
-    """Table 1 for a README: Dice and identification in %, 95 % intervals in brackets."""
+def to_markdown(table: pd.DataFrame, excluded: Sequence[str] = ()) -> str:
+    """Table 1 for a README: Dice and identification in %, 95 % intervals in brackets.
+
+    Args:
+        table: from `table1`.
+        excluded: scans that the configuration leaves out; the note names them.
+    """
     columns = {**_measured_columns(table, "–"), **_paper_columns(table, "–")}
     header = list(columns)
     lines = [
@@ -195,11 +200,11 @@ def to_markdown(table: pd.DataFrame) -> str:
         "| " + " | ".join(["---", *["---:"] * (len(header) - 1)]) + " |",
         *("| " + " | ".join(cells) + " |" for cells in zip(*columns.values(), strict=True)),
     ]
-    return "\n".join(lines) + "\n\n" + _note(table) + "\n"
+    return "\n".join(lines) + "\n\n" + _note(table, excluded) + "\n"
 
 
-def to_latex(table: pd.DataFrame) -> str:
-    """Table 1 as a LaTeX tabular; needs the package booktabs."""
+def to_latex(table: pd.DataFrame, excluded: Sequence[str] = ()) -> str:
+    """Table 1 as a LaTeX tabular; needs the package booktabs. Arguments as in `to_markdown`."""
     measured, paper = _measured_columns(table, "--"), _paper_columns(table, "--")
     first, last = len(measured) + 1, len(measured) + len(paper)
     header = [*measured, *(name.removeprefix("Paper: ") for name in paper)]
@@ -215,7 +220,7 @@ def to_latex(table: pd.DataFrame) -> str:
         *(" & ".join(map(_latex, row)) + r" \\" for row in rows),
         r"\bottomrule",
         r"\end{tabular}",
-        f"% {_latex(_note(table))}",
+        f"% {_latex(_note(table, excluded))}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -326,7 +331,7 @@ def _text(value: Any, blank: str) -> str:
     return blank if pd.isna(value) else str(value)
 
 
-def _note(table: pd.DataFrame) -> str:
+def _note(table: pd.DataFrame, excluded: Sequence[str]) -> str:
     first = table.iloc[0]
     folds = "fold" if first["n_folds"] == 1 else "folds"
     return (
@@ -334,6 +339,7 @@ def _note(table: pd.DataFrame) -> str:
         f"{first['n_folds']} {folds}, each predicted by a network that did not train on it; "
         "95 % bootstrap intervals over subjects in brackets. Dice is measured on the network's "
         "grid. The paper's values are for VerSe20."
+        + (f" Left out by the configuration: {', '.join(excluded)}." if excluded else "")
     )
 
 

@@ -21,7 +21,7 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/audit.tsv",
+        multiext(f"{RESULTS}/dataset", ".pdf", ".png"),
         multiext(f"{RESULTS}/table1", ".csv", ".md", ".tex"),
         multiext(f"{RESULTS}/figure1", ".pdf", ".png", ".svg"),
         multiext(f"{RESULTS}/learning_curves", ".pdf", ".png"),

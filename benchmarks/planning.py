@@ -2,8 +2,8 @@
 
 Lists 374 empty scans of 300 subjects (as many as VerSe'19 and VerSe'20 hold together) in a sheet,
 adds three methods to the paper's five, and dry-runs all three folds in a temporary folder. With
-Snakemake 9.27.1 on one core of a 2.8 GHz machine: 3.9 s for 451 jobs, one a scan (374), three a
-method and fold (72), one each for sheets, table, both figures and the target.
+Snakemake 9.27.1 on one core of a 2.8 GHz machine: 3.9 s for 453 jobs, one a scan (374), three a
+method and fold (72), one each for sheets, audit, table, three figures and the target.
 
     python -m benchmarks.planning
 """

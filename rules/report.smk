@@ -29,6 +29,22 @@ rule table1:
         "../scripts/table1.py"
 
 
+rule dataset_figure:
+    input:
+        f"{RESULTS}/audit.tsv",
+    output:
+        multiext(f"{RESULTS}/dataset", ".pdf", ".png"),
+    log:
+        f"{RESULTS}/logs/dataset_figure.log",
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    script:
+        "../scripts/dataset_figure.py"
+
+
 rule learning_curves:
     input:
         every_run(f"{RESULTS}/models/{{method}}/fold{{fold}}/log.csv"),

@@ -14,6 +14,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from vertseg.errors import UserError
+from vertseg.figures.dataset import count_labels, covered_ranges, draw_dataset
 from vertseg.figures.example import View, spine_views, spread_apart
 from vertseg.figures.figure1 import choose_example, draw_figure1, place_views
 from vertseg.figures.learning import draw_learning_curves, smooth
@@ -107,6 +108,28 @@ class TestPositions:
     def test_ticks_name_all_of_a_short_range_and_landmarks_of_a_long_one(self) -> None:
         assert tick_positions((16.5, 21.4)) == [17, 18, 19, 20, 21]
         assert tick_positions((-0.8, 23.8)) == [0, 3, 7, 10, 14, 18, 22]
+
+
+class TestDataset:
+    AUDIT = pd.DataFrame(
+        {"labels": ["T12 L1 L2", "L1 L2", "C1 C2", "T12 T13 L1", np.nan],
+         "cut_by_border": ["T12", "L1 L2", np.nan, "", np.nan]}
+    )  # fmt: skip
+
+    def test_counts_are_of_scans(self) -> None:
+        counts = count_labels(self.AUDIT)
+        assert len(counts) == 26
+        assert counts.loc[["C1", "T12", "T13", "L1", "L2", "L3"]].values.tolist() == [
+            [1, 0], [1, 1], [1, 0], [2, 1], [1, 1], [0, 0],
+        ]  # fmt: skip
+
+    def test_ranges_run_from_the_highest_scan_to_the_lowest(self) -> None:
+        assert covered_ranges(self.AUDIT).tolist() == [[0, 1], [18, 20], [18, 21], [20, 21]]
+        assert covered_ranges(self.AUDIT.tail(1)).shape == (0, 2)
+
+    @pytest.mark.parametrize("scans", [5, 1])
+    def test_no_text_covers_another(self, scans: int) -> None:
+        assert overlapping_texts(draw_dataset(self.AUDIT.tail(scans))) == []
 
 
 class TestChoice:

@@ -56,6 +56,15 @@ def test_table1_has_the_papers_rows_and_values(table: pd.DataFrame) -> None:
         assert row["n_scans"] == 3
 
 
+def test_the_audit_finds_the_phantoms_in_order(results: Path) -> None:
+    table = pd.read_csv(results / "audit.tsv", sep="\t")
+    samples = pd.read_csv(results / "samples.tsv", sep="\t")
+    assert table["scan"].tolist() == samples["scan"].tolist()
+    assert table["labels"].notna().all()
+    assert table[["warnings", "problem"]].isna().all(axis=None)
+    assert (results / "dataset.png").stat().st_size > 20_000
+
+
 def test_the_tables_dice_is_that_of_the_files(results: Path, table: pd.DataFrame) -> None:
     keys = table.reset_index().set_index("key")["method"]
     for key, label in keys.items():

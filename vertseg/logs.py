@@ -40,6 +40,6 @@ def step_log(path: str) -> Iterator[logging.Logger]:
         to_file.close()
 
 
-def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterable[Item]:
+def progress(items: Iterable[Item], what: str) -> Iterable[Item]:
     """Iterate with a progress bar if stderr is a terminal, silently otherwise."""
-    return tqdm(items, desc=what, total=total, disable=None, leave=False)
+    return tqdm(items, desc=what, disable=None, leave=False)

@@ -84,7 +84,7 @@ def read_verse_sheet(path: str | os.PathLike[str]) -> list[dict[str, str]]:
     Raises:
         UserError: a row lacks one of the three.
     """
-    rows = _read_tsv(path) if Path(path).exists() else []
+    rows = read_tsv(path, "sample sheet") if Path(path).exists() else []
     if not all(row.get("scan") and row.get("subject") and row.get("split") for row in rows):
         raise UserError(f"{path}: every row needs scan, subject and split, separated by tabs.")
     return rows
@@ -147,7 +147,7 @@ def read_samples(path: str | os.PathLike[str]) -> list[Sample]:
     Raises:
         UserError: the sheet is missing, lacks a column, is empty or names a scan twice.
     """
-    rows = _read_tsv(path)
+    rows = read_tsv(path, "sample sheet")
     if not rows:
         raise UserError(f"{path}: the sheet has no rows.")
     required = [column for column in COLUMNS if column not in ("centroids", "labels")]
@@ -177,6 +177,25 @@ def write_tsv(path: str | os.PathLike[str], columns: list[str], rows: Iterable[I
         writer.writerows(rows)
 
 
+def read_tsv(path: str | os.PathLike[str], what: str) -> list[dict[str, str]]:
+    """Read a tab-separated table with a header line.
+
+    Args:
+        path: the table.
+        what: it is, for the message.
+
+    Raises:
+        UserError: the file is missing or no such table.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            return list(csv.DictReader(file, delimiter="\t"))
+    except OSError as error:
+        raise UserError(f"{path}: no such {what} ({error.strerror}).") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a tab-separated table ({error}).") from error
+
+
 def _verse_sample(root: str | os.PathLike[str], subject: str, scan: str) -> Sample:
     """A scan of a data set in VerSe's layout below `root`, without its centroids."""
     return Sample(
@@ -185,13 +204,3 @@ def _verse_sample(root: str | os.PathLike[str], subject: str, scan: str) -> Samp
         ct=f"{root}/rawdata/{subject}/{scan}_ct.nii.gz",
         mask=f"{root}/derivatives/{subject}/{scan}_seg-vert_msk.nii.gz",
     )
-
-
-def _read_tsv(path: str | os.PathLike[str]) -> list[dict[str, str]]:
-    try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            return list(csv.DictReader(file, delimiter="\t"))
-    except OSError as error:
-        raise UserError(f"{path}: no such sample sheet ({error.strerror}).") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a tab-separated table ({error}).") from error

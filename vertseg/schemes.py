@@ -4,13 +4,12 @@ A scheme other than VerSe's is a table (TSV) with the columns `value`, a whole n
 (`51-117`), and `name`, a vertebra (`C1` to `L6`, `T13`) or `background`.
 """
 
-import csv
 import os
 import re
-from pathlib import Path
 
 from vertseg.errors import UserError
 from vertseg.labels import BACKGROUND, IDS, VERTEBRAE
+from vertseg.samples import read_tsv
 
 LabelScheme = dict[int, int]
 """VerSe's value by the mask's value. Values that are not listed are errors, not background."""
@@ -29,14 +28,9 @@ def read_scheme(path: str | os.PathLike[str]) -> LabelScheme:
     """
     if not str(path):
         return VERSE
-    try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: no such label scheme, or no text ({error}).") from error
     scheme: LabelScheme = {BACKGROUND: BACKGROUND}
     seen: set[int] = set()
-    for line, row in enumerate(rows, 2):
+    for line, row in enumerate(read_tsv(path, "label scheme"), 2):
         values, label = _parse(row, f"{path}, line {line}")
         repeated = seen.intersection(values)
         if repeated or (label != BACKGROUND and label in scheme.values()):
@@ -49,7 +43,7 @@ def read_scheme(path: str | os.PathLike[str]) -> LabelScheme:
     return scheme
 
 
-def _parse(row: dict[str, str | None], where: str) -> tuple[range, int]:
+def _parse(row: dict[str, str], where: str) -> tuple[range, int]:
     match = _VALUES.fullmatch((row.get("value") or "").strip())
     name = (row.get("name") or "").strip()
     if match is None or (name != "background" and name not in IDS):

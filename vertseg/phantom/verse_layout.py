@@ -2,9 +2,7 @@
 
 import re
 import zlib
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +19,7 @@ from numpy.typing import NDArray
 
 from vertseg.errors import UserError
 from vertseg.files import atomic_path, write_json
-from vertseg.logs import progress
+from vertseg.parallel import run_jobs
 from vertseg.phantom.generate import Phantom, generate_phantom
 from vertseg.phantom.geometry import Floats
 from vertseg.phantom.settings import PhantomSettings
@@ -87,11 +85,8 @@ def write_phantom_dataset(
     root: Path, scans: Sequence[str], seed: int, settings: PhantomSettings, workers: int
 ) -> None:
     """Generate and write scans with a pool of processes."""
-    write = partial(_write_phantom, root=root, seed=seed, settings=settings)
-    with ProcessPoolExecutor(workers) as pool:
-        written: Iterable[None] = pool.map(write, scans)
-        for _ in progress(written, "phantoms", total=len(scans)):
-            pass
+    jobs = [(scan, root, seed, settings) for scan in scans]
+    run_jobs(_write_phantom, jobs, workers, "phantoms")
 
 
 def _write_phantom(scan: str, root: Path, seed: int, settings: PhantomSettings) -> None:

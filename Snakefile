@@ -16,6 +16,7 @@ include: "rules/train.smk"
 include: "rules/predict.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
+include: "rules/external.smk"
 
 
 rule all:
@@ -25,3 +26,4 @@ rule all:
         multiext(f"{RESULTS}/table1", ".csv", ".md", ".tex"),
         multiext(f"{RESULTS}/figure1", ".pdf", ".png", ".svg"),
         multiext(f"{RESULTS}/learning_curves", ".pdf", ".png"),
+        multiext(f"{RESULTS}/external", ".csv", ".md", ".tex") if EXTERNAL_SCANS else [],

@@ -1,12 +1,12 @@
-"""Labelled scans, and the sheets that list them."""
+"""Labelled scans, the sheet that lists them, what is odd about them, and their folds."""
 
 if config["data"]["source"] == "phantom":
 
     rule generate_phantoms:
         output:
-            ct=[sample.ct for sample in SAMPLES.values()],
-            mask=[sample.mask for sample in SAMPLES.values()],
-            centroids=[sample.centroids for sample in SAMPLES.values()],
+            ct=[SAMPLES[scan].ct for scan in DEVELOPMENT_SCANS],
+            mask=[SAMPLES[scan].mask for scan in DEVELOPMENT_SCANS],
+            centroids=[SAMPLES[scan].centroids for scan in DEVELOPMENT_SCANS],
         log:
             f"{RESULTS}/logs/generate_phantoms.log",
         benchmark:
@@ -19,21 +19,20 @@ if config["data"]["source"] == "phantom":
             runtime=60,
         params:
             root=lambda wildcards, output: Path(output.ct[0]).parents[2],
-            scans=list(SAMPLES),
+            scans=DEVELOPMENT_SCANS,
             seed=config["seed"],
             preset=config["data"]["phantom"]["preset"],
         script:
             "../scripts/generate_phantoms.py"
 
 
-rule sample_sheets:
+rule sample_sheet:
     input:
         [sample.mask for sample in SAMPLES.values()] if DOWNLOADED_SPLITS else [],
     output:
-        samples=f"{RESULTS}/samples.tsv",
-        folds=f"{RESULTS}/folds.tsv",
+        f"{RESULTS}/samples.tsv",
     log:
-        f"{RESULTS}/logs/sample_sheets.log",
+        f"{RESULTS}/logs/sample_sheet.log",
     conda:
         "../envs/volumes.yaml"
     resources:
@@ -41,10 +40,9 @@ rule sample_sheets:
         runtime=10,
     params:
         samples=[vars(sample) for sample in SAMPLES.values()],
-        fold_of=FOLD_OF,
         find_centroids=bool(DOWNLOADED_SPLITS),
     script:
-        "../scripts/sample_sheets.py"
+        "../scripts/sample_sheet.py"
 
 
 rule audit:
@@ -52,6 +50,8 @@ rule audit:
         samples=f"{RESULTS}/samples.tsv",
         ct=[sample.ct for sample in SAMPLES.values()],
         mask=[sample.mask for sample in SAMPLES.values()],
+        centroids=[s.centroids for s in SAMPLES.values() if s.centroids],
+        labels=sorted({s.labels for s in SAMPLES.values() if s.labels}),
     output:
         f"{RESULTS}/audit.tsv",
     log:
@@ -66,3 +66,24 @@ rule audit:
         runtime=60,
     script:
         "../scripts/audit.py"
+
+
+rule folds:
+    input:
+        samples=f"{RESULTS}/samples.tsv",
+        audit=f"{RESULTS}/audit.tsv",
+    output:
+        f"{RESULTS}/folds.tsv",
+    log:
+        f"{RESULTS}/logs/folds.log",
+    conda:
+        "../envs/volumes.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        external=EXTERNAL_SCANS,
+        number=config["folds"]["number"],
+        seed=config["seed"],
+    script:
+        "../scripts/folds.py"

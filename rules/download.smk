@@ -6,11 +6,7 @@ and are no inputs or params: a new mirror or a fresh checkout is no reason to do
 
 ARCHIVE = f"{config['data']['folder']}/{{release}}/{{split}}.zip"
 VERSE = f"{config['data']['folder']}/{config['data']['release']}"
-DOWNLOADED_SPLITS = (
-    config["data"]["splits"]
-    if config["data"]["source"] == "verse" and "root" not in config["data"]
-    else []
-)
+DOWNLOADED_SPLITS = downloaded_splits(config)
 
 
 wildcard_constraints:

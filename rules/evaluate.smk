@@ -6,7 +6,7 @@ rule evaluate:
         predictions=f"{RESULTS}/predictions/{{method}}/fold{{fold}}",
         samples=f"{RESULTS}/samples.tsv",
         folds=f"{RESULTS}/folds.tsv",
-        caches=validation_caches,
+        caches=caches(DEVELOPMENT_SCANS),
     output:
         scans=f"{RESULTS}/evaluation/{{method}}/fold{{fold}}_scans.csv",
         labels=f"{RESULTS}/evaluation/{{method}}/fold{{fold}}_labels.csv",
@@ -20,5 +20,7 @@ rule evaluate:
     resources:
         mem_mb=8000,
         runtime=60,
+    params:
+        fold=lambda wildcards: wildcards.fold,
     script:
         "../scripts/evaluate.py"

@@ -3,8 +3,9 @@
 
 rule predict:
     input:
-        weights=f"{RESULTS}/models/{{method}}/fold{{fold}}/weights.safetensors",
-        caches=validation_caches,
+        weights=[f"{RESULTS}/models/{{method}}/fold{{fold}}/weights.safetensors"],
+        caches=caches(DEVELOPMENT_SCANS),
+        folds=ancient(f"{RESULTS}/folds.tsv"),
     output:
         directory(f"{RESULTS}/predictions/{{method}}/fold{{fold}}"),
     log:
@@ -20,5 +21,6 @@ rule predict:
         gpu=config["gpus"],
     params:
         device=config["training"]["device"],
+        fold=lambda wildcards: wildcards.fold,
     script:
         "../scripts/predict.py"

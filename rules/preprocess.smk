@@ -20,6 +20,5 @@ rule preprocess:
         runtime=10,
     params:
         grid=config["grid"],
-        labels=lambda wildcards: SAMPLES[wildcards.scan].labels,
     script:
         "../scripts/preprocess.py"

@@ -24,7 +24,7 @@ rule table1:
         methods=METHODS,
         reference_method=config["reference_method"],
         seed=config["seed"],
-        excluded=EXCLUDED,
+        excluded=EXCLUDED_SCANS,
     script:
         "../scripts/table1.py"
 

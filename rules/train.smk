@@ -3,8 +3,9 @@
 
 rule train:
     input:
-        training=training_caches,
-        validation=validation_caches,
+        caches=caches(DEVELOPMENT_SCANS),
+        # Once drawn the folds stay: a later external test changes the file but not the folds.
+        folds=ancient(f"{RESULTS}/folds.tsv"),
     output:
         weights=f"{RESULTS}/models/{{method}}/fold{{fold}}/weights.safetensors",
         log=f"{RESULTS}/models/{{method}}/fold{{fold}}/log.csv",
@@ -22,5 +23,6 @@ rule train:
     params:
         settings=lambda wildcards: training_settings(config, wildcards.method),
         folder=lambda wildcards, output: Path(output.weights).parent,
+        folds=config["folds"]["number"],
     script:
         "../scripts/train.py"

@@ -1,14 +1,11 @@
-"""Evaluate a method's predictions of a fold's validation scans.
+"""Evaluate a method's predictions of the scans that a fold holds out, or of the external test.
 
-Reads the predictions, the sample sheet, the folds and the fold's cached scans; writes a CSV with
+Reads the predictions, the sample sheet, the folds and the cached scans; writes a CSV with
 a row for each scan and a CSV with a row for each vertebra.
 """
 
-from pathlib import Path
-
-import pandas as pd
-
 from vertseg.evaluation import evaluate_fold
+from vertseg.folds import divide_caches
 from vertseg.logs import logger, step_log
 from vertseg.samples import read_samples
 from vertseg.tables import write_csv
@@ -16,7 +13,7 @@ from vertseg.tables import write_csv
 
 def main(
     method: str,
-    fold: int,
+    fold: str,
     predictions: str,
     samples: str,
     folds: str,
@@ -25,23 +22,23 @@ def main(
     labels_csv: str,
     processes: int,
 ) -> None:
-    """Evaluate one fold."""
-    fold_of = pd.read_csv(folds, sep="\t", dtype={"scan": str}).set_index("scan")["fold"]
-    validation = [sample for sample in read_samples(samples) if fold_of[sample.scan] == fold]
+    """Evaluate all scans."""
+    _, held_out = divide_caches(folds, caches, fold)
+    cache_of = {path.stem: path for path in held_out}
     scans, labels = evaluate_fold(
         method,
         fold,
-        validation,
+        [sample for sample in read_samples(samples) if sample.scan in cache_of],
         predictions,
-        {Path(path).name.removesuffix(".safetensors"): path for path in caches},
+        cache_of,
         processes,
     )
     write_csv(scans, scans_csv)
     write_csv(labels, labels_csv)
     logger.info(
-        "%s, fold %d: multi-label Dice %.3f, identification rate %.3f over %d scans",
+        "%s, %s: multi-label Dice %.3f, identification rate %.3f over %d scans",
         method,
-        fold,
+        scans_csv,
         scans["multi_label_dice"].mean(),
         scans["id_rate"].mean(),
         len(scans),
@@ -52,7 +49,7 @@ if __name__ == "__main__":
     with step_log(snakemake.log[0]):
         main(
             snakemake.wildcards.method,
-            int(snakemake.wildcards.fold),
+            snakemake.params.fold,
             snakemake.input.predictions,
             snakemake.input.samples,
             snakemake.input.folds,

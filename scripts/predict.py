@@ -1,6 +1,7 @@
-"""Segment and label a fold's validation scans.
+"""Segment and label the scans that a fold holds out, or those of the external test.
 
-Reads a network's weights and cached scans; writes, for each scan, the label map on the CT's own
+Reads the folds, cached scans and weights, of one network or of several that predict together;
+writes, for each scan, the label map on the CT's own
 grid ({scan}_seg-vert_msk.nii.gz), VerSe's centroid JSON ({scan}_seg-vert_ctd.json) and the label
 map on the network's grid ({scan}_grid.safetensors).
 """
@@ -13,19 +14,21 @@ from safetensors.numpy import save_file
 from vertseg.cache import read_cache
 from vertseg.centroids import body_centres, write_centroids
 from vertseg.devices import choose_device
+from vertseg.folds import divide_caches
 from vertseg.inference import predict_logits
 from vertseg.logs import logger, progress, step_log
 from vertseg.volumes import save_mask
 from vertseg.weights import load_network
 
 
-def main(weights: str, caches: list[str], device_name: str, folder: Path) -> None:
-    """Predict all scans of a fold."""
-    network, _ = load_network(weights, choose_device(device_name))
+def main(weights: list[str], caches: list[Path], device_name: str, folder: Path) -> None:
+    """Predict all scans."""
+    device = choose_device(device_name)
+    networks = [load_network(path, device)[0] for path in weights]
     folder.mkdir(parents=True, exist_ok=True)
     for path in progress(caches, "predicting"):
         scan = read_cache(path)
-        logits = predict_logits(network, scan.image)
+        logits = predict_logits(networks, scan.image)
         save_file(
             {"label": logits.argmax(axis=0).astype("uint8")},
             folder / f"{scan.name}_grid.safetensors",
@@ -41,9 +44,12 @@ def main(weights: str, caches: list[str], device_name: str, folder: Path) -> Non
 if __name__ == "__main__":
     torch.set_num_threads(snakemake.threads)
     with step_log(snakemake.log[0]):
+        _, caches = divide_caches(
+            snakemake.input.folds, snakemake.input.caches, snakemake.params.fold
+        )
         main(
             snakemake.input.weights,
-            snakemake.input.caches,
+            caches,
             snakemake.params.device,
             Path(snakemake.output[0]),
         )

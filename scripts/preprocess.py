@@ -28,7 +28,7 @@ if __name__ == "__main__":
         main(
             snakemake.input.ct,
             snakemake.input.mask,
-            snakemake.params.labels,
+            str(snakemake.input.labels),
             tuple(snakemake.params.grid),
             snakemake.output[0],
         )

@@ -1,4 +1,4 @@
-"""Write Table 1 and the table of labels.
+"""Write Table 1, or that of the external test, and the table of labels.
 
 Reads the evaluation's CSVs of all methods and folds and the headers of the weights files; writes
 Table 1 as CSV (everything), Markdown and LaTeX (compact), and per_label.csv.
@@ -10,6 +10,7 @@ from vertseg.files import write_text
 from vertseg.logs import step_log
 from vertseg.tables import (
     Methods,
+    note,
     per_label_table,
     read_evaluation,
     read_training_metadata,
@@ -31,12 +32,12 @@ def main(
     targets: dict[str, str],
 ) -> None:
     """Summarise all methods."""
-    table = table1(
-        read_evaluation(scans), read_training_metadata(weights), methods, reference_method, seed
-    )
+    evaluated = read_evaluation(scans)
+    below = note(evaluated, excluded)
+    table = table1(evaluated, read_training_metadata(weights), methods, reference_method, seed)
     write_csv(table, targets["csv"])
-    write_text(targets["markdown"], to_markdown(table, excluded))
-    write_text(targets["latex"], to_latex(table, excluded))
+    write_text(targets["markdown"], to_markdown(table, below))
+    write_text(targets["latex"], to_latex(table, below))
     write_csv(per_label_table(read_evaluation(labels), methods), targets["per_label"])
 
 

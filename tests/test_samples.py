@@ -1,12 +1,8 @@
-from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from vertseg.errors import UserError
-from vertseg.folds import assign_folds
 from vertseg.samples import (
     Sample,
     phantom_samples,
@@ -78,39 +74,6 @@ def test_faulty_sheets_are_explained(tmp_path: Path, text: str, message: str) ->
         read_samples(tmp_path / "sheet.tsv")
     with pytest.raises(UserError, match=r"absent\.tsv"):
         read_samples(tmp_path / "absent.tsv")
-
-
-def test_the_papers_folds() -> None:
-    fold_of = assign_folds(phantom_samples("data", 61), 3, seed=2021)
-    assert sorted(Counter(fold_of.values()).values()) == [20, 20, 21]
-
-
-@given(
-    st.lists(st.integers(0, 12), min_size=12, max_size=40),
-    st.integers(2, 4),
-    st.integers(0, 9),
-    st.randoms(),
-)
-def test_folds_keep_subjects_whole_and_do_not_depend_on_order(
-    subject_ids, number, seed, random
-) -> None:
-    samples = [Sample(f"s{i:02d}", f"p{subject}", "", "") for i, subject in enumerate(subject_ids)]
-    if len({sample.subject for sample in samples}) < number:
-        with pytest.raises(UserError, match="subjects"):
-            assign_folds(samples, number, seed)
-        return
-    folds = assign_folds(samples, number, seed)
-    assert list(folds) == sorted(sample.scan for sample in samples)
-    folds_of_subject: dict[str, set[int]] = {}
-    for sample in samples:
-        folds_of_subject.setdefault(sample.subject, set()).add(folds[sample.scan])
-    assert all(len(found) == 1 for found in folds_of_subject.values())
-    assert set(folds.values()) == set(range(number))
-    largest = max(Counter(sample.subject for sample in samples).values())
-    sizes = Counter(folds.values()).values()
-    assert max(sizes) - min(sizes) <= largest
-    random.shuffle(samples)
-    assert assign_folds(samples, number, seed) == folds
 
 
 def test_scans_are_left_out_by_name() -> None:

@@ -13,6 +13,7 @@ from vertseg.errors import UserError
 from vertseg.evaluation import SCAN_COLUMNS
 from vertseg.labels import IDS
 from vertseg.tables import (
+    note,
     per_label_table,
     read_evaluation,
     read_training_metadata,
@@ -97,7 +98,7 @@ class TestTable1:
 
 class TestText:
     def test_markdown_cells(self, table: pd.DataFrame) -> None:
-        header, rule, ours, other, *_ = to_markdown(table).splitlines()
+        header, rule, ours, other, *_ = to_markdown(table, "").splitlines()
         assert header.count("|") == rule.count("|") == ours.count("|") == other.count("|")
         cells = [cell.strip() for cell in ours.strip("|").split("|")]
         low, high = 100 * table.loc[0, ["multi_label_dice_low", "multi_label_dice_high"]]
@@ -106,23 +107,43 @@ class TestText:
         assert [cell.strip() for cell in other.strip("|").split("|")][5:] == ["–"] * 6
 
     def test_latex_is_escaped_and_rectangular(self, table: pd.DataFrame) -> None:
-        text = to_latex(table)
+        text = to_latex(table, "")
         assert r"Other \& co" in text
         assert r"Multi-label Dice (\%)" in text
         rows = [line for line in text.splitlines() if line.startswith(("Ours", "Other"))]
         assert [row.replace(r"\&", "").count("&") for row in rows] == [10, 10]
         assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
 
-    def test_scans_left_out_are_named(self, table: pd.DataFrame) -> None:
-        for text in (to_markdown(table, ["s8", "s_9"]), to_latex(table, ["s8", "s_9"])):
-            assert "Left out by the configuration: s8, s" in text
-        assert "Left out" not in to_markdown(table)
+    def test_the_note_stands_below(self, table: pd.DataFrame) -> None:
+        assert to_markdown(table, "Note: 5 %.").endswith("\n\nNote: 5 %.\n")
+        assert to_latex(table, "Note: 5 %.").endswith("\n% Note: 5 \\%.\n")
+
+    def test_the_note_says_which_scans_were_predicted_by_what(self) -> None:
+        scans = scan_table()
+        text = note(scans, ["s8", "s_9"])
+        assert "4 scans of 3 subjects in 2 folds" in text
+        assert "a network that did not train on it" in text
+        assert "Left out by the configuration: s8, s_9." in text
+        assert "Left out" not in note(scans)
+        assert "1 scan of 1 subject in 1 fold," in note(scans.head(1))
+
+    def test_an_external_test_has_neither_folds_nor_values_of_the_paper(self) -> None:
+        scans = scan_table().assign(fold="external")
+        text = note(scans)
+        assert "4 scans of 3 subjects, none of them trained on" in text
+        assert "fold," not in text and "paper" not in text
+        table = table1(scans, TRAINING, METHODS, "ours", seed=0)
+        assert table.filter(like="paper_").isna().all(axis=None)
+        assert table["multi_label_dice_sd_folds"].isna().all()
+        for written in (to_markdown(table, text), to_latex(table, text)):
+            assert "Paper" not in written and "67.5" in written
+        rows = [line for line in to_latex(table, "").splitlines() if line.startswith("Ours")]
+        assert rows[0].count("&") == 6
 
     def test_a_single_subject_has_no_interval(self) -> None:
         scans = scan_table().groupby("method", sort=False).head(1)
-        text = to_markdown(table1(scans, TRAINING, METHODS, "ours", 0))
+        text = to_markdown(table1(scans, TRAINING, METHODS, "ours", 0), "")
         assert "| Ours | 50.0 | 50.0 | 50.0 | 2.0 |" in text
-        assert "1 scans of 1 subjects in 1 fold," in text
 
 
 def test_per_label_means_count_who_has_the_label() -> None:

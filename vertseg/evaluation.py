@@ -139,18 +139,18 @@ def evaluate_scan(case: Case) -> tuple[Row, list[Row]]:
 
 def evaluate_fold(
     method: str,
-    fold: int,
+    fold: str,
     samples: Iterable[Sample],
     predictions: str | os.PathLike[str],
-    caches: Mapping[str, str],
+    caches: Mapping[str, Path],
     processes: int = 1,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Evaluate a method's predictions of a fold's validation scans.
+    """Evaluate a method's predictions of the scans that a fold holds out.
 
     Args:
         method: key of the method.
-        fold: index of the fold.
-        samples: the fold's validation scans.
+        fold: index of the fold that holds the scans out, or "external".
+        samples: the scans.
         predictions: folder of `{scan}_seg-vert_msk.nii.gz`, `{scan}_seg-vert_ctd.json` and,
             where the network worked on the grid, `{scan}_grid.safetensors`.
         caches: path of each scan's cache file by scan name.
@@ -290,7 +290,7 @@ def _point_columns(prefix: str, point: np.ndarray | None) -> Row:
     return {f"{prefix}_{axis}_mm": float(value) for axis, value in zip("xyz", values, strict=True)}
 
 
-def _evaluate_sample(sample: Sample, predictions: Path, cache: str) -> tuple[Row, list[Row]]:
+def _evaluate_sample(sample: Sample, predictions: Path, cache: Path) -> tuple[Row, list[Row]]:
     return evaluate_scan(load_case(sample, predictions, read_cache(cache)))
 
 
@@ -306,7 +306,7 @@ def _grid_prediction(
         raise UserError(f"{path}: cannot be read ({error!r}). Predict this fold again.") from error
 
 
-def _check_complete(samples: list[Sample], predictions: Path, caches: Mapping[str, str]) -> None:
+def _check_complete(samples: list[Sample], predictions: Path, caches: Mapping[str, Path]) -> None:
     if not samples:
         raise UserError("No scan belongs to this fold. Check folds.tsv.")
     for sample in samples:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from vertseg.errors import UserError
 from vertseg.files import atomic_path
+from vertseg.folds import EXTERNAL
 from vertseg.labels import NAMES, RANK
 from vertseg.statistics import (
     cluster_bootstrap_interval,
@@ -101,7 +102,8 @@ def table1(
     """Summarise all methods; the paper's values stand in columns of their own (paper_*).
 
     Args:
-        scans: rows of the evaluation's tables of scans, all methods and folds.
+        scans: rows of the evaluation's tables of scans, all methods and folds; or of the
+            external test, which the paper has no values of.
         training: from `read_training_metadata`; a method without training has blanks.
         methods: the rows, in order.
         reference_method: key of the method that the others are tested against.
@@ -139,7 +141,8 @@ def table1(
         table[f"{measure}_p"] = holm(raw)
     for name in PAPER_KEYS:
         table[f"paper_{name}"] = [
-            (method.get("paper") or {}).get(name) for method in methods.values()
+            None if _is_external(scans) else (method.get("paper") or {}).get(name)
+            for method in methods.values()
         ]
     table.insert(0, "method", [method["label"] for method in methods.values()])
     whole = ["parameters", "iterations", "paper_iterations"]
@@ -186,12 +189,36 @@ def per_label_table(labels: pd.DataFrame, methods: Methods) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def to_markdown(table: pd.DataFrame, excluded: Sequence[str] = ()) -> str:
+def note(scans: pd.DataFrame, excluded: Sequence[str] = ()) -> str:
+    """What stands below the table: which scans were predicted by what.
+
+    Args:
+        scans: rows of the evaluation's tables of scans; all methods have the same scans.
+        excluded: scans that the configuration leaves out; the note names them.
+    """
+    distinct = scans.drop_duplicates("scan")
+    number = (
+        f"{_plural(len(distinct), 'scan')} of {_plural(distinct['subject'].nunique(), 'subject')}"
+    )
+    if _is_external(scans):
+        means = f"{number}, none of them trained on, predicted by all folds' networks together"
+    else:
+        folds = _plural(distinct["fold"].nunique(), "fold")
+        means = f"{number} in {folds}, each predicted by a network that did not train on it"
+    return (
+        f"Means over {means}; 95 % bootstrap intervals over subjects in brackets. "
+        "Dice is measured on the network's grid."
+        + ("" if _is_external(scans) else " The paper's values are for VerSe20.")
+        + (f" Left out by the configuration: {', '.join(excluded)}." if excluded else "")
+    )
+
+
+def to_markdown(table: pd.DataFrame, note: str) -> str:
     """Table 1 for a README: Dice and identification in %, 95 % intervals in brackets.
 
     Args:
         table: from `table1`.
-        excluded: scans that the configuration leaves out; the note names them.
+        note: stands below.
     """
     columns = {**_measured_columns(table, "–"), **_paper_columns(table, "–")}
     header = list(columns)
@@ -200,27 +227,34 @@ def to_markdown(table: pd.DataFrame, excluded: Sequence[str] = ()) -> str:
         "| " + " | ".join(["---", *["---:"] * (len(header) - 1)]) + " |",
         *("| " + " | ".join(cells) + " |" for cells in zip(*columns.values(), strict=True)),
     ]
-    return "\n".join(lines) + "\n\n" + _note(table, excluded) + "\n"
+    return "\n".join(lines) + "\n\n" + note + "\n"
 
 
-def to_latex(table: pd.DataFrame, excluded: Sequence[str] = ()) -> str:
+def to_latex(table: pd.DataFrame, note: str) -> str:
     """Table 1 as a LaTeX tabular; needs the package booktabs. Arguments as in `to_markdown`."""
     measured, paper = _measured_columns(table, "--"), _paper_columns(table, "--")
     first, last = len(measured) + 1, len(measured) + len(paper)
     header = [*measured, *(name.removeprefix("Paper: ") for name in paper)]
     rows = zip(*measured.values(), *paper.values(), strict=True)
+    groups = (
+        [
+            rf"\multicolumn{{{len(measured)}}}{{c}}{{This run}} & "
+            rf"\multicolumn{{{len(paper)}}}{{c}}{{Paper}} \\",
+            rf"\cmidrule(r){{1-{len(measured)}}} \cmidrule(l){{{first}-{last}}}",
+        ]
+        if paper
+        else []
+    )
     lines = [
         rf"\begin{{tabular}}{{l{'r' * (last - 1)}}}",
         r"\toprule",
-        rf"\multicolumn{{{len(measured)}}}{{c}}{{This run}} & "
-        rf"\multicolumn{{{len(paper)}}}{{c}}{{Paper}} \\",
-        rf"\cmidrule(r){{1-{len(measured)}}} \cmidrule(l){{{first}-{last}}}",
+        *groups,
         " & ".join(map(_latex, header)) + r" \\",
         r"\midrule",
         *(" & ".join(map(_latex, row)) + r" \\" for row in rows),
         r"\bottomrule",
         r"\end{tabular}",
-        f"% {_latex(_note(table, excluded))}",
+        f"% {_latex(note)}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -297,6 +331,8 @@ def _measured_columns(table: pd.DataFrame, blank: str) -> dict[str, list[str]]:
 
 
 def _paper_columns(table: pd.DataFrame, blank: str) -> dict[str, list[str]]:
+    if table[[f"paper_{name}" for name in PAPER_KEYS]].isna().all(axis=None):
+        return {}
     return {
         "Paper: multi-label Dice (%)": _percent(table["paper_multi_label_dice"], blank),
         "Paper: binary Dice (%)": _percent(table["paper_binary_dice"], blank),
@@ -331,16 +367,12 @@ def _text(value: Any, blank: str) -> str:
     return blank if pd.isna(value) else str(value)
 
 
-def _note(table: pd.DataFrame, excluded: Sequence[str]) -> str:
-    first = table.iloc[0]
-    folds = "fold" if first["n_folds"] == 1 else "folds"
-    return (
-        f"Means over {first['n_scans']} scans of {first['n_subjects']} subjects in "
-        f"{first['n_folds']} {folds}, each predicted by a network that did not train on it; "
-        "95 % bootstrap intervals over subjects in brackets. Dice is measured on the network's "
-        "grid. The paper's values are for VerSe20."
-        + (f" Left out by the configuration: {', '.join(excluded)}." if excluded else "")
-    )
+def _is_external(scans: pd.DataFrame) -> bool:
+    return bool((scans["fold"] == EXTERNAL).all())
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _latex(text: str) -> str:

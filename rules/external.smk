@@ -1,0 +1,57 @@
+"""The external test: scans that no network trained on, predicted by all folds' networks together."""
+
+
+use rule predict as predict_external with:
+    input:
+        weights=expand(
+            f"{RESULTS}/models/{{{{method}}}}/fold{{fold}}/weights.safetensors",
+            fold=FOLDS,
+        ),
+        caches=caches(EXTERNAL_SCANS),
+        folds=ancient(f"{RESULTS}/folds.tsv"),
+    output:
+        directory(f"{RESULTS}/predictions/{{method}}/external"),
+    log:
+        f"{RESULTS}/logs/predict/{{method}}_external.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/predict/{{method}}_external.tsv"
+    params:
+        device=config["training"]["device"],
+        fold="external",
+
+
+use rule evaluate as evaluate_external with:
+    input:
+        predictions=f"{RESULTS}/predictions/{{method}}/external",
+        samples=f"{RESULTS}/samples.tsv",
+        folds=f"{RESULTS}/folds.tsv",
+        caches=caches(EXTERNAL_SCANS),
+    output:
+        scans=f"{RESULTS}/evaluation/{{method}}/external_scans.csv",
+        labels=f"{RESULTS}/evaluation/{{method}}/external_labels.csv",
+    log:
+        f"{RESULTS}/logs/evaluate/{{method}}_external.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/evaluate/{{method}}_external.tsv"
+    params:
+        fold="external",
+
+
+use rule table1 as external_table with:
+    input:
+        scans=expand(
+            f"{RESULTS}/evaluation/{{method}}/external_scans.csv", method=METHODS
+        ),
+        labels=expand(
+            f"{RESULTS}/evaluation/{{method}}/external_labels.csv", method=METHODS
+        ),
+        weights=every_run(
+            f"{RESULTS}/models/{{method}}/fold{{fold}}/weights.safetensors"
+        ),
+    output:
+        csv=f"{RESULTS}/external.csv",
+        markdown=f"{RESULTS}/external.md",
+        latex=f"{RESULTS}/external.tex",
+        per_label=f"{RESULTS}/external_per_label.csv",
+    log:
+        f"{RESULTS}/logs/external_table.log",

@@ -1,0 +1,106 @@
+"""Which scans a configuration names, whatever they come from."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from vertseg.config import Config, check
+from vertseg.errors import UserError
+from vertseg.samples import (
+    Sample,
+    listed_verse_samples,
+    phantom_samples,
+    read_samples,
+    verse_samples,
+    without,
+)
+from vertseg.schemes import read_scheme
+
+SPLITS = ("training", "validation", "test")
+
+
+def downloaded_splits(config: Config) -> list[str]:
+    """VerSe's splits that a run downloads: those to learn from, then those of external tests."""
+    data = config["data"]
+    if data["source"] != "verse" or "root" in data:
+        return []
+    return [*data["splits"], *(source for source in _external(config) if source in SPLITS)]
+
+
+def configured_samples(config: Config, base: Path) -> tuple[list[Sample], list[Sample]]:
+    """The scans of cross-validation and those of external tests, without those left out.
+
+    Args:
+        config: a checked configuration.
+        base: the workflow's folder (resources/, schemas/).
+
+    Raises:
+        UserError: a sheet or a folder is not as it should be; `data.exclude` names no scan; or a
+            subject of the external tests is also learned from.
+    """
+    downloads = downloaded_splits(config)
+    development = _development_samples(config, base)
+    external: list[Sample] = []
+    for source in _external(config):
+        if source in downloads:
+            external += verse_split(config, base, source)
+        elif source.endswith(".tsv"):
+            external += _sheet_samples(config, base, source)
+        else:
+            external += verse_samples(source)
+    _check_disjoint(development, external)
+    kept = set(without([*development, *external], config["data"].get("exclude", [])))
+    return [s for s in development if s in kept], [s for s in external if s in kept]
+
+
+def verse_split(config: Config, base: Path, split: str) -> list[Sample]:
+    """The scans that the committed sheet of VerSe's release lists for a split.
+
+    Raises:
+        UserError: it lists none.
+    """
+    data = config["data"]
+    sheet = base / f"resources/{data['release']}.tsv"
+    return listed_verse_samples(sheet, f"{data['folder']}/{data['release']}", [split])
+
+
+def _external(config: Config) -> list[str]:
+    return config.get("evaluation", {}).get("external", [])
+
+
+def _development_samples(config: Config, base: Path) -> list[Sample]:
+    data = config["data"]
+    if data["source"] == "phantom":
+        return phantom_samples(f"{config['results']}/data", data["phantom"]["scans"])
+    if data["source"] == "sheet":
+        return _sheet_samples(config, base, data["sheet"])
+    if "root" in data:
+        return verse_samples(data["root"])
+    return [sample for split in data["splits"] for sample in verse_split(config, base, split)]
+
+
+def _sheet_samples(config: Config, base: Path, sheet: str) -> list[Sample]:
+    samples = [
+        replace(sample, labels=sample.labels or config["data"].get("labels", ""))
+        for sample in read_samples(sheet)
+    ]
+    for sample in samples:
+        check(vars(sample), base / "schemas/samples.schema.yaml", f"row of {sample.scan}")
+    for labels in {sample.labels for sample in samples}:
+        read_scheme(labels)
+    return samples
+
+
+def _check_disjoint(development: list[Sample], external: list[Sample]) -> None:
+    for attribute in ("subject", "scan"):
+        shared = {getattr(s, attribute) for s in development} & {
+            getattr(s, attribute) for s in external
+        }
+        if shared:
+            raise UserError(
+                f"evaluation.external: each {attribute} must be either learned from or tested on; "
+                f"in both are {', '.join(sorted(shared))}."
+            )
+    scans = [sample.scan for sample in external]
+    repeated = sorted({scan for scan in scans if scans.count(scan) > 1})
+    if repeated:
+        raise UserError(f"evaluation.external names scans twice: {', '.join(repeated)}.")

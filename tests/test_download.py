@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, copy_workflow, snakemake
-from verse_server import VerseServer, running_server
+from verse_server import VerseServer, running_server, zipped
 
 from vertseg import archives, bulk
 from vertseg.archives import check_archive, extract
@@ -57,14 +57,6 @@ def accept_anything(path: Path) -> None:
 
 def nifti(array: np.ndarray) -> bytes:
     return nib.nifti1.Nifti1Image(array, np.eye(4)).to_bytes()
-
-
-def zipped(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
 
 
 def verse_files(scans: dict[str, str] = SCANS) -> dict[str, bytes]:

@@ -11,7 +11,6 @@ import yaml
 from conftest import ROOT, copy_workflow, snakemake
 
 from vertseg.centroids import body_centres
-from vertseg.folds import assign_folds
 from vertseg.grid import GridTransform
 from vertseg.inference import segment_volume
 from vertseg.phantom import generate_phantom, preset, write_verse_scan
@@ -50,13 +49,14 @@ def test_the_real_scan_passes_through_the_workflow(verse014: Path, tmp_path: Pat
         f"{verse014}_seg-vert_msk.nii.gz",
         f"{verse014}_seg-vb_ctd.json",
     )
-    samples = [real, *verse_samples(tmp_path / "phantoms")]
-    write_samples(tmp_path / "samples.tsv", samples)
+    write_samples(tmp_path / "samples.tsv", verse_samples(tmp_path / "phantoms"))
+    write_samples(tmp_path / "real.tsv", [real])
     config = yaml.safe_load((ROOT / "tests/miniature.yaml").read_text())
     config |= {
         "results": "results/real",
         "data": {"source": "sheet", "sheet": "samples.tsv"},
-        "folds": {"number": 2, "run": [assign_folds(samples, 2, seed=2021)[SCAN]]},
+        "folds": {"number": 2, "run": [0]},
+        "evaluation": {"external": ["real.tsv"]},
     }
     (tmp_path / "config/real.yaml").write_text(yaml.safe_dump(config))
 
@@ -64,11 +64,11 @@ def test_the_real_scan_passes_through_the_workflow(verse014: Path, tmp_path: Pat
 
     results = tmp_path / "results/real"
     ct = nib.load(real.ct)
-    (stem,) = results.glob(f"predictions/mobilenet_aspp/fold*/{SCAN}_seg-vert_msk.nii.gz")
+    (stem,) = results.glob(f"predictions/mobilenet_aspp/external/{SCAN}_seg-vert_msk.nii.gz")
     mask = nib.load(stem)
     assert mask.shape == ct.shape
     np.testing.assert_allclose(mask.affine, ct.affine, atol=1e-4)
-    (labels,) = results.glob("evaluation/mobilenet_aspp/fold*_labels.csv")
+    (labels,) = results.glob("evaluation/mobilenet_aspp/external_labels.csv")
     table = pd.read_csv(labels)
     reference = table[(table["scan"] == SCAN) & (table["reference_voxels"] > 0)]
     assert set(reference["label"]) == LUMBAR
@@ -79,7 +79,9 @@ def test_the_real_scan_passes_through_the_workflow(verse014: Path, tmp_path: Pat
         row = reference.set_index("label").loc[point["label"]]
         found = row[[f"reference_{axis}_mm" for axis in "xyz"]].to_numpy(dtype=float)
         np.testing.assert_allclose(found, expected[:3], atol=1e-3)
-    assert (results / "figure1.png").stat().st_size > 50_000
+    external = pd.read_csv(results / "external.csv")
+    assert external["n_scans"].tolist() == [1] * len(external)
+    assert SCAN not in (results / "evaluation/mobilenet_aspp/fold0_scans.csv").read_text()
 
 
 @pytest.mark.skipif(not DEMO_WEIGHTS.is_file(), reason="make demo has not been run")

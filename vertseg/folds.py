@@ -38,9 +38,9 @@ def assign_folds(
     """Fold of every scan, by iterative stratification.
 
     The label that fewest unassigned subjects have comes first; each of its subjects, shuffled by
-    the seed, goes to the fold that has fewest of this label. A fold is full at its share of the
-    scans: 61 scans of 61 subjects give folds of 21, 20 and 20, as in the paper. Source: Sechidis
-    et al. 2011, On the stratification of multi-label data, with subjects in place of samples.
+    the seed, goes to the fold that has the smallest share of the subject's labels. A fold is full
+    at its share of the scans: 61 scans of 61 subjects give folds of 21, 20 and 20, as in the paper.
+    After Sechidis et al. 2011, On the stratification of multi-label data.
 
     Args:
         samples: the scans; their order does not matter.
@@ -64,6 +64,7 @@ def assign_folds(
     waiting = sorted(scans_of)
     random.Random(seed).shuffle(waiting)
     waiting.sort(key=lambda subject: -len(scans_of[subject]))
+    total_of = Counter(label for own in labels.values() for label in own)
     sizes, held = [0] * number, Counter[tuple[int, str]]()
     fold_of: dict[str, int] = {}
     while waiting:
@@ -75,7 +76,7 @@ def assign_folds(
                 range(number),
                 key=lambda fold: (
                     max(sizes[fold] + len(scans) - capacities[fold], 0),
-                    held[fold, rarest],
+                    sum(held[fold, label] / total_of[label] for label in labels[subject]),
                     sizes[fold],
                 ),
             )

@@ -12,11 +12,11 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from nibabel.affines import apply_affine
 
 from vertseg.cache import CachedScan, read_cache
 from vertseg.centroids import Centres, body_centres, read_centroids
+from vertseg.folds import read_folds
 from vertseg.labels import NUM_CLASSES, VERTEBRAE
 from vertseg.metrics import confusion, identification, multi_label_dice
 from vertseg.samples import Sample, read_samples
@@ -82,9 +82,9 @@ def ceiling(scan: Scan) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, help="folder of a finished run, with its cache")
-    parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--fold", default="0")
     options = parser.parse_args()
-    fold_of = pd.read_csv(options.results / "folds.tsv", sep="\t").set_index("scan")["fold"]
+    fold_of = read_folds(options.results / "folds.tsv")
     scans = [
         (sample, read_cache(options.results / f"cache/{sample.scan}.safetensors"))
         for sample in read_samples(options.results / "samples.tsv")

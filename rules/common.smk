@@ -5,7 +5,7 @@ from snakemake.exceptions import WorkflowError
 from vertseg.config import check_config, training_settings
 from vertseg.errors import UserError
 from vertseg.folds import scans_by_subject
-from vertseg.sources import configured_samples, downloaded_splits, verse_split
+from vertseg.sources import configured_samples, downloaded_splits, verse_scans
 
 BASE = Path(workflow.basedir)
 
@@ -33,7 +33,7 @@ wildcard_constraints:
 
 def split_files(split):
     """The CT and mask files of a split of VerSe."""
-    samples = verse_split(config, BASE, split)
+    samples = verse_scans(config, BASE, [split])
     return [path for sample in samples for path in (sample.ct, sample.mask)]
 
 

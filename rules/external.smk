@@ -4,8 +4,9 @@
 use rule predict as predict_external with:
     input:
         weights=expand(
-            f"{RESULTS}/models/{{{{method}}}}/fold{{fold}}/weights.safetensors",
+            f"{RESULTS}/models/{{method}}/fold{{fold}}/weights.safetensors",
             fold=FOLDS,
+            allow_missing=True,
         ),
         caches=caches(EXTERNAL_SCANS),
         folds=ancient(f"{RESULTS}/folds.tsv"),

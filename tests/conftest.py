@@ -43,10 +43,22 @@ def copy_workflow(folder: Path) -> Path:
 
 def snakemake(folder: Path, *arguments: str) -> str:
     """Run Snakemake in a folder; its output. A failure shows all of it."""
+    status, output = _run_snakemake(folder, arguments)
+    assert status == 0, output
+    return output
+
+
+def failing_snakemake(folder: Path, *arguments: str) -> str:
+    """Run Snakemake in a folder, where it must fail; its output."""
+    status, output = _run_snakemake(folder, arguments)
+    assert status != 0, output
+    return output
+
+
+def _run_snakemake(folder: Path, arguments: tuple[str, ...]) -> tuple[int, str]:
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    return done.returncode, done.stdout + done.stderr
 
 
 @pytest.fixture

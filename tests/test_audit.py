@@ -1,7 +1,5 @@
 """The audit of scans: what it reports, and that it refuses all unusable scans at once."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import copy_workflow
+from conftest import copy_workflow, failing_snakemake, snakemake
 
 from vertseg.audit import COLUMNS, audit, audit_scan, check_audit
 from vertseg.centroids import body_centres, write_centroids
@@ -129,20 +127,18 @@ def test_the_workflow_stops_before_it_computes(scans: Scans, tmp_path: Path) -> 
         "results: results/own\ngrid: [16, 16, 16]\ndata: {source: sheet, sheet: samples.tsv}\n"
     )
     cache = "results/own/cache/good.safetensors"
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", cache, "--configfile", config]
+    arguments = [cache, "--configfile", str(config)]
     write_samples(folder / "samples.tsv", samples)
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode != 0
+    output = failing_snakemake(folder, *arguments)
     log = (folder / "results/own/logs/audit.log").read_text()
-    for output in (done.stdout + done.stderr, log):
-        assert "2 of 4 scans cannot be used" in output
-        assert "truncated_ct.nii.gz" in output and "blank_mask.nii.gz" in output
+    for text in (output, log):
+        assert "2 of 4 scans cannot be used" in text
+        assert "truncated_ct.nii.gz" in text and "blank_mask.nii.gz" in text
     assert not (folder / "results/own/cache").exists()
     samples[2] = replace(samples[0], scan="third", subject="sub-third")
     write_samples(folder / "samples.tsv", samples)
     config.write_text(config.read_text().replace("tsv}", "tsv, exclude: [blank]}"))
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    snakemake(folder, *arguments)
     assert (folder / cache).is_file()
     table = pd.read_csv(folder / "results/own/audit.tsv", sep="\t")
     assert table["scan"].tolist() == ["good", "fine", "third"]

@@ -19,7 +19,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, copy_workflow, snakemake
+from conftest import ROOT, copy_workflow, failing_snakemake, snakemake
 from verse_server import VerseServer, running_server, zipped
 
 from vertseg import archives, bulk
@@ -569,13 +569,6 @@ def workflow(tmp_path: Path) -> Path:
     return folder
 
 
-def failing(folder: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    return done.stdout + done.stderr
-
-
 def configured(folder: Path, **settings) -> list[str]:
     """Arguments for a run whose `data` section differs from config.yaml."""
     small = {"data": settings, "grid": [8, 8, 8], "gpus": 0}
@@ -635,7 +628,7 @@ def test_from_nothing_to_preprocessed_scans(workflow: Path, server: VerseServer)
     assert "Nothing to be done" in snakemake(workflow, *arguments, *targets)
     changed = workflow / samples.loc["sub-verse588", "mask"]
     changed.write_bytes(changed.read_bytes()[:-1] + b"!")
-    output = failing(workflow, *arguments, "verify_data")
+    output = failing_snakemake(workflow, *arguments, "verify_data")
     assert "1 of 26 files are not as downloaded" in output
     assert "sub-verse588_seg-vert_msk.nii.gz: changed" in output
     assert len(server.requests) == number
@@ -668,7 +661,9 @@ def test_after_a_kill_the_next_run_resumes_and_the_inventory_compares(
     server.faults.bytes_per_s = None
     sheet_of(workflow / "resources/verse20.tsv", dict(list(SCANS.items())[1:]))
     proposed = "data/verse20/training_sheet.tsv"
-    output = failing(workflow, "--nolock", "--keep-going", *arguments, inventory, proposed)
+    output = failing_snakemake(
+        workflow, "--nolock", "--keep-going", *arguments, inventory, proposed
+    )
     assert server.requests[-1].range == f"bytes={kept}-"
     assert "sub-gl003/sub-gl003_dir-ax: in the archive but not in the sheet" in output
     assert not (workflow / inventory).exists()
@@ -688,7 +683,7 @@ def test_unpacking_again_must_give_the_files_of_the_first_download(
     files = verse_files()
     files["rawdata/sub-verse588/sub-verse588_ct.nii.gz"] = b"other"
     (workflow / "data/verse20/training.zip").write_bytes(zipped(files))
-    output = failing(workflow, *arguments, "data/verse20/training.sha256")
+    output = failing_snakemake(workflow, *arguments, "data/verse20/training.sha256")
     assert "not those of the first download" in output
     assert "rawdata/sub-verse588/sub-verse588_ct.nii.gz" in output
     assert manifest.read_text() == first
@@ -701,7 +696,9 @@ def test_your_own_copy_is_used_in_place(workflow: Path, server: VerseServer) -> 
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).write_bytes(content)
     arguments = configured(workflow, root=str(copy))
-    output = failing(workflow, "--keep-going", *arguments, "results/samples.tsv", "verify_data")
+    output = failing_snakemake(
+        workflow, "--keep-going", *arguments, "results/samples.tsv", "verify_data"
+    )
     assert "this configuration downloads none" in output
     samples = pd.read_csv(workflow / "results/samples.tsv", sep="\t")
     assert len(samples) == len(SCANS)

@@ -1,7 +1,6 @@
 """From VerSe's archives on a server to both tables, offline after the download."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +60,7 @@ def real_files() -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[str]]]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """A finished run and the external scans; the server is gone once the archives are there."""
     folder = copy_workflow(tmp_path_factory.mktemp("verse") / "workflow")
     training = archived(TRAINING, 0, folder.parent / "training")

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -12,7 +10,7 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk  # noqa: N813
 import yaml
-from conftest import ROOT, copy_workflow, snakemake
+from conftest import ROOT, copy_workflow, failing_snakemake, snakemake
 from safetensors.numpy import load_file
 
 pytestmark = pytest.mark.workflow
@@ -134,13 +132,8 @@ def test_a_changed_recipe_reruns_the_methods_it_touches(workflow: Path) -> None:
 
 
 def test_mistakes_in_the_configuration_stop_the_run(workflow: Path) -> None:
-    command = [sys.executable, "-m", "snakemake", "-n", "--configfile", "config/miniature.yaml"]
     change = ["--config", 'methods={"unet": {"network": "unett"}}']
-    done = subprocess.run(
-        [*command, *change], cwd=workflow, capture_output=True, text=True, check=False
-    )
-    assert done.returncode != 0
-    output = done.stdout + done.stderr
+    output = failing_snakemake(workflow, "-n", "--configfile", "config/miniature.yaml", *change)
     assert "methods.unet.network: 'unett' is not known; did you mean 'unet'?" in output
     assert "Traceback" not in output
 

@@ -12,13 +12,13 @@ import pandas as pd
 from vertseg.centroids import Centres, body_centres
 from vertseg.errors import UserError
 from vertseg.evaluation import annotated_centres
-from vertseg.labels import BACKGROUND, NAMES, RANK
+from vertseg.labels import NAMES, RANK
 from vertseg.logs import logger
 from vertseg.metrics import TOLERANCE_MM, boundary_labels
 from vertseg.parallel import run_jobs
 from vertseg.samples import Sample
 from vertseg.schemes import read_scheme
-from vertseg.volumes import Volume, load_ct, load_mask
+from vertseg.volumes import Volume, labels_present, load_ct, load_mask
 
 COLUMNS = [
     "scan",
@@ -106,7 +106,7 @@ def _ct_columns(sample: Sample, ct: Volume) -> dict[str, Any]:
 def _mask_columns(sample: Sample, mask: Volume) -> dict[str, Any]:
     return {
         "mask_type": str(nib.Nifti1Image.from_filename(sample.mask).get_data_dtype()),
-        "labels": _names(_labels(mask)),
+        "labels": _names(labels_present(mask.array)),
         "cut_by_border": _names(boundary_labels(mask.array, mask.array)),
     }
 
@@ -135,10 +135,6 @@ def _compare_centres(sample: Sample, annotated: Centres, from_mask: Centres) -> 
         logger.warning(
             "%s: more than %g mm from the mask's body: %s", path, TOLERANCE_MM, _names(far)
         )
-
-
-def _labels(mask: Volume) -> list[int]:
-    return [int(label) for label in np.unique(mask.array) if label != BACKGROUND]
 
 
 def _names(labels: Iterable[int]) -> str:

@@ -157,11 +157,15 @@ def read_samples(path: str | os.PathLike[str]) -> list[Sample]:
     blank = [str(line) for line, row in enumerate(rows, 2) if not all(row[c] for c in required)]
     if blank:
         raise UserError(f"{path}: empty cells in line {', '.join(blank)}.")
-    counts = Counter(row["scan"] for row in rows)
-    repeated = sorted(scan for scan, count in counts.items() if count > 1)
+    repeated = repeated_names(row["scan"] for row in rows)
     if repeated:
         raise UserError(f"{path}: scans named more than once: {', '.join(repeated)}.")
     return [Sample(**{c: row[c] for c in COLUMNS if row.get(c) is not None}) for row in rows]
+
+
+def repeated_names(names: Iterable[str]) -> list[str]:
+    """Names that occur more than once, sorted."""
+    return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
 def write_samples(path: str | os.PathLike[str], samples: Iterable[Sample]) -> None:

@@ -1,5 +1,6 @@
 """Which scans a configuration names, whatever they come from."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from vertseg.samples import (
     listed_verse_samples,
     phantom_samples,
     read_samples,
+    repeated_names,
     verse_samples,
     without,
 )
@@ -42,7 +44,7 @@ def configured_samples(config: Config, base: Path) -> tuple[list[Sample], list[S
     external: list[Sample] = []
     for source in _external(config):
         if source in downloads:
-            external += verse_split(config, base, source)
+            external += verse_scans(config, base, [source])
         elif source.endswith(".tsv"):
             external += _sheet_samples(config, base, source)
         else:
@@ -52,15 +54,15 @@ def configured_samples(config: Config, base: Path) -> tuple[list[Sample], list[S
     return [s for s in development if s in kept], [s for s in external if s in kept]
 
 
-def verse_split(config: Config, base: Path, split: str) -> list[Sample]:
-    """The scans that the committed sheet of VerSe's release lists for a split.
+def verse_scans(config: Config, base: Path, splits: Iterable[str]) -> list[Sample]:
+    """The scans that the committed sheet of VerSe's release lists for these splits.
 
     Raises:
-        UserError: it lists none.
+        UserError: it lists none for one of them.
     """
     data = config["data"]
     sheet = base / f"resources/{data['release']}.tsv"
-    return listed_verse_samples(sheet, f"{data['folder']}/{data['release']}", [split])
+    return listed_verse_samples(sheet, f"{data['folder']}/{data['release']}", splits)
 
 
 def _external(config: Config) -> list[str]:
@@ -75,7 +77,7 @@ def _development_samples(config: Config, base: Path) -> list[Sample]:
         return _sheet_samples(config, base, data["sheet"])
     if "root" in data:
         return verse_samples(data["root"])
-    return [sample for split in data["splits"] for sample in verse_split(config, base, split)]
+    return verse_scans(config, base, data["splits"])
 
 
 def _sheet_samples(config: Config, base: Path, sheet: str) -> list[Sample]:
@@ -100,7 +102,6 @@ def _check_disjoint(development: list[Sample], external: list[Sample]) -> None:
                 f"evaluation.external: each {attribute} must be either learned from or tested on; "
                 f"in both are {', '.join(sorted(shared))}."
             )
-    scans = [sample.scan for sample in external]
-    repeated = sorted({scan for scan in scans if scans.count(scan) > 1})
+    repeated = repeated_names(sample.scan for sample in external)
     if repeated:
         raise UserError(f"evaluation.external names scans twice: {', '.join(repeated)}.")

@@ -139,9 +139,10 @@ def table1(
             for key, own in by_method.items()
         ]
         table[f"{measure}_p"] = holm(raw)
+    external = _is_external(scans)
     for name in PAPER_KEYS:
         table[f"paper_{name}"] = [
-            None if _is_external(scans) else (method.get("paper") or {}).get(name)
+            None if external else (method.get("paper") or {}).get(name)
             for method in methods.values()
         ]
     table.insert(0, "method", [method["label"] for method in methods.values()])
@@ -200,7 +201,8 @@ def note(scans: pd.DataFrame, excluded: Sequence[str] = ()) -> str:
     number = (
         f"{_plural(len(distinct), 'scan')} of {_plural(distinct['subject'].nunique(), 'subject')}"
     )
-    if _is_external(scans):
+    external = _is_external(scans)
+    if external:
         means = f"{number}, none of them trained on, predicted by all folds' networks together"
     else:
         folds = _plural(distinct["fold"].nunique(), "fold")
@@ -208,7 +210,7 @@ def note(scans: pd.DataFrame, excluded: Sequence[str] = ()) -> str:
     return (
         f"Means over {means}; 95 % bootstrap intervals over subjects in brackets. "
         "Dice is measured on the network's grid."
-        + ("" if _is_external(scans) else " The paper's values are for VerSe20.")
+        + ("" if external else " The paper's values are for VerSe20.")
         + (f" Left out by the configuration: {', '.join(excluded)}." if excluded else "")
     )
 

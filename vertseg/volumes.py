@@ -25,6 +25,7 @@ from scipy.ndimage import affine_transform
 
 from vertseg.errors import UserError
 from vertseg.files import atomic_path
+from vertseg.labels import BACKGROUND
 from vertseg.logs import logger
 from vertseg.schemes import VERSE, LabelScheme
 
@@ -138,6 +139,11 @@ def load_mask(path: str | os.PathLike[str], ct: Geometry, scheme: LabelScheme = 
             np.round(voxel_size_mm(ct.canonical_affine), 3).tolist(),
         )
     return Volume(on_ct, ct.canonical_affine, ct)
+
+
+def labels_present(label_map: np.ndarray) -> list[int]:
+    """Values other than background of a label map of any shape, in numerical order."""
+    return [int(label) for label in np.unique(label_map) if label != BACKGROUND]
 
 
 def save_mask(path: str | os.PathLike[str], mask: np.ndarray, native: Geometry) -> None:

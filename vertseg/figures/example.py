@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from vertseg.centroids import Centres, body_centres
 from vertseg.figures.style import INK, label_colour
 from vertseg.labels import BACKGROUND, NAMES
-from vertseg.volumes import Volume
+from vertseg.volumes import Volume, labels_present
 
 MARGIN_MM = (35.0, 30.0, 12.0)
 """What is shown around the vertebrae: to the sides, front and back, above and below."""
@@ -153,7 +153,7 @@ def _overlay(view: View) -> np.ndarray:
     low, high = BONE_WINDOW_HU
     grey = np.clip((view.grey.astype(np.float32) - low) / (high - low), 0, 1)
     image = np.repeat(grey[..., None], 3, axis=-1)
-    for label in _labels(view.predicted):
+    for label in labels_present(view.predicted):
         inside = view.predicted == label
         colour = np.array(to_rgb(label_colour(label)))
         image[inside] = (1 - OPACITY) * image[inside] + OPACITY * colour
@@ -161,7 +161,7 @@ def _overlay(view: View) -> np.ndarray:
 
 
 def _draw_outlines(axes: Axes, view: View) -> None:
-    for label in _labels(view.reference):
+    for label in labels_present(view.reference):
         axes.contour(
             view.reference == label,
             levels=[0.5],
@@ -177,7 +177,7 @@ def _draw_names(axes: Axes, view: View) -> None:
     scale = np.diag([(top - bottom) / rows, right / columns])
     anchors: Centres = {
         label: (np.argwhere(view.predicted == label).mean(axis=0) + 0.5) @ scale
-        for label in _labels(view.predicted)
+        for label in labels_present(view.predicted)
     }
     ordered = sorted(anchors, key=lambda label: anchors[label][0])
     height_point = axes.bbox.height * 72 / axes.figure.dpi
@@ -196,7 +196,3 @@ def _draw_names(axes: Axes, view: View) -> None:
             arrowprops={"arrowstyle": "-", "color": label_colour(label), "linewidth": 1.2,
                         "shrinkA": 0.5, "shrinkB": 0},
         )  # fmt: skip
-
-
-def _labels(view_labels: np.ndarray) -> list[int]:
-    return [int(label) for label in np.unique(view_labels) if label != BACKGROUND]

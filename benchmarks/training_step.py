@@ -69,8 +69,9 @@ def measure(network: str, variant: Variant) -> tuple[float, float]:
     )
     generator = torch.Generator().manual_seed(0)
     scans = LabelledScans(
-        (torch.rand(BATCH, 1, *GRID, generator=generator) * 2 - 1).half(),
-        torch.randint(0, 26, (BATCH, *GRID), dtype=torch.uint8, generator=generator),
+        list((torch.rand(BATCH, *GRID, generator=generator) * 2 - 1).half()),
+        list(torch.randint(0, 26, (BATCH, *GRID), dtype=torch.uint8, generator=generator)),
+        [],
     )
     with ExitStack() as undone:
         if not variant.own_depthwise:

@@ -24,11 +24,12 @@ from vertseg.weights import load_network
 def main(weights: list[str], caches: list[Path], device_name: str, folder: Path) -> None:
     """Predict all scans."""
     device = choose_device(device_name)
-    networks = [load_network(path, device)[0] for path in weights]
+    networks, trained = zip(*(load_network(path, device) for path in weights), strict=True)
+    crop = trained[0]["settings"]["crop"]
     folder.mkdir(parents=True, exist_ok=True)
     for path in progress(caches, "predicting"):
         scan = read_cache(path)
-        logits = predict_logits(networks, scan.image)
+        logits = predict_logits(networks, scan.image, crop)
         save_file(
             {"label": logits.argmax(axis=0).astype("uint8")},
             folder / f"{scan.name}_grid.safetensors",

@@ -7,20 +7,20 @@ cache/{scan}.safetensors: normalised image, label map and the way back to native
 from pathlib import Path
 
 from vertseg.cache import CachedScan, write_cache
-from vertseg.grid import GridShape, GridTransform
+from vertseg.grid import GridSpec, GridTransform, grid_shape
 from vertseg.logs import logger, step_log
 from vertseg.schemes import read_scheme
 from vertseg.volumes import load_ct, load_mask
 
 
-def main(ct_path: str, mask_path: str, labels: str, grid: GridShape, target: str) -> None:
+def main(ct_path: str, mask_path: str, labels: str, grid: GridSpec, target: str) -> None:
     """Cache one scan."""
     ct = load_ct(ct_path)
     mask = load_mask(mask_path, ct.native, read_scheme(labels))
-    transform = GridTransform(grid, ct.native)
+    transform = GridTransform(grid_shape(grid, ct.native), ct.native)
     image, label = transform.encode_image(ct.array), transform.encode_labels(mask.array)
     write_cache(target, CachedScan(Path(target).stem, image, label, transform))
-    logger.info("%s: %s voxels at %s mm -> %s", ct_path, ct.array.shape, ct.spacing_mm, grid)
+    logger.info("%s: %s voxels at %s mm -> %s", ct_path, ct.array.shape, ct.spacing_mm, image.shape)
 
 
 if __name__ == "__main__":
@@ -29,6 +29,6 @@ if __name__ == "__main__":
             snakemake.input.ct,
             snakemake.input.mask,
             str(snakemake.input.labels),
-            tuple(snakemake.params.grid),
+            snakemake.params.grid,
             snakemake.output[0],
         )

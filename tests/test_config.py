@@ -43,7 +43,8 @@ def test_the_papers_recipe_is_the_default() -> None:
     ("changes", "message"),
     [
         ({"gird": [1, 2, 3]}, "unknown key 'gird'; did you mean 'grid'"),
-        ({"grid": 5}, "grid: 5 should be of type array"),
+        ({"grid": 5}, "grid: 5 should be of type array or object"),
+        ({"grid": {"spacing_mm": 2}}, "training.crop is missing"),
         ({"training": {"iterations": "many"}}, "training.iterations: 'many' should be of type int"),
         ({"training": {"learning_rte": 1}}, "training: unknown key 'learning_rte'; did you mean"),
         ({"methods": {"unet": {"network": "unett"}}}, "methods.unet.network: 'unett' is not known"),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vertseg import grid
-from vertseg.grid import AIR, GridTransform, interpolation_matrix, normalise_hu
+from vertseg.grid import AIR, GridTransform, grid_shape, interpolation_matrix, normalise_hu
 from vertseg.volumes import Geometry
 
 sizes = st.integers(2, 40)
@@ -132,3 +132,26 @@ def test_arrays_of_another_shape_are_refused() -> None:
         transform((5, 5, 5), (8, 8, 8)).encode_labels(np.zeros((5, 5, 6), np.uint8))
     with pytest.raises(ValueError, match="grid"):
         transform((5, 5, 5), (8, 8, 8)).decode_logits(np.zeros((29, 8, 8, 9), np.float32))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(sizes, sizes, sizes),
+    spacing=st.tuples(*[st.floats(0.4, 6)] * 3),
+    cell=st.floats(0.5, 5),
+)
+def test_cells_of_a_fixed_spacing_fill_the_scan(
+    shape: tuple[int, int, int], spacing: tuple[float, float, float], cell: float
+) -> None:
+    # Stored as posterior, inferior, right: the grid counts in x, y, z.
+    affine = np.zeros((4, 4))
+    affine[1, 0], affine[2, 1], affine[0, 2] = -spacing[0], -spacing[1], spacing[2]
+    affine[3, 3] = 1
+    cells = grid_shape({"spacing_mm": cell}, Geometry(shape, affine))
+    extent = np.multiply(shape, spacing)[[2, 0, 1]]
+    for n, mm in zip(cells, extent, strict=True):
+        assert n == 1 if mm < cell else abs(n * cell - mm) <= cell / 2 + 1e-9
+
+
+def test_a_fixed_shape_is_every_scans() -> None:
+    assert grid_shape([5, 6, 7], Geometry((9, 9, 9), np.eye(4))) == (5, 6, 7)

@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
-from vertseg.augmentation import random_affines, warp
-from vertseg.losses import class_weights, label_edges, segmentation_loss
+from vertseg.augmentation import _blur, random_affines, random_intensities, warp
+from vertseg.losses import class_weights, label_edges, segmentation_loss, soft_dice_loss
 
 
 def test_class_weights_have_mean_one_and_ignore_absent_classes() -> None:
@@ -68,3 +70,45 @@ def test_flips_mirror_image_and_label_together() -> None:
         torch.testing.assert_close(warped[index, 0], expected, atol=1e-5, rtol=0)
         assert torch.equal(warped_label[index], label[index].flip(axes).long())
     assert len({tuple(affine.diagonal().tolist()) for affine in affines}) > 2
+
+
+def test_soft_dice_equals_its_formula_label_by_label() -> None:
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(2, 5, 3, 4, 2)).astype(np.float32)
+    label = rng.choice([0, 1, 3], (2, 3, 4, 2))
+    exponentials = np.exp(logits.astype(float))
+    probability = exponentials / exponentials.sum(axis=1, keepdims=True)
+    dice = [
+        2 * probability[:, c][label == c].sum() / (probability[:, c].sum() + (label == c).sum())
+        for c in (1, 3)
+    ]
+    loss = soft_dice_loss(torch.from_numpy(logits), torch.from_numpy(label))
+    assert loss.item() == pytest.approx(1 - np.mean(dice), abs=1e-6)
+
+
+def test_soft_dice_of_perfect_and_empty_batches() -> None:
+    label = torch.tensor([0, 2, 2, 1]).view(1, 2, 2, 1)
+    perfect = 50 * torch.nn.functional.one_hot(label, 3).movedim(-1, 1).float()
+    assert soft_dice_loss(perfect, label).item() == pytest.approx(0, abs=1e-6)
+    empty = torch.zeros_like(label)
+    assert soft_dice_loss(perfect, empty).item() == 1
+
+
+def test_random_intensities_stay_in_range_and_depend_on_the_generator_alone() -> None:
+    image = torch.from_numpy(np.random.default_rng(2).uniform(-1, 1, (3, 1, 9, 8, 7))).float()
+    one, same, other = (
+        random_intensities(np.random.default_rng(seed), image, 1.0) for seed in (5, 5, 6)
+    )
+    assert torch.equal(one, same) and not torch.equal(one, other)
+    assert one.shape == image.shape and one.min() >= -1 and one.max() <= 1
+    assert (one - image).abs().mean() > 0.02
+    unchanged = random_intensities(np.random.default_rng(5), image, 0.0)
+    torch.testing.assert_close(unchanged, image, atol=1e-5, rtol=0)
+
+
+def test_the_blur_of_random_intensities_is_a_gaussian() -> None:
+    image = np.random.default_rng(3).uniform(-1, 1, (2, 1, 11, 10, 9)).astype(np.float32)
+    blurred = _blur(torch.from_numpy(image), torch.tensor([0.0, 0.8]).view(2, 1, 1, 1, 1))
+    np.testing.assert_allclose(blurred[0], image[0], atol=1e-5)
+    expected = gaussian_filter(image[1, 0], 0.8, mode="nearest", radius=2)
+    np.testing.assert_allclose(blurred[1, 0], expected, atol=1e-5)

@@ -1,9 +1,11 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from vertseg.errors import UserError
-from vertseg.networks import NETWORKS, build_network, count_parameters
+from vertseg.networks import NETWORKS, build_network, count_parameters, limit_context
+from vertseg.networks.blocks import moving_mean
 from vertseg.networks.depthwise import DepthwiseConv3d
 
 COUNTS = {
@@ -122,3 +124,31 @@ def test_depthwise_gradients_in_bfloat16_are_close(size: tuple[int, int, int]) -
         gradients.append(layer.weight.grad.clone())
     scale = gradients[0].abs().max()
     assert (gradients[1] - gradients[0]).abs().max() < 0.02 * scale
+
+
+def test_the_moving_mean_is_that_of_the_window_around_each_voxel() -> None:
+    features = torch.randn(1, 2, 7, 8, 11, generator=torch.Generator().manual_seed(0))
+    for window in ((3, 4, 5), (1, 8, 6), (7, 8, 11)):
+        means = moving_mean(features, window)
+        assert means.shape == features.shape
+        for voxel in np.ndindex(7, 8, 11):
+            corner = [
+                min(max(at - (width - 1) // 2, 0), size - width)
+                for at, width, size in zip(voxel, window, (7, 8, 11), strict=True)
+            ]
+            x, y, z = (slice(a, a + width) for a, width in zip(corner, window, strict=True))
+            expected = features[0, :, x, y, z].mean((1, 2, 3))
+            torch.testing.assert_close(means[0, :, *voxel], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_network_sees_a_crop_as_in_training_and_no_more_of_a_larger_scan() -> None:
+    network = build_network("mobilenet_aspp", aspp_rates=[1, 1, 1, 1]).eval()
+    crop = torch.randn(1, 1, 16, 16, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = network(crop)
+        limit_context(network, (16, 16, 32))
+        torch.testing.assert_close(network(crop), expected)
+        scan = torch.cat([crop, torch.zeros(1, 1, 16, 16, 128)], dim=-1)
+        elsewhere = scan.clone()
+        elsewhere[..., 150:] = 1
+        torch.testing.assert_close(network(scan)[..., :64], network(elsewhere)[..., :64])

@@ -88,7 +88,7 @@ def test_the_real_scan_passes_through_the_workflow(verse014: Path, tmp_path: Pat
 def test_the_demos_network_segments_the_real_scan(verse014: Path, tmp_path: Path) -> None:
     ct = load_ct(f"{verse014}_ct.nii.gz")
     network, metadata = load_network(DEMO_WEIGHTS)
-    mask = segment_volume(network, ct, tuple(metadata["grid"]))
+    mask = segment_volume(network, ct, metadata)
     save_mask(tmp_path / "mask.nii.gz", mask, ct.native)
     saved = nib.load(tmp_path / "mask.nii.gz")
     assert saved.shape == ct.native.shape

@@ -27,6 +27,7 @@ SETTINGS = {
     "validate_every": 10,
     "validation_scans": 1,
     "num_classes": 5,
+    "grid": [8, 8, 16],
 }
 RUN = """
 import sys, torch
@@ -92,7 +93,7 @@ def test_training_learns(tmp_path: Path, caches: list[Path]) -> None:
     assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:5])
     network, metadata = load_network(tmp_path / "weights.safetensors")
     assert not network.training
-    assert metadata["iterations"] == 60 and metadata["grid"] == [8, 8, 16]
+    assert metadata["iterations"] == 60 and metadata["settings"]["grid"] == [8, 8, 16]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -1,4 +1,4 @@
-"""Random affine maps (and flips) of a batch of images with their label maps."""
+"""Random affine maps (and flips) of a batch of images with their label maps, random gray values."""
 
 import numpy as np
 import torch
@@ -47,3 +47,43 @@ def warp(image: Tensor, label: Tensor, affines: Tensor) -> tuple[Tensor, Tensor]
     channel = label.unsqueeze(1).to(points.dtype)
     nearest = F.grid_sample(channel, points, mode="nearest", align_corners=False)
     return warped, nearest.squeeze(1).to(torch.int64)
+
+
+def random_intensities(rng: np.random.Generator, image: Tensor, strength: float) -> Tensor:
+    """Change contrast, brightness, sharpness and noise of each image at random.
+
+    Gray values in [-1, 1] are blurred (every second image, by a Gaussian of up to 1 voxel), mapped
+    by a power between 1/1.5 and 1.5, scaled by 1 +- 0.2, shifted by +- 0.15 and get noise of SD up
+    to 0.12; then they are clipped to [-1, 1] again.
+
+    Args:
+        rng: numpy generator, the only source of randomness.
+        image: (N, 1, X, Y, Z) in [-1, 1], float32.
+        strength: scales all of the above, from 0 (no change).
+    """
+    count = len(image)
+
+    def draw(low: float, high: float) -> Tensor:
+        values = rng.uniform(low, high, (count, 1, 1, 1, 1)).astype(np.float32)
+        return torch.from_numpy(values).to(image.device)
+
+    blurred = _blur(image, draw(-strength, strength).clamp_min(0))
+    power = 1.5 ** draw(-strength, strength)
+    changed = ((blurred + 1) / 2).clamp(0, 1) ** power * 2 - 1
+    changed = changed * (1 + 0.2 * draw(-strength, strength)) + 0.15 * draw(-strength, strength)
+    noise = rng.standard_normal(image.shape, np.float32) * rng.uniform(0, 0.12 * strength)
+    return (changed + torch.from_numpy(noise).to(image.device)).clamp(AIR, 1)
+
+
+def _blur(image: Tensor, sigma: Tensor) -> Tensor:
+    """Gaussian blur of images (N, 1, X, Y, Z) by SDs (N, 1, 1, 1, 1) of up to a voxel."""
+    offsets = torch.arange(-2, 3, device=image.device, dtype=image.dtype)
+    weights = torch.exp(-(offsets**2) / (2 * sigma.view(-1, 1) ** 2 + 1e-6))
+    weights = weights / weights.sum(1, keepdim=True)
+    result = image.transpose(0, 1)
+    for axis in range(3):
+        kernel = weights.view(-1, 1, *(5 if a == axis else 1 for a in range(3)))
+        padding = [part for a in (2, 1, 0) for part in ((2, 2) if a == axis else (0, 0))]
+        padded = F.pad(result, padding, mode="replicate")
+        result = F.conv3d(padded, kernel, groups=len(image))
+    return result.transpose(0, 1)

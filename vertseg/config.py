@@ -40,6 +40,12 @@ def check_config(config: Config, schema_path: str | Path) -> None:
             f"folds.run: there is no fold {beyond[0]}; with folds.number {folds['number']} the "
             f"folds are 0 to {folds['number'] - 1}."
         )
+    whole = [m for m in config["methods"] if not training_settings(config, m).get("crop")]
+    if isinstance(config["grid"], dict) and whole:
+        raise UserError(
+            "training.crop is missing: on a grid of a fixed spacing scans differ in size, so that "
+            f"batches are made of crops ({', '.join(whole)})."
+        )
     if config["reference_method"] not in config["methods"]:
         raise UserError(
             f"reference_method: {config['reference_method']!r} is none of the methods "
@@ -56,6 +62,7 @@ def training_settings(config: Config, method: str) -> Config:
             **config.get("networks", {}).get(entry["network"], {}),
             **entry.get("network_options", {}),
         },
+        "grid": config["grid"],
         "seed": config["seed"],
         **config["training"],
         **entry.get("training", {}),
@@ -76,7 +83,8 @@ def _explain(error: ValidationError) -> str:
         allowed = [str(choice) for choice in schema["enum"]]
         return f"{where}: {value!r} is not known{_suggestion(str(value), allowed)}"
     if error.validator == "type":
-        return f"{where}: {value!r} should be of type {schema['type']}."
+        kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        return f"{where}: {value!r} should be of type {' or '.join(kinds)}."
     return f"{where}: {error.message}."
 
 

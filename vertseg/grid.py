@@ -1,16 +1,17 @@
-"""The network's grid: a whole scan stretched onto a fixed shape, and exactly back again.
+"""The network's grid: a whole scan in cells of its own size or of a fixed one, and back again.
 
 Grid cell g of an axis covers the native voxels [g, g + 1) * n / N (n native voxels, N cells), the
 convention of `align_corners=False`.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from vertseg.volumes import AIR_HU, Geometry
+from vertseg.volumes import AIR_HU, Geometry, voxel_size_mm
 
 WINDOW_HU = (-450.0, 1050.0)
 """The radiologist's bone window (level 300 HU, width 1500 HU), mapped to [-1, 1]: fat, soft tissue
@@ -23,6 +24,21 @@ SLAB_VOXELS = 2**21
 """Native voxels decoded at a time; a slab of float32 logits takes four times as many bytes."""
 
 GridShape = tuple[int, int, int]
+
+GridSpec = Sequence[int] | Mapping[str, Any]
+"""As configured: a shape that every scan is stretched onto, or `{"spacing_mm": s}`, cells of s mm
+whose number follows from the scan's extent."""
+
+
+def grid_shape(spec: GridSpec, native: Geometry) -> GridShape:
+    """Shape (X, Y, Z) of a scan's grid."""
+    if isinstance(spec, Mapping):
+        extent_mm = np.array(native.canonical_shape) * voxel_size_mm(native.canonical_affine)
+        cells = np.maximum(np.rint(extent_mm / spec["spacing_mm"]), 1)
+    else:
+        cells = np.array(spec)
+    x, y, z = (int(n) for n in cells)
+    return x, y, z
 
 
 @dataclass(frozen=True)

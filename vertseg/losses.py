@@ -1,9 +1,11 @@
-"""Class-weighted negative log-likelihood with heavier label borders."""
+"""Class-weighted negative log-likelihood with heavier label borders, and soft Dice."""
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from vertseg.labels import BACKGROUND
 
 BASE_WEIGHT = 0.95
 """Weight of a voxel that is not on an edge (authors' notebook)."""
@@ -58,3 +60,24 @@ def segmentation_loss(
     voxel_loss = F.cross_entropy(logits.float(), label, weights, reduction="none")
     voxel_weight = BASE_WEIGHT + edge_weight * label_edges(label)
     return (voxel_weight * voxel_loss).sum() / voxel_weight.sum()
+
+
+def soft_dice_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """One minus the mean soft Dice of the vertebrae in a batch, a scalar.
+
+    The batch counts as one volume (Milletari et al. 2016; Isensee et al. 2021, "batch Dice"); the
+    background and classes without a voxel take no part.
+
+    Args:
+        logits: (N, C, X, Y, Z); computed in float32 whatever their type.
+        label: int64 (N, X, Y, Z).
+    """
+    probabilities = logits.float().softmax(1)
+    classes = logits.shape[1]
+    size = torch.bincount(label.flatten(), minlength=classes).to(probabilities)
+    own = probabilities.gather(1, label[:, None]).flatten()
+    overlap = torch.zeros_like(size).index_add(0, label.flatten(), own)
+    present = size > 0
+    present[BACKGROUND] = False
+    dice = 2 * overlap / (size + probabilities.sum((0, 2, 3, 4))).clamp_min(1e-6)
+    return 1 - dice[present].sum() / present.sum().clamp_min(1)

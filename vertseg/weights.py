@@ -13,7 +13,7 @@ from torch import nn
 from vertseg.devices import place_network
 from vertseg.errors import UserError
 from vertseg.files import atomic_path
-from vertseg.networks import build_network, count_parameters
+from vertseg.networks import build_network, count_parameters, limit_context
 
 FORMAT = "vertseg-weights-1"
 
@@ -60,6 +60,7 @@ def load_network(
             raise UserError(f"{path}: not weights of this program's format ({FORMAT}).")
         network = build_network(metadata["network"], metadata["num_classes"], **metadata["options"])
         network.load_state_dict(tensors)
+        limit_context(network, metadata["settings"]["crop"])
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
             f"{path}: the weights do not fit the network that the file names ({error}). "

@@ -1,12 +1,14 @@
 """The networks of the paper's Table 1, by name."""
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
 from vertseg.errors import UserError
 from vertseg.labels import NUM_CLASSES
+from vertseg.networks.blocks import ASPP
 from vertseg.networks.mobilenet import MobileNet
 from vertseg.networks.mobilenet_aspp import MobileNetASPP
 from vertseg.networks.resnet_aspp import ResNet18ASPP
@@ -19,6 +21,10 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "unet": UNet,
 }
 """Networks map images (N, 1, X, Y, Z) to logits (N, num_classes, X, Y, Z)."""
+
+
+FEATURE_STRIDE = 4
+"""Cells of the grid along a voxel of the feature map, of all networks with ASPP."""
 
 
 def build_network(name: str, num_classes: int = NUM_CLASSES, **options: Any) -> nn.Module:
@@ -42,6 +48,14 @@ def build_network(name: str, num_classes: int = NUM_CLASSES, **options: Any) -> 
             f"Known: {', '.join(sorted(known))}."
         )
     return NETWORKS[name](num_classes=num_classes, **options)
+
+
+def limit_context(network: nn.Module, crop: Sequence[int] | None) -> None:
+    """Let a network that learns from crops (X, Y, Z) average as much of a whole scan at a time."""
+    for module in network.modules() if crop else ():
+        if isinstance(module, ASPP):
+            x, y, z = (cells // FEATURE_STRIDE for cells in crop or ())
+            module.window = (x, y, z)
 
 
 def count_parameters(module: nn.Module) -> int:

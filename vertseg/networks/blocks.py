@@ -49,6 +49,12 @@ class ASPP(nn.Module):
     A 1x1x1 branch, four dilated 3x3x3 branches and a branch of the image's mean, each with 128
     channels; their concatenation is projected to 128 channels, with dropout 0.5.
 
+    A network that learns from crops meets larger images later on. With a `window` it then takes
+    the mean of as much as a crop showed, around each voxel, instead of the whole image's.
+
+    Attributes:
+        window: voxels (X, Y, Z) of the feature map in a crop, or None.
+
     Args:
         rates: dilations in voxels of the feature map; those wider than the map see only padding
             beside their centre, so scale them with the grid.
@@ -56,6 +62,7 @@ class ASPP(nn.Module):
 
     def __init__(self, rates: Sequence[int]) -> None:
         super().__init__()
+        self.window: tuple[int, int, int] | None = None
         self.local = ConvBlock(FEATURE_CHANNELS, CONTEXT_CHANNELS, 1)
         self.dilated = nn.ModuleList(
             ConvBlock(FEATURE_CHANNELS, CONTEXT_CHANNELS, 3, dilation=rate) for rate in rates
@@ -76,11 +83,26 @@ class ASPP(nn.Module):
                 "ASPP normalises the mean over a batch, which needs at least two scans: "
                 "set training.batch_size to 2 or more."
             )
-        pooled = self.pooled(features.mean((2, 3, 4), keepdim=True)).expand(
-            -1, -1, *features.shape[2:]
-        )
+        if self.window and not self.training:
+            mean = moving_mean(features, self.window)
+        else:
+            mean = features.mean((2, 3, 4), keepdim=True)
+        pooled = self.pooled(mean).expand(-1, -1, *features.shape[2:])
         branches = [self.local(features), *(branch(features) for branch in self.dilated), pooled]
         return self.dropout(self.project(torch.cat(branches, 1)))
+
+
+def moving_mean(features: Tensor, window: Sequence[int]) -> Tensor:
+    """Mean of features (N, C, X, Y, Z) in the window around each voxel that lies within the map.
+
+    Near a border the window is the one that touches it; a map must not be smaller than the window.
+    """
+    for axis, width in enumerate(window):
+        kernel, padding = [1, 1, 1], [0] * 6
+        kernel[axis] = width
+        padding[2 * (2 - axis) : 2 * (3 - axis)] = [(width - 1) // 2, width // 2]
+        features = F.pad(F.avg_pool3d(features, kernel, 1), padding, mode="replicate")
+    return features
 
 
 class SegmentationHead(nn.Module):

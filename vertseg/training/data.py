@@ -8,77 +8,91 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vertseg.augmentation import random_affines, warp
+from vertseg.augmentation import random_affines, random_intensities, warp
 from vertseg.cache import read_cache
 from vertseg.errors import UserError
-from vertseg.grid import GridShape
+from vertseg.grid import AIR
+from vertseg.labels import BACKGROUND
 from vertseg.training.settings import TrainingSettings
+from vertseg.volumes import Geometry, voxel_size_mm
+
+VERTEBRA_SHARE = 0.9
+"""Share of the random crops that are laid around a voxel of a vertebra; the others lie anywhere."""
 
 
 @dataclass(frozen=True)
 class LabelledScans:
-    """Scans on one grid, compact, on the CPU.
+    """Scans on their grids, compact, on the CPU.
 
     Attributes:
-        images: float16 (scans, 1, X, Y, Z).
-        labels: uint8 (scans, X, Y, Z).
+        images: float16 (X, Y, Z) each.
+        labels: uint8 (X, Y, Z) each.
+        natives: what each scan's own grid was.
     """
 
-    images: Tensor
-    labels: Tensor
+    images: list[Tensor]
+    labels: list[Tensor]
+    natives: list[Geometry]
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
-    def grid(self) -> GridShape:
-        """Cells (X, Y, Z)."""
-        x, y, z = self.labels.shape[1:]
-        return x, y, z
-
     def split(self, first: int) -> tuple["LabelledScans", "LabelledScans"]:
         """The first scans, and the rest."""
         return (
-            LabelledScans(self.images[:first], self.labels[:first]),
-            LabelledScans(self.images[first:], self.labels[first:]),
+            LabelledScans(self.images[:first], self.labels[:first], self.natives[:first]),
+            LabelledScans(self.images[first:], self.labels[first:], self.natives[first:]),
         )
 
     def label_counts(self, num_classes: int) -> np.ndarray:
         """Voxels of every class, int64 (num_classes,)."""
         counts = np.zeros(num_classes, np.int64)
-        for label in self.labels.numpy():
-            counts += np.bincount(label.ravel(), minlength=num_classes)
+        for label in self.labels:
+            counts += np.bincount(label.numpy().ravel(), minlength=num_classes)
         return counts
 
+    def acquisition_range(self) -> dict[str, list[list[float]]]:
+        """Least and largest voxel size and extent of the scans along x, y and z, in mm."""
+        spacing_mm = np.array([voxel_size_mm(native.canonical_affine) for native in self.natives])
+        extent_mm = spacing_mm * [native.canonical_shape for native in self.natives]
+        return {
+            name: np.round([values.min(axis=0), values.max(axis=0)], 2).tolist()
+            for name, values in (("spacing_mm", spacing_mm), ("extent_mm", extent_mm))
+        }
 
-def load_scans(paths: Sequence[Path], num_classes: int) -> LabelledScans:
-    """Load cached scans, one or more, which must all be labelled and on the same grid.
+
+def load_scans(paths: Sequence[Path], num_classes: int, one_shape: bool) -> LabelledScans:
+    """Load cached scans, one or more, which must all be labelled.
+
+    Args:
+        paths: the caches.
+        num_classes: of the network.
+        one_shape: whether the scans go into batches whole, so that their grids must be the same.
 
     Raises:
-        UserError: a file is unreadable, unlabelled, on another grid than the first, or has label
-            values that the network has no class for.
+        UserError: a file is unreadable, unlabelled, on another grid than the first where they must
+            be the same, or has label values that the network has no class for.
     """
-    images: list[np.ndarray] = []
-    labels: list[np.ndarray] = []
+    scans = LabelledScans([], [], [])
     for path in paths:
         scan = read_cache(path)
         if scan.label is None:
             raise UserError(f"{path}: has no label map, so nothing can be learnt from it.")
-        if images and scan.image.shape != images[0].shape:
+        if one_shape and scans.images and scan.image.shape != scans.images[0].shape:
             raise UserError(
                 f"{path}: its grid is {scan.image.shape}, but that of {paths[0]} is "
-                f"{images[0].shape}. Delete the older file and run again."
+                f"{tuple(scans.images[0].shape)}. Delete the older file and run again, or set "
+                "training.crop where grids differ on purpose."
             )
         if scan.label.max() >= num_classes:
             raise UserError(
                 f"{path}: has the label {scan.label.max()}, but the network has {num_classes} "
                 f"classes (0 to {num_classes - 1})."
             )
-        images.append(scan.image)
-        labels.append(scan.label)
-    return LabelledScans(
-        torch.from_numpy(np.stack(images)[:, None]), torch.from_numpy(np.stack(labels))
-    )
+        scans.images.append(torch.from_numpy(scan.image))
+        scans.labels.append(torch.from_numpy(scan.label))
+        scans.natives.append(scan.transform.native)
+    return scans
 
 
 def random_batch(
@@ -87,12 +101,49 @@ def random_batch(
     rng: np.random.Generator,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """Different scans drawn at random and augmented on the device.
+    """Different scans drawn at random, whole or cropped, and augmented on the device.
 
     Returns:
         images float32 (N, 1, X, Y, Z) and labels int64 (N, X, Y, Z).
     """
-    chosen = torch.from_numpy(rng.choice(len(scans), settings.batch_size, replace=False))
+    chosen = rng.choice(len(scans), settings.batch_size, replace=False)
     affines = random_affines(rng, settings.batch_size, settings.affine_strength, settings.flips)
-    images = scans.images[chosen].to(device, torch.float32)
-    return warp(images, scans.labels[chosen].to(device), affines)
+    pairs = [(scans.images[index], scans.labels[index]) for index in chosen]
+    if settings.crop:
+        pairs = [random_crop(image, label, settings.crop, rng) for image, label in pairs]
+    images, labels = (torch.stack(part).to(device) for part in zip(*pairs, strict=True))
+    warped, targets = warp(images[:, None].float(), labels, affines)
+    if settings.intensity_strength:
+        warped = random_intensities(rng, warped, settings.intensity_strength)
+    return warped, targets
+
+
+def random_crop(
+    image: Tensor, label: Tensor, size: Sequence[int], rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """A part of a scan (X, Y, Z) of the given size, with air around where the scan is smaller.
+
+    Most crops hold a random voxel of a vertebra in their middle half.
+    """
+    vertebrae = torch.nonzero(label)
+    if len(vertebrae) and rng.random() < VERTEBRA_SHARE:
+        anchor = vertebrae[rng.integers(len(vertebrae))].numpy()
+        start = anchor - np.floor(np.array(size) * rng.uniform(0.25, 0.75, 3)).astype(int)
+    else:
+        start = rng.integers(np.array(label.shape))
+    room = np.array(label.shape) - size
+    # An axis that is too short lies anywhere within the crop.
+    shorter = rng.integers(np.minimum(room, 0), 1)
+    start = np.where(room < 0, shorter, np.clip(start, 0, np.maximum(room, 0)))
+    return _cut(image, start, size, AIR), _cut(label, start, size, BACKGROUND)
+
+
+def _cut(scan: Tensor, start: np.ndarray, size: Sequence[int], outside: float) -> Tensor:
+    result = scan.new_full(list(size), outside)
+    source = [slice(max(a, 0), a + n) for a, n in zip(start.tolist(), size, strict=True)]
+    part = scan[source[0], source[1], source[2]]
+    target = [
+        slice(max(-a, 0), max(-a, 0) + n) for a, n in zip(start.tolist(), part.shape, strict=True)
+    ]
+    result[target[0], target[1], target[2]] = part
+    return result

@@ -52,18 +52,18 @@ def train(
             f"{settings.batch_size}: lower training.batch_size or add scans."
         )
     watched = validation_caches[: settings.validation_scans] if settings.validate_every else []
-    scans = load_scans([*training_caches, *watched], settings.num_classes)
+    scans = load_scans([*training_caches, *watched], settings.num_classes, not settings.crop)
     training, validation = scans.split(len(training_caches))
     trainer = Trainer(settings, training, validation)
     folder.mkdir(parents=True, exist_ok=True)
     run = fingerprint(settings, trainer.precision, [*training_caches, *watched])
     history = trainer.restore(load_checkpoint(folder, run))
     logger.info(
-        "%s, %d parameters, %d training scans on %s, %s on %s",
+        "%s, %d parameters, %d training scans on grid %s, %s on %s",
         settings.network,
         count_parameters(trainer.network),
         len(training),
-        training.grid,
+        settings.grid,
         trainer.precision,
         trainer.device,
     )
@@ -94,8 +94,9 @@ def train(
             "network": settings.network,
             "options": settings.network_options,
             "num_classes": settings.num_classes,
-            "grid": training.grid,
             "iterations": settings.iterations,
+            "training_scans": len(training),
+            "training_range": training.acquisition_range(),
             "settings": dataclasses.asdict(settings),
         },
     )

@@ -1,10 +1,12 @@
 """What a training run is told."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
 
 from vertseg.errors import UserError
+from vertseg.grid import GridSpec
 from vertseg.labels import NUM_CLASSES
 
 
@@ -15,6 +17,7 @@ class TrainingSettings:
     Attributes:
         network: name in `vertseg.networks.NETWORKS`.
         network_options: that network's own, such as `aspp_rates` and `checkpointing`.
+        grid: that the scans lie on: its shape, or `{"spacing_mm": s}`.
         num_classes: number of output channels.
         iterations: Adam steps.
         batch_size: scans in a step, all different.
@@ -24,6 +27,11 @@ class TrainingSettings:
         flips: mirror each axis with probability 1/2.
         class_weight_exponent: class weights are voxel counts to the power of minus this.
         edge_weight: added to the loss weight 0.95 of voxels on label borders.
+        dice_weight: weight of the soft Dice loss that is added, 0 for none.
+        intensity_strength: of random changes of contrast, brightness, sharpness and noise, 0 for
+            none; see `augmentation.random_intensities`.
+        crop: cells (X, Y, Z) of the random crops that a batch is made of; none for whole scans,
+            which must then have the same shape.
         precision: auto is fp16 with loss scaling on CUDA, fp32 on a CPU.
         checkpoint_every: iterations between checkpoints.
         validate_every: iterations between looks at validation scans, 0 for none.
@@ -34,6 +42,7 @@ class TrainingSettings:
 
     network: str
     network_options: dict[str, Any] = field(default_factory=dict)
+    grid: GridSpec = (128, 128, 128)
     num_classes: int = NUM_CLASSES
     iterations: int = 1500
     batch_size: int = 4
@@ -43,6 +52,9 @@ class TrainingSettings:
     flips: bool = False
     class_weight_exponent: float = 0.5
     edge_weight: float = 2.0
+    dice_weight: float = 0.0
+    intensity_strength: float = 0.0
+    crop: Sequence[int] | None = None
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     checkpoint_every: int = 50
     validate_every: int = 100

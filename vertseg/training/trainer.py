@@ -13,9 +13,12 @@ from torch import Tensor
 
 from vertseg.devices import choose_device, place_network
 from vertseg.errors import UserError
-from vertseg.losses import class_weights, segmentation_loss
+from vertseg.grid import AIR
+from vertseg.inference import padded
+from vertseg.labels import BACKGROUND
+from vertseg.losses import class_weights, segmentation_loss, soft_dice_loss
 from vertseg.metrics import confusion, multi_label_dice
-from vertseg.networks import build_network
+from vertseg.networks import build_network, limit_context
 from vertseg.training.data import LabelledScans, random_batch
 from vertseg.training.record import History
 from vertseg.training.settings import TrainingSettings
@@ -44,6 +47,7 @@ class Trainer:
         torch.backends.cudnn.benchmark = on_gpu
         torch.manual_seed(settings.seed)
         network = build_network(settings.network, settings.num_classes, **settings.network_options)
+        limit_context(network, settings.crop)
         self.network = place_network(network, self.device)
         self._training = training
         self._validation = validation
@@ -86,7 +90,9 @@ class Trainer:
         self.network.eval()
         losses, dice = [], []
         for image, label in zip(self._validation.images, self._validation.labels, strict=True):
-            logits = self._logits(image[None].to(self.device, torch.float32))
+            image = padded(image, AIR, self.settings.crop)
+            label = padded(label, BACKGROUND, self.settings.crop)
+            logits = self._logits(image[None, None].to(self.device, torch.float32))
             on_device = label[None].to(self.device, torch.int64)
             losses.append(self._loss(logits, on_device).item())
             predicted = logits[0].argmax(0).cpu().numpy()
@@ -128,7 +134,10 @@ class Trainer:
             return self.network(images)
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return segmentation_loss(logits, labels, self._class_weights, self.settings.edge_weight)
+        loss = segmentation_loss(logits, labels, self._class_weights, self.settings.edge_weight)
+        if self.settings.dice_weight:
+            loss = loss + self.settings.dice_weight * soft_dice_loss(logits, labels)
+        return loss
 
     def _diverged(self, what: str) -> UserError:
         advice = "Lower training.learning_rate"

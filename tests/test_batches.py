@@ -1,0 +1,55 @@
+"""Random batches of whole scans and of crops."""
+
+import numpy as np
+import pytest
+import torch
+
+from vertseg.grid import AIR
+from vertseg.training.data import LabelledScans, random_batch, random_crop
+from vertseg.training.settings import TrainingSettings
+
+
+def numbered(shape: tuple[int, int, int]) -> torch.Tensor:
+    """A scan whose voxels say where they are."""
+    return torch.arange(1, int(np.prod(shape)) + 1, dtype=torch.float32).reshape(shape)
+
+
+@pytest.mark.parametrize("shape", [(20, 30, 40), (6, 30, 9), (8, 8, 8), (5, 6, 7)])
+def test_a_crop_is_a_part_of_the_scan_with_air_around(shape: tuple[int, int, int]) -> None:
+    size = (8, 8, 8)
+    image = numbered(shape)
+    label = (image % 7).to(torch.uint8)
+    for seed in range(20):
+        crop, cropped_label = random_crop(image, label, size, np.random.default_rng(seed))
+        assert crop.shape == cropped_label.shape == size
+        inside = crop != AIR
+        assert inside.sum() == np.prod(np.minimum(shape, size))
+        assert torch.equal(cropped_label[inside], (crop[inside] % 7).to(torch.uint8))
+        assert not cropped_label[~inside].any()
+        values = crop[inside].reshape(*np.minimum(shape, size)) - 1
+        steps = (shape[1] * shape[2], shape[2], 1)
+        for axis, step in enumerate(steps):
+            assert (torch.diff(values, dim=axis) == step).all()
+
+
+def test_most_crops_hold_a_vertebra_and_some_do_not() -> None:
+    label = torch.zeros(60, 60, 60, dtype=torch.uint8)
+    label[30, 31, 32] = 9
+    hits = [
+        bool(random_crop(label.float(), label, (8, 8, 8), np.random.default_rng(seed))[1].any())
+        for seed in range(200)
+    ]
+    assert 0.8 < np.mean(hits) < 0.97
+
+
+def test_scans_of_different_sizes_make_a_batch_of_crops() -> None:
+    shapes = [(12, 10, 30), (9, 16, 20), (16, 16, 16)]
+    scans = LabelledScans(
+        [torch.zeros(shape).half() for shape in shapes],
+        [torch.full(shape, 3, dtype=torch.uint8) for shape in shapes],
+        [],
+    )
+    settings = TrainingSettings("unet", batch_size=3, crop=(8, 12, 16), affine_strength=0.0)
+    images, labels = random_batch(scans, settings, np.random.default_rng(0), torch.device("cpu"))
+    assert images.shape == (3, 1, 8, 12, 16) and labels.shape == (3, 8, 12, 16)
+    assert set(labels.unique().tolist()) == {0, 3}

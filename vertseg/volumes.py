@@ -9,6 +9,7 @@ import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -97,15 +98,25 @@ def load_ct(path: str | os.PathLike[str]) -> Volume:
     """
     path = Path(path)
     array, geometry = _load(path)
-    if not np.issubdtype(array.dtype, np.integer):
-        array = array.astype(np.float32, copy=False)
-        bad = ~np.isfinite(array)
-        if bad.all():
-            raise UserError(f"{path}: no voxel holds a finite number. Export the scan again.")
-        if bad.any():
-            logger.warning("%s: %d voxels are not finite; read as air.", path, bad.sum())
-            array = np.where(bad, np.float32(AIR_HU), array)
-    return _canonical(array, geometry)
+    return canonical_volume(finite_hu(array, path), geometry)
+
+
+def finite_hu(array: np.ndarray, path: Path) -> np.ndarray:
+    """Voxels as integers or float32; those that are not finite become air, in the same array.
+
+    Raises:
+        UserError: no voxel is finite.
+    """
+    if np.issubdtype(array.dtype, np.integer):
+        return array
+    array = array.astype(np.float32, copy=False)
+    bad = ~np.isfinite(array)
+    if bad.all():
+        raise UserError(f"{path}: no voxel holds a finite number. Export the scan again.")
+    if bad.any():
+        logger.warning("%s: %d voxels are not finite; read as air.", path, bad.sum())
+        array[bad] = AIR_HU
+    return array
 
 
 def load_mask(path: str | os.PathLike[str], ct: Geometry, scheme: LabelScheme = VERSE) -> Volume:
@@ -119,7 +130,7 @@ def load_mask(path: str | os.PathLike[str], ct: Geometry, scheme: LabelScheme = 
     """
     path = Path(path)
     array, geometry = _load(path)
-    mask = _canonical(_verse_labels(array, path, scheme), geometry)
+    mask = canonical_volume(_verse_labels(array, path, scheme), geometry)
     if same_grid(geometry, ct):
         on_ct = np.ascontiguousarray(mask.array)
     else:
@@ -174,31 +185,24 @@ def same_grid(one: Geometry, other: Geometry) -> bool:
 def _load(path: Path) -> tuple[np.ndarray, Geometry]:
     """Voxels as stored (scl_slope applied) and geometry of a 3-D NIfTI file."""
     if not path.is_file():
-        raise UserError(f"{path}: no such file. Check the path in the sample sheet.")
+        raise UserError(f"{path}: no such file. Check the path.")
     try:
-        image = nib.load(path)
+        image = nib.load(path, mmap=False)
         if not isinstance(image, nib.Nifti1Pair):
             raise UserError(f"{path}: not a NIfTI file. Convert it to .nii.gz first.")
         if image.get_data_dtype().names is not None:
             raise UserError(f"{path}: a colour image, not a CT. Convert the original series.")
-        array = np.asanyarray(image.dataobj)
+        if np.issubdtype(image.get_data_dtype(), np.complexfloating):
+            raise UserError(f"{path}: complex values, not a CT.")
+        shape = checked_shape(image.shape, path)
+        array = _voxels(image, shape)
     except (ImageFileError, EOFError, OSError, ValueError, zlib.error) as error:
         raise UserError(
             f"{path}: cannot be read ({error}). It may be truncated: copy or download it again."
         ) from error
-    if array.ndim > 3 and max(array.shape[3:]) == 1:
-        array = array.reshape(array.shape[:3])
-    if array.ndim != 3 or min(array.shape) < 2:
-        raise UserError(
-            f"{path}: shape {array.shape} is not one 3-D volume. "
-            "Give a single volume with at least two voxels along every axis."
-        )
-    if np.iscomplexobj(array):
-        raise UserError(f"{path}: complex values, not a CT.")
-    x, y, z = array.shape
     geometry = Geometry(
-        (x, y, z),
-        _checked_affine(image.affine, path),
+        shape,
+        checked_affine(image.affine, path),
         int(image.header["sform_code"]),
         int(image.header["qform_code"]),
     )
@@ -207,7 +211,50 @@ def _load(path: Path) -> tuple[np.ndarray, Geometry]:
     return array, geometry
 
 
-def _checked_affine(affine: np.ndarray, path: Path) -> np.ndarray:
+def _voxels(image: nib.Nifti1Pair, shape: tuple[int, int, int]) -> np.ndarray:
+    """Voxels with scl_slope applied: int16 if that is exact, else float32.
+
+    Nibabel would scale all at once in float64, four times a CT's size.
+    """
+    proxy: Any = image.dataobj
+    stored = np.asarray(proxy.get_unscaled()).reshape(shape, order="F")
+    slope, intercept = float(proxy.slope), float(proxy.inter)
+    if (slope, intercept) == (1, 0):
+        return stored.astype(stored.dtype.newbyteorder("="), copy=False)
+    whole = slope.is_integer() and intercept.is_integer()
+    if whole and np.issubdtype(stored.dtype, np.integer):
+        ends = np.array([stored.min(), stored.max()], np.float64) * slope + intercept
+        whole = np.abs(ends).max() <= np.iinfo(np.int16).max
+        scaled = np.empty(shape, np.int16 if whole else np.float32, order="F")
+    else:
+        scaled = np.empty(shape, np.float32, order="F")
+    for index in range(shape[2]):
+        scaled[..., index] = stored[..., index] * np.float64(slope) + intercept
+    return scaled
+
+
+def checked_shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
+    """The three sides of an image that is one volume; further axes of length one are dropped.
+
+    Raises:
+        UserError: it is two-dimensional, a series of volumes, or one voxel thick.
+    """
+    sides = shape[:3] if len(shape) > 3 and max(shape[3:]) == 1 else shape
+    if len(sides) != 3 or min(sides) < 2:
+        raise UserError(
+            f"{path}: shape {tuple(shape)} is not one 3-D volume. "
+            "Give a single volume with at least two voxels along every axis."
+        )
+    x, y, z = (int(side) for side in sides)
+    return x, y, z
+
+
+def checked_affine(affine: np.ndarray, path: Path) -> np.ndarray:
+    """An affine that has an inverse.
+
+    Raises:
+        UserError: it has none.
+    """
     affine = np.asarray(affine, dtype=np.float64)
     if np.isfinite(affine).all() and voxel_size_mm(affine).all():
         directions = affine[:3, :3] / voxel_size_mm(affine)
@@ -219,7 +266,8 @@ def _checked_affine(affine: np.ndarray, path: Path) -> np.ndarray:
     )
 
 
-def _canonical(array: np.ndarray, geometry: Geometry) -> Volume:
+def canonical_volume(array: np.ndarray, geometry: Geometry) -> Volume:
+    """A volume of an array as stored; the voxels are not copied."""
     canonical = apply_orientation(array, geometry.to_canonical)
     return Volume(canonical, geometry.canonical_affine, geometry)
 

@@ -93,7 +93,8 @@ def _by_series(instances: Sequence[Instance]) -> list[list[Instance]]:
 def _choose(source: Source, series: list[list[Instance]], chosen: str | None) -> list[Instance]:
     if chosen is not None:
         series = [one for one in series if any(instance.name == chosen for instance in one)]
-    volumes, reasons = [], []
+    volumes: list[list[Instance]] = []
+    reasons: list[str] = []
     for one in series:
         usable = [instance for instance in one if _unusable(instance.header) is None]
         if _images(usable) > 1:
@@ -104,10 +105,10 @@ def _choose(source: Source, series: list[list[Instance]], chosen: str | None) ->
         if left_out:
             reasons.append(f"{describe(left_out)}: {_why(left_out)}")
     if not volumes:
-        listed = "\n  ".join(reasons)
+        listed = _listed(reasons)
         raise UserError(f"{source.path}: no CT volume here, only\n  {listed}\n{_GIVE_ONE}")
     if len(volumes) > 1:
-        listed = "\n  ".join(f"{describe(one)}: {source.path / one[0].name}" for one in volumes)
+        listed = _listed([f"{describe(one)}: {source.path / one[0].name}" for one in volumes])
         raise UserError(
             f"{source.path}: {len(volumes)} CT series here, and any could be meant:\n  {listed}\n"
             "Give the path of one of these files (of an archive: unpack it first), or a folder "
@@ -118,6 +119,7 @@ def _choose(source: Source, series: list[list[Instance]], chosen: str | None) ->
     return volumes[0]
 
 
+_MOST_LISTED = 20
 _GIVE_ONE = "Give the folder of a CT series with all its slices."
 
 
@@ -140,6 +142,13 @@ def _unusable(header: Dataset) -> str | None:
 def _why(series: Sequence[Instance]) -> str:
     reasons = Counter(_unusable(i.header) or "a single slice" for i in series)
     return ", ".join(reason for reason, _ in reasons.most_common())
+
+
+def _listed(lines: Sequence[str]) -> str:
+    shown = list(lines[:_MOST_LISTED])
+    if len(lines) > len(shown):
+        shown.append(f"and {len(lines) - len(shown)} more")
+    return "\n  ".join(shown)
 
 
 def _modality(header: Dataset) -> str:

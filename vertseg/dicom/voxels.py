@@ -22,6 +22,9 @@ from vertseg.volumes import AIR_HU
 PLAUSIBLE_HU = (-1000, 4000)
 """Padding that would read as such HU is not believed: it would turn tissue into air."""
 
+_UNCOMPRESSED = (
+    "Store the series uncompressed first, for example with `gdcmconv --raw` or `dcmdjpeg`."
+)
 _INT16 = np.iinfo(np.int16)
 
 
@@ -51,48 +54,58 @@ def read_voxels(
         files.setdefault(frame.instance, {})[frame.index] = place
     for number, places in progress(files.items(), f"reading {source.path.name}"):
         name = instances[number].name
-        own = {index: frames[place] for index, place in places.items()}
-        index = -1
-        for index, hu in enumerate(_slices(source, name, own)):
-            if index not in places or hu.shape != (rows, columns):
+        in_file = sorted(places)
+        own = [frames[places[index]] for index in in_file]
+        for index, hu in zip(in_file, _slices(source, name, own), strict=True):
+            if hu.shape != (rows, columns):
                 raise damaged(source, name, f"slice {index + 1} has shape {hu.shape}")
             array[places[index]] = hu
-        if index + 1 != len(places):
-            raise damaged(source, name, f"{index + 1} slices instead of {len(places)}")
     return array.transpose(2, 1, 0)
 
 
-def _slices(source: Source, name: str, frames: dict[int, Frame]) -> Iterator[np.ndarray]:
+def _slices(source: Source, name: str, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
     """The slices of a file in HU, int16, in the file's order."""
     dataset = read_dataset(source, name)
     if "PixelData" not in dataset:
         raise damaged(source, name, "it holds no voxels")
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax is not None and syntax.is_encapsulated and syntax != RLELossless:
+        if len({(frame.slope, frame.intercept) for frame in frames}) > 1:
+            raise UserError(
+                f"{source.path}: {name} is compressed and its slices differ in rescaling, which is "
+                f"not supported. {_UNCOMPRESSED}"
+            )
         slices = _decode_with_gdcm(source, name, syntax.name)
     else:
         slices = _decode_with_pydicom(source, name, dataset, frames)
-    for frame, hu in zip(frames.values(), slices, strict=False):
+    for frame in frames:
+        hu = next(slices, None)
+        if hu is None:
+            raise damaged(source, name, f"it holds fewer than {len(frames)} slices")
         padding = _padding_hu(dataset, frame)
         if padding is not None:
             hu[(hu >= padding[0]) & (hu <= padding[1])] = AIR_HU
-        yield np.rint(hu).clip(AIR_HU, _INT16.max).astype(np.int16)
+        if hu.dtype.kind == "f":
+            np.rint(hu, out=hu)
+        yield np.clip(hu, AIR_HU, _INT16.max, out=hu).astype(np.int16, copy=False)
 
 
 def _decode_with_pydicom(
-    source: Source, name: str, dataset: Dataset, frames: dict[int, Frame]
+    source: Source, name: str, dataset: Dataset, frames: Sequence[Frame]
 ) -> Iterator[np.ndarray]:
     try:
-        for index, stored in enumerate(iter_pixels(dataset, raw=True)):
-            yield _rescaled(stored, frames[index])
+        for stored, frame in zip(iter_pixels(dataset, raw=True), frames, strict=False):
+            yield _rescaled(stored, frame)
     except (AttributeError, KeyError, ValueError, RuntimeError, NotImplementedError) as error:
         raise damaged(source, name, error) from error
 
 
 def _rescaled(stored: np.ndarray, frame: Frame) -> np.ndarray:
-    if frame.slope.is_integer() and frame.intercept.is_integer():
-        return stored.astype(np.int32) * int(frame.slope) + int(frame.intercept)
-    return stored.astype(np.float64) * frame.slope + frame.intercept
+    whole = frame.slope.is_integer() and frame.intercept.is_integer()
+    hu = stored.astype(np.int32 if whole else np.float64)
+    hu *= int(frame.slope) if whole else frame.slope
+    hu += int(frame.intercept) if whole else frame.intercept
+    return hu
 
 
 def _decode_with_gdcm(source: Source, name: str, syntax: str) -> Iterator[np.ndarray]:
@@ -106,10 +119,10 @@ def _decode_with_gdcm(source: Source, name: str, syntax: str) -> Iterator[np.nda
         except RuntimeError as error:
             raise UserError(
                 f"{source.path}: {name} cannot be decoded: it is damaged, or its compression "
-                f"({syntax}) is not supported. Store the series uncompressed first, for example "
-                "with `gdcmconv --raw` or dcmtk's `dcmdjpeg`."
+                f"({syntax}) is not supported. {_UNCOMPRESSED}"
             ) from error
-    yield from slices
+    for one in slices:
+        yield one.astype(np.float64 if one.dtype.kind == "f" else np.int32)
 
 
 def _padding_hu(dataset: Dataset, frame: Frame) -> tuple[float, float] | None:

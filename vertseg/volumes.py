@@ -159,16 +159,25 @@ def labels_present(label_map: np.ndarray) -> list[int]:
 
 def save_mask(path: str | os.PathLike[str], mask: np.ndarray, native: Geometry) -> None:
     """Write a canonical label map (x, y, z) on the grid of its CT, as uint8 NIfTI, atomically."""
-    back = ornt_transform(_RAS, io_orientation(native.affine))
-    stored = apply_orientation(mask.astype(np.uint8, copy=False), back)
-    if stored.shape != native.shape:
-        raise ValueError(f"label map of shape {stored.shape} does not fit {native.shape}")
+    stored = native_array(mask.astype(np.uint8, copy=False), native)
     image = nib.Nifti1Image(np.ascontiguousarray(stored), native.affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(native.affine, max(native.sform_code, 1))
     image.set_qform(native.affine, native.qform_code, strip_shears=True)
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
+
+
+def native_array(array: np.ndarray, native: Geometry) -> np.ndarray:
+    """A canonical array (x, y, z) in the order of its grid on disk; the voxels are not copied.
+
+    Raises:
+        ValueError: the array does not fit the grid.
+    """
+    stored = apply_orientation(array, ornt_transform(_RAS, io_orientation(native.affine)))
+    if stored.shape != native.shape:
+        raise ValueError(f"label map of shape {stored.shape} does not fit {native.shape}")
+    return stored
 
 
 def same_grid(one: Geometry, other: Geometry) -> bool:

@@ -101,11 +101,9 @@ def _decode_with_pydicom(
 
 
 def _rescaled(stored: np.ndarray, frame: Frame) -> np.ndarray:
-    whole = frame.slope.is_integer() and frame.intercept.is_integer()
-    hu = stored.astype(np.int32 if whole else np.float64)
-    hu *= int(frame.slope) if whole else frame.slope
-    hu += int(frame.intercept) if whole else frame.intercept
-    return hu
+    if frame.slope.is_integer() and frame.intercept.is_integer():
+        return stored.astype(np.int32) * int(frame.slope) + int(frame.intercept)
+    return stored * np.float64(frame.slope) + frame.intercept
 
 
 def _decode_with_gdcm(source: Source, name: str, syntax: str) -> Iterator[np.ndarray]:

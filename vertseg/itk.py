@@ -1,5 +1,6 @@
 """NRRD and MetaImage files, read by SimpleITK."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +43,9 @@ def load_itk_ct(path: Path) -> Volume:
             reader.SetOutputPixelType(sitk.sitkFloat32)
         image = reader.Execute()
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].strip()
         raise UserError(
-            f"{path}: cannot be read ({reason}). It may be truncated, or its data file missing: "
-            "copy or download it again."
+            f"{path}: cannot be read ({_reason(error)}). It may be truncated, or its data file "
+            "missing: copy or download it again."
         ) from error
     if image.GetDimension() > 3:
         image = image[(slice(None),) * 3 + (0,) * (image.GetDimension() - 3)]
@@ -55,3 +55,12 @@ def load_itk_ct(path: Path) -> Volume:
     array = sitk.GetArrayFromImage(image).transpose()
     geometry = Geometry(shape, checked_affine(_LPS_TO_RAS @ affine, path))
     return canonical_volume(finite_hu(array, path), geometry)
+
+
+def _reason(error: RuntimeError) -> str:
+    """The line of ITK's message that says what is wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    nrrd = [line for line in lines if line.startswith("[nrrd]")]
+    general = [line for line in lines if "ERROR:" in line]
+    line = [*lines[-1:], *general[:1], *nrrd[-1:]][-1]
+    return re.sub(r"^.*ERROR: (\w+\(0x\w+\): )?", "", line)

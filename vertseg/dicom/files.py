@@ -17,7 +17,12 @@ from typing import IO, Protocol
 
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import MediaStorageDirectoryStorage
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
 
 from vertseg.errors import UserError
 from vertseg.logs import progress
@@ -181,9 +186,14 @@ def read_dataset(source: Source, name: str) -> Dataset:
         UserError: the file is damaged.
     """
     try:
-        return dcmread(io.BytesIO(source.read(name)), force=True)
+        dataset = dcmread(io.BytesIO(source.read(name)), force=True)
     except (InvalidDicomError, EOFError, OSError, ValueError, KeyError) as error:
         raise damaged(source, name, error) from error
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        is_implicit, is_little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else explicit
+    return dataset
 
 
 def damaged(source: Source, name: str, reason: object) -> UserError:

@@ -1,7 +1,7 @@
 """Label maps as DICOM segmentations (DICOM SEG) that refer to the series they were drawn on.
 
-Needs highdicom (`pip install "vertseg[dicom-seg]"`). Vertebrae carry their SNOMED CT codes; SNOMED's
-DICOM subset knows no T13 and no L6, which are coded as `Vertebra` and named by their label.
+Needs highdicom (`pip install "vertseg[dicom-seg]"`). Vertebrae carry their SNOMED CT codes; DICOM's
+subset of SNOMED knows no T13 and no L6, which are coded as `Vertebra` and named by their label.
 """
 
 import copy

@@ -17,7 +17,9 @@ from vertseg.volumes import Geometry
 
 TILT_TOLERANCE_DEG = 1.0
 POSITION_TOLERANCE = 0.1
-"""Largest distance of a slice from its place in an even stack, as a share of the slice spacing."""
+POSITION_TOLERANCE_MM = 0.1
+"""Largest distance of a slice from its place in an even stack: this share of the slice spacing, or
+this many mm if that is more."""
 GAP = 1.5
 """A space between slices this many times the usual one counts as missing slices."""
 
@@ -147,15 +149,16 @@ def stack(frames: Sequence[Frame], series: str) -> tuple[list[Frame], Geometry]:
     heights = positions @ normal
     _refuse_shared_positions(ordered, heights, series)
     _refuse_gaps(ordered, heights, series)
-    step = (positions[-1] - positions[0]) / (len(ordered) - 1)
+    # A line through all positions, since many headers round them.
+    step, start = np.polyfit(np.arange(len(ordered)), positions, 1)
     _refuse_tilt(step, normal, series)
-    _refuse_uneven(ordered, positions, step, series)
+    _refuse_uneven(ordered, positions, start, step, series)
 
     first = ordered[0]
     affine = np.eye(4)
     columns = [*(first.axes * first.spacing_mm[:, None]), step]
     affine[:3, :3] = _LPS_TO_RAS @ np.transpose(columns)
-    affine[:3, 3] = _LPS_TO_RAS @ positions[0]
+    affine[:3, 3] = _LPS_TO_RAS @ start
     rows, across = first.shape
     return ordered, Geometry((across, rows, len(ordered)), affine)
 
@@ -236,16 +239,17 @@ def _refuse_tilt(step: np.ndarray, normal: np.ndarray, series: str) -> None:
 
 
 def _refuse_uneven(
-    ordered: list[Frame], positions: np.ndarray, step: np.ndarray, series: str
+    ordered: list[Frame], positions: np.ndarray, start: np.ndarray, step: np.ndarray, series: str
 ) -> None:
-    ideal = positions[0] + np.arange(len(ordered))[:, None] * step
+    ideal = start + np.arange(len(ordered))[:, None] * step
     off = np.linalg.norm(positions - ideal, axis=1)
-    if off.max() > POSITION_TOLERANCE * np.linalg.norm(step):
+    spacing = float(np.linalg.norm(step))
+    if off.max() > max(POSITION_TOLERANCE * spacing, POSITION_TOLERANCE_MM):
         worst = int(off.argmax())
         raise UserError(
             f"{series}: the slices are not evenly spaced: {ordered[worst].name} at "
             f"{_place(ordered[worst])} lies {off[worst]:.3g} mm off its place among slices "
-            f"{np.linalg.norm(step):.4g} mm apart. Export one reconstruction of equal spacing."
+            f"{spacing:.4g} mm apart. Export one reconstruction of equal spacing."
         )
 
 

@@ -1,0 +1,375 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import highdicom as hd
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from conftest import REAL_DATA
+from dicom_series import PLANES, compress_with_itk, ct_slices, save_slices
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom import Dataset, dcmread
+from pydicom.uid import (
+    JPEGLSLossless,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
+from test_volumes import oblique_affine
+
+from vertseg.dicom.series import read_series
+from vertseg.errors import UserError
+
+AFFINE = oblique_affine()
+
+
+def small_ct(shape: tuple[int, int, int] = (12, 10, 8)) -> np.ndarray:
+    return np.random.default_rng(0).integers(-1000, 1500, shape).astype(np.int16)
+
+
+def itk_reading(folder: Path) -> nib.Nifti1Image:
+    """The series as ITK reads it."""
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
+    sitk.WriteImage(reader.Execute(), str(folder / "itk.nii.gz"))
+    return nib.load(folder / "itk.nii.gz")
+
+
+def assert_reads_as(path: Path, ct: np.ndarray, affine: np.ndarray = AFFINE) -> None:
+    volume, _ = read_series(path)
+    np.testing.assert_array_equal(volume.array, ct)
+    np.testing.assert_allclose(volume.affine, affine, atol=1e-5)
+
+
+@settings(max_examples=15, deadline=None)
+@given(plane=st.sampled_from(sorted(PLANES)), degrees=st.floats(-40, 40))
+def test_a_series_is_read_as_itk_reads_it(
+    tmp_path_factory: pytest.TempPathFactory, plane: str, degrees: float
+) -> None:
+    folder = tmp_path_factory.mktemp("series")
+    ct, affine = small_ct(), oblique_affine(degrees)
+    save_slices(folder, ct_slices(ct, affine, plane))
+    volume, series = read_series(folder)
+    itk = itk_reading(folder)
+    assert volume.native.shape == itk.shape
+    np.testing.assert_allclose(volume.native.affine, itk.affine, atol=1e-4)
+    np.testing.assert_array_equal(volume.array, ct)
+    np.testing.assert_allclose(volume.affine, affine, atol=1e-4)
+    assert len(series.headers) == len(series.frames) == itk.shape[2]
+
+
+def test_the_real_series_is_read_as_itk_reads_it(tmp_path: Path) -> None:
+    source = REAL_DATA / "dicom_crlm_ct_1004"
+    if not source.is_dir():
+        pytest.skip(f"no DICOM series at {source}")
+    folder = tmp_path / "series"
+    shutil.copytree(source, folder)
+    volume, series = read_series(folder)
+    itk = itk_reading(folder)
+    stored = np.asarray(itk.dataobj)
+    assert stored.min() == -3024
+    expected = nib.Nifti1Image(np.maximum(stored, -1024).astype(np.int16), itk.affine)
+    np.testing.assert_array_equal(volume.array, nib.as_closest_canonical(expected).dataobj)
+    np.testing.assert_allclose(volume.native.affine, itk.affine, atol=1e-4)
+    assert series.description == "2 'CT CH/AB/PEL' (CT, 41 images)"
+
+
+def rescaled(slope: float, intercept: float) -> Callable[[Dataset, int], None]:
+    def edit(dataset: Dataset, index: int) -> None:
+        dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
+
+    return edit
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(1, -1024), (2, -2048), (0.5, -600.25)])
+def test_rescaling_gives_whole_hu(tmp_path: Path, slope: float, intercept: float) -> None:
+    ct = small_ct()
+    save_slices(tmp_path, ct_slices(ct, AFFINE, edit=rescaled(slope, intercept)))
+    hu = (ct.astype(np.float64) + 1024) * slope + intercept
+    assert_reads_as(tmp_path, np.rint(hu).clip(-1024, 32767).astype(np.int16))
+
+
+def test_each_slice_has_its_own_rescaling(tmp_path: Path) -> None:
+    def edit(dataset: Dataset, index: int) -> None:
+        dataset.RescaleIntercept = -1024 + index
+
+    save_slices(tmp_path, ct_slices(small_ct(), AFFINE, edit=edit))
+    assert_reads_as(tmp_path, small_ct() + np.arange(8, dtype=np.int16))
+
+
+@pytest.mark.parametrize(
+    ("padding", "limit", "air"),
+    [
+        (60000, None, True),
+        (60000, 61000, True),
+        (0, None, True),
+        (1074, None, False),
+        (1000, 1100, False),
+    ],
+)
+def test_padding_is_air_unless_it_would_be_tissue(
+    tmp_path: Path, padding: int, limit: int | None, air: bool
+) -> None:
+    ct = small_ct().astype(np.int32)
+    ct[:3] = padding - 1024
+    ct[3:5] = (limit or padding) - 1024
+
+    def edit(dataset: Dataset, index: int) -> None:
+        dataset.add_new("PixelPaddingValue", "US", padding)
+        if limit is not None:
+            dataset.add_new("PixelPaddingRangeLimit", "US", limit)
+
+    save_slices(tmp_path, ct_slices(ct, AFFINE, edit=edit))
+    expected = ct.copy()
+    if air:
+        expected[:5] = -1024
+    assert_reads_as(tmp_path, expected)
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless], ids=lambda uid: uid.name)
+def test_series_compressed_by_pydicom_are_read(tmp_path: Path, syntax: str) -> None:
+    slices = ct_slices(small_ct(), AFFINE)
+    for dataset in slices:
+        dataset.compress(syntax, generate_instance_uid=False)
+    assert_reads_as(save_slices(tmp_path, slices), small_ct())
+
+
+@pytest.mark.parametrize("compressor", ["JPEG", "JPEG2000"])
+def test_series_compressed_by_itk_are_read(tmp_path: Path, compressor: str) -> None:
+    slices = ct_slices(small_ct(), AFFINE)
+    compress_with_itk(slices, compressor, tmp_path)
+    assert "JPEG" in slices[0].file_meta.TransferSyntaxUID.name
+    assert_reads_as(save_slices(tmp_path, slices), small_ct())
+
+
+def enhanced(slices: list[Dataset]) -> Dataset:
+    """One multi-frame file of a series; highdicom orders its frames its own way."""
+    return hd.legacy.LegacyConvertedEnhancedCTImage(
+        slices, generate_uid(), 1, generate_uid(), 1, transfer_syntax_uid="1.2.840.10008.1.2.1"
+    )
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("plane", PLANES)
+def test_multi_frame_series_are_read(tmp_path: Path, plane: str, compressed: bool) -> None:
+    enhanced(ct_slices(small_ct(), AFFINE, plane)).save_as(tmp_path / "all.dcm")
+    if compressed:
+        dataset = dcmread(tmp_path / "all.dcm")
+        dataset.compress(JPEGLSLossless, generate_instance_uid=False)
+        dataset.save_as(tmp_path / "all.dcm")
+    assert_reads_as(tmp_path, small_ct())
+    assert_reads_as(tmp_path / "all.dcm", small_ct())
+
+
+def test_files_without_mark_suffix_or_use_are_dealt_with(tmp_path: Path) -> None:
+    slices = ct_slices(small_ct(), AFFINE)
+    for index, dataset in enumerate(slices):
+        folder = tmp_path / "DICOM" / f"{index % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        del dataset.file_meta
+        dataset.save_as(
+            folder / f"{index}", implicit_vr=True, little_endian=True, enforce_file_format=False
+        )
+    assert not (tmp_path / "DICOM/0/0").read_bytes()[128:].startswith(b"DICM")
+    (tmp_path / "README.txt").write_text("viewer")
+    (tmp_path / "autorun.inf").write_bytes(b"")
+    (tmp_path / ".DS_Store").write_bytes(b"junk")
+    shutil.copy(tmp_path / "DICOM/0/0", tmp_path / "copy")
+    assert_reads_as(tmp_path, small_ct())
+
+
+def localiser(slices: list[Dataset]) -> Dataset:
+    dataset = ct_slices(small_ct(), AFFINE)[0]
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    dataset.SeriesDescription, dataset.SeriesNumber = "scout", 1
+    dataset.StudyInstanceUID = slices[0].StudyInstanceUID
+    return dataset
+
+
+def dose_sheet() -> Dataset:
+    dataset = ct_slices(small_ct(), AFFINE)[0]
+    del dataset.ImagePositionPatient
+    dataset.SOPClassUID = SecondaryCaptureImageStorage
+    dataset.SeriesDescription, dataset.SeriesNumber = "dose", 999
+    return dataset
+
+
+def report() -> Dataset:
+    dataset = ct_slices(small_ct(), AFFINE)[0]
+    dataset.Modality = "SR"
+    for keyword in ("Rows", "Columns", "PixelData"):
+        del dataset[keyword]
+    return dataset
+
+
+def test_what_comes_with_a_scan_is_passed_over(tmp_path: Path, caplog) -> None:
+    slices = ct_slices(small_ct(), AFFINE)
+    save_slices(tmp_path / "scan", slices)
+    save_slices(tmp_path / "scout", [localiser(slices)])
+    save_slices(tmp_path / "other", [dose_sheet()])
+    save_slices(tmp_path / "report", [report()])
+    with caplog.at_level("INFO", logger="vertseg"):
+        assert_reads_as(tmp_path, small_ct())
+    assert "passed over: series 1 'scout' (CT, 1 images): a localiser." in caplog.text
+    assert "'dose' (CT, 1 images): Secondary Capture Image Storage without a pos" in caplog.text
+    assert "(SR, 1 images): not an image" in caplog.text
+
+
+def test_of_several_series_a_file_or_folder_chooses_one(tmp_path: Path) -> None:
+    soft, bone = small_ct(), small_ct() // 2
+    save_slices(tmp_path / "a", ct_slices(soft, AFFINE))
+    other = ct_slices(bone, AFFINE)
+    for dataset in other:
+        dataset.SeriesDescription, dataset.SeriesNumber = "bone", 4
+    save_slices(tmp_path / "b", other)
+    with pytest.raises(UserError) as error:
+        read_series(tmp_path)
+    message = str(error.value)
+    assert "2 CT series here" in message
+    assert f"3 'spine' (CT, 8 images): {tmp_path}/a/IM0000.dcm" in message
+    assert f"4 'bone' (CT, 8 images): {tmp_path}/b/IM0000.dcm" in message
+    assert_reads_as(tmp_path / "b", bone)
+    for file in (tmp_path / "b").iterdir():
+        shutil.move(file, tmp_path / "a" / f"b_{file.name}")
+    with pytest.raises(UserError, match="2 CT series here"):
+        read_series(tmp_path / "a")
+    assert_reads_as(tmp_path / "a/IM0003.dcm", soft)
+    assert_reads_as(tmp_path / "a/b_IM0003.dcm", bone)
+
+
+Change = Callable[[list[Dataset]], object]
+
+
+def set_each(**values: object) -> Change:
+    def change(slices: list[Dataset]) -> None:
+        for dataset in slices:
+            for keyword, value in values.items():
+                setattr(dataset, keyword, value)
+
+    return change
+
+
+def set_one(**values: object) -> Change:
+    return lambda slices: set_each(**values)(slices[2:3])
+
+
+def delete(keyword: str) -> Change:
+    return lambda slices: [delattr(dataset, keyword) for dataset in slices]
+
+
+def tilt(slices: list[Dataset]) -> None:
+    for index, dataset in enumerate(slices):
+        x, y, z = dataset.ImagePositionPatient
+        dataset.ImagePositionPatient = [x, round(float(y) + 0.5 * index, 4), z]
+
+
+def shift_one(slices: list[Dataset]) -> None:
+    x, y, z = slices[3].ImagePositionPatient
+    slices[3].ImagePositionPatient = [x, y, float(z) + 0.6]
+
+
+def two_phases(slices: list[Dataset]) -> None:
+    again = ct_slices(small_ct(), np.diag([0.8, 0.8, 2.0, 1.0]))
+    set_each(SeriesInstanceUID=slices[0].SeriesInstanceUID)(again)
+    slices += again
+
+
+def one_twice(slices: list[Dataset]) -> None:
+    again = ct_slices(small_ct(), np.diag([0.8, 0.8, 2.0, 1.0]))
+    set_each(SeriesInstanceUID=slices[0].SeriesInstanceUID)(again)
+    slices.append(again[4])
+
+
+def truncate_voxels(slices: list[Dataset]) -> None:
+    slices[2].PixelData = slices[2].PixelData[:-10]
+
+
+def colour(slices: list[Dataset]) -> None:
+    set_each(SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)(slices)
+
+
+BAD_SERIES: dict[str, tuple[Change, str]] = {
+    "MR": (set_each(Modality="MR"), r"no CT volume here, only\n.*\(MR, 8 images\): modality MR"),
+    "PET": (set_each(Modality="PT"), "modality PT, not CT"),
+    "colour": (colour, "no CT volume here.*a colour image"),
+    "secondary capture": (
+        lambda slices: (
+            delete("ImagePositionPatient")(slices),
+            set_each(SOPClassUID=SecondaryCaptureImageStorage)(slices),
+        ),
+        "Secondary Capture Image Storage without a position",
+    ),
+    "localisers": (set_each(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), "a localiser"),
+    "single slice": (lambda slices: slices.__delitem__(slice(1, None)), "a single slice"),
+    "gap": (
+        lambda slices: slices.__delitem__(slice(3, 5)),
+        r"2 slices seem to be missing. Slices lie 2 mm apart, but 6 mm between z = 4.0 mm and "
+        r"z = 10.0 mm \(IM\d+.dcm, IM\d+.dcm\)",
+    ),
+    "tilt": (tilt, r"shifted against each other by 14.0 degrees \(gantry tilt\)"),
+    "uneven": (
+        shift_one,
+        r"not evenly spaced: IM\d+.dcm at z = 6.6 mm lies 0.5\d* mm off its place",
+    ),
+    "phases": (two_phases, "2 slices at each of 8 positions: a time series"),
+    "duplicate": (one_twice, "same position, at 1 of 8 positions, first at z = 8.0 mm"),
+    "size": (set_one(Rows=5), "differ in size: 7 of 10 x 12 voxels, 1 of 5 x 12 voxels"),
+    "spacing": (set_one(PixelSpacing=[0.7, 0.8]), "voxel size: 7 of 0.8 x 0.8 mm, 1 of 0.8 x 0.7"),
+    "orientation": (
+        set_one(ImageOrientationPatient=[1, 0, 0, 0, 0, -1]),
+        r"orientation: 7 of \(-?1, 0, 0, -?0, 1, 0\), 1 of \(1, 0, 0, 0, 0, -1\)",
+    ),
+    "no spacing": (delete("PixelSpacing"), "does not say where its slice lies .PixelSpacing"),
+    "no orientation": (delete("ImageOrientationPatient"), "ImageOrientationPatient is missing"),
+    "zero spacing": (set_each(PixelSpacing=[0, 0]), "PixelSpacing is not positive"),
+    "skewed axes": (
+        set_each(ImageOrientationPatient=[1, 0, 0, 1, 0, 0]),
+        "no two perpendicular directions",
+    ),
+    "truncated voxels": (truncate_voxels, r"the DICOM file IM\d+.dcm is damaged"),
+    "no voxels": (delete("PixelData"), r"the DICOM file IM\d+.dcm is damaged .it holds no voxels"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SERIES)
+def test_a_series_that_is_no_volume_is_refused_with_a_reason(tmp_path: Path, case: str) -> None:
+    change, message = BAD_SERIES[case]
+    slices = ct_slices(small_ct(), np.diag([0.8, 0.8, 2.0, 1.0]))
+    change(slices)
+    save_slices(tmp_path, slices)
+    with pytest.raises(UserError, match=f"(?s)^{tmp_path}.*{message}"):
+        read_series(tmp_path)
+
+
+def test_spacing_rounded_in_the_headers_is_even(tmp_path: Path) -> None:
+    def edit(dataset: Dataset, index: int) -> None:
+        dataset.ImagePositionPatient = [round(float(v), 1) for v in dataset.ImagePositionPatient]
+
+    affine = np.diag([0.8, 0.8, 0.75, 1.0])
+    save_slices(tmp_path, ct_slices(small_ct((6, 6, 40)), affine, edit=edit))
+    volume, _ = read_series(tmp_path)
+    np.testing.assert_array_equal(volume.array, small_ct((6, 6, 40)))
+    np.testing.assert_allclose(volume.spacing_mm, (0.8, 0.8, 0.75), atol=2e-3)
+
+
+def test_a_truncated_file_is_named(tmp_path: Path) -> None:
+    save_slices(tmp_path, ct_slices(small_ct(), AFFINE))
+    for length in (100, 400, 1200):
+        whole = (tmp_path / "IM0005.dcm").read_bytes()
+        (tmp_path / "IM0005.dcm").write_bytes(whole[:length])
+        with pytest.raises(UserError, match=str(tmp_path)):
+            read_series(tmp_path)
+        (tmp_path / "IM0005.dcm").write_bytes(whole)
+
+
+def test_an_unknown_compression_is_named(tmp_path: Path) -> None:
+    slices = ct_slices(small_ct(), AFFINE)
+    compress_with_itk(slices, "JPEG", tmp_path)
+    for dataset in slices:
+        dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.201"
+    save_slices(tmp_path, slices)
+    with pytest.raises(UserError, match=r"High-Throughput JPEG 2000.*Store the series uncompr"):
+        read_series(tmp_path)

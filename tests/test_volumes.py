@@ -1,5 +1,6 @@
 import gzip
 import itertools
+import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from scipy.spatial.transform import Rotation
 
+from vertseg import volumes
 from vertseg.errors import UserError
 from vertseg.volumes import AIR_HU, Geometry, load_ct, load_mask, save_mask
 
@@ -90,6 +92,51 @@ def test_scl_slope_is_applied(tmp_path: Path) -> None:
     stored = raw.dataobj.get_unscaled()
     assert float(raw.dataobj.slope) == 2
     np.testing.assert_allclose(load_ct(tmp_path / "ct.nii.gz").array, stored * 2.0 - 1024)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "slope", "intercept", "expected"),
+    [
+        (np.int16, 1, 0, np.int16),
+        (np.uint8, 1, 0, np.uint8),
+        (np.uint16, 1, -1024, np.int16),
+        (np.uint16, 40, -1024, np.float32),
+        (np.int16, 0.5, -1000.25, np.float32),
+        (np.float64, 1, 0, np.float32),
+        (np.float32, 2, 3, np.float32),
+        (">i2", 1, 0, np.int16),
+    ],
+)
+def test_scaled_voxels_are_nibabels_without_float64(
+    tmp_path: Path, monkeypatch, dtype, slope: float, intercept: float, expected: type
+) -> None:
+    monkeypatch.setattr(volumes, "_SLAB_VOXELS", 40)
+    stored = np.random.default_rng(0).integers(0, 200, (4, 5, 7)).astype(dtype)
+    stored[0, 0, 5] = 1000 if np.dtype(dtype).itemsize > 1 else 200
+    image = nib.Nifti1Image(stored, np.eye(4), dtype=np.dtype(dtype))
+    image.header.set_slope_inter(slope, intercept)
+    # Nibabel divides by the slope when it saves; stored values are written as they are instead.
+    path = tmp_path / "ct.nii"
+    header = image.header.copy()
+    header.set_data_offset(352)
+    path.write_bytes(header.binaryblock + b"\0" * 4 + stored.tobytes(order="F"))
+    array = load_ct(path).array
+    assert array.dtype == expected
+    np.testing.assert_allclose(array, nib.load(path).get_fdata(), rtol=1e-6)
+    assert (nib.load(path).dataobj.slope, nib.load(path).dataobj.inter) == (slope, intercept)
+
+
+def test_reading_holds_a_scan_little_more_than_once(tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).integers(-1000, 2000, (256, 256, 160)).astype(np.int16)
+    nib.save(nib.Nifti1Image(stored, np.eye(4)), tmp_path / "ct.nii.gz")
+    load_ct(tmp_path / "ct.nii.gz")
+    tracemalloc.start()
+    try:
+        load_ct(tmp_path / "ct.nii.gz")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < stored.nbytes + 3 * 2 * volumes._SLAB_VOXELS
 
 
 def test_one_volume_in_four_dimensions_is_accepted_but_a_series_is_not(save_nifti) -> None:

@@ -34,6 +34,8 @@ AIR_HU = -1024
 GRID_TOLERANCE_VOXEL = 0.1
 UNANNOTATED = {26: "sacrum", 27: "coccyx"}
 
+_SLAB_VOXELS = 1 << 23
+
 _RAS = axcodes2ornt(("R", "A", "S"))
 
 
@@ -196,7 +198,7 @@ def _load(path: Path) -> tuple[np.ndarray, Geometry]:
     if not path.is_file():
         raise UserError(f"{path}: no such file. Check the path.")
     try:
-        image = nib.load(path, mmap=False)
+        image = nib.load(path, mmap=False, keep_file_open=True)
         if not isinstance(image, nib.Nifti1Pair):
             raise UserError(f"{path}: not a NIfTI file. Convert it to .nii.gz first.")
         if image.get_data_dtype().names is not None:
@@ -221,25 +223,31 @@ def _load(path: Path) -> tuple[np.ndarray, Geometry]:
 
 
 def _voxels(image: nib.Nifti1Pair, shape: tuple[int, int, int]) -> np.ndarray:
-    """Voxels with scl_slope applied: int16 if that is exact, else float32.
+    """Voxels with scl_slope applied: integers where that is exact, else float32.
 
-    Nibabel would scale all at once in float64, four times a CT's size.
+    They are read slab by slab: nibabel would hold a compressed file's voxels twice, and scale all
+    of them at once in float64.
     """
     proxy: Any = image.dataobj
-    stored = np.asarray(proxy.get_unscaled()).reshape(shape, order="F")
-    slope, intercept = float(proxy.slope), float(proxy.inter)
-    if (slope, intercept) == (1, 0):
-        return stored.astype(stored.dtype.newbyteorder("="), copy=False)
-    whole = slope.is_integer() and intercept.is_integer()
-    if whole and np.issubdtype(stored.dtype, np.integer):
-        ends = np.array([stored.min(), stored.max()], np.float64) * slope + intercept
-        whole = np.abs(ends).max() <= np.iinfo(np.int16).max
-        scaled = np.empty(shape, np.int16 if whole else np.float32, order="F")
+    scaling = (float(proxy.slope), float(proxy.inter))
+    stored = np.dtype(proxy.dtype).newbyteorder("=")
+    if stored.kind not in "iu" or not all(number.is_integer() for number in scaling):
+        voxels = np.empty(shape, np.float32, order="F")
     else:
-        scaled = np.empty(shape, np.float32, order="F")
-    for index in range(shape[2]):
-        scaled[..., index] = stored[..., index] * np.float64(slope) + intercept
-    return scaled
+        voxels = np.empty(shape, stored if scaling == (1, 0) else np.int16, order="F")
+    step = max(1, _SLAB_VOXELS // (shape[0] * shape[1]))
+    for start in range(0, shape[2], step):
+        slab = np.asanyarray(proxy[:, :, start : start + step])
+        slab = slab.reshape(voxels[..., start : start + step].shape)
+        if slab.dtype != stored and voxels.dtype == np.int16 and not _fits_int16(slab):
+            voxels = voxels.astype(np.float32)
+        voxels[..., start : start + step] = slab
+    return voxels
+
+
+def _fits_int16(values: np.ndarray) -> bool:
+    limits = np.iinfo(np.int16)
+    return bool(values.min() >= limits.min and values.max() <= limits.max)
 
 
 def checked_shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:

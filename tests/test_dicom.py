@@ -240,6 +240,22 @@ def test_of_several_series_a_file_or_folder_chooses_one(tmp_path: Path) -> None:
     assert_reads_as(tmp_path / "a/b_IM0003.dcm", bone)
 
 
+def test_a_copy_of_a_file_chooses_its_series_too(tmp_path: Path) -> None:
+    save_slices(tmp_path, ct_slices(small_ct(), AFFINE))
+    shutil.copy(tmp_path / "IM0002.dcm", tmp_path / "copy.dcm")
+    assert_reads_as(tmp_path / "copy.dcm", small_ct())
+
+
+def test_a_localiser_within_the_series_is_left_out_with_a_warning(tmp_path: Path, caplog) -> None:
+    slices = ct_slices(small_ct(), AFFINE)
+    scout = localiser(slices)
+    scout.SeriesInstanceUID = slices[0].SeriesInstanceUID
+    save_slices(tmp_path, [scout, *slices])
+    with caplog.at_level("WARNING", logger="vertseg"):
+        assert_reads_as(tmp_path, small_ct())
+    assert "left out of series 1 'scout' (CT, 9 images): a localiser." in caplog.text
+
+
 Change = Callable[[list[Dataset]], object]
 
 
@@ -357,7 +373,7 @@ def test_spacing_rounded_in_the_headers_is_even(tmp_path: Path) -> None:
 
 def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     save_slices(tmp_path, ct_slices(small_ct(), AFFINE))
-    for length in (100, 400, 1200):
+    for length in (0, 100, 200, 400, 1200):
         whole = (tmp_path / "IM0005.dcm").read_bytes()
         (tmp_path / "IM0005.dcm").write_bytes(whole[:length])
         with pytest.raises(UserError, match=str(tmp_path)):

@@ -1,4 +1,5 @@
 import io
+import re
 import subprocess
 import sys
 import zipfile
@@ -13,8 +14,10 @@ from conftest import REAL_DATA, ROOT
 from dicom_series import ct_slices, save_slices
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom import Dataset
 from test_volumes import ALL_ORIENTATIONS, oblique_affine, reoriented
 
+from vertseg.dicom import files
 from vertseg.errors import UserError
 from vertseg.phantom import generate_phantom, preset
 from vertseg.scans import read_scan, scan_name, scan_names
@@ -184,6 +187,11 @@ def test_scans_that_cannot_be_told_apart_are_refused(paths: list[str]) -> None:
         scan_names(paths)
 
 
+@given(st.text(min_size=1).filter(lambda name: "/" not in name and "\0" not in name))
+def test_names_are_safe_and_never_hidden(name: str) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", scan_name(f"/data/{name}.nii.gz"))
+
+
 def nifti_bytes(array: np.ndarray, affine: np.ndarray = AFFINE) -> bytes:
     return nib.Nifti1Image(array, affine).to_bytes()
 
@@ -203,6 +211,14 @@ def zip_bytes(**members: bytes) -> bytes:
         for name, content in members.items():
             archive.writestr(name.replace("__", "."), content)
     return buffer.getvalue()
+
+
+def encrypted(content: bytes) -> bytes:
+    """The archive with the flag that says its only member is encrypted, in both its headers."""
+    changed = bytearray(content)
+    changed[changed.index(b"PK\x03\x04") + 6] |= 1
+    changed[changed.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(changed)
 
 
 SHEARED = np.array([[1, 0, 0.2, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
@@ -233,6 +249,8 @@ BAD_FILES = {
     "two.zip": (zip_bytes(a__nii=b"x", b__nii=b"y"), "2 images .a.nii, b.nii..*Unpack"),
     "both.zip": (zip_bytes(a__nii=b"x", b__dcm=b"y"), "1 images .a.nii. and DICOM files.*Unpack"),
     "none.zip": (zip_bytes(a__txt=b"x", b__pdf=b"y"), "no DICOM image among its 2 files"),
+    "locked.zip": (encrypted(zip_bytes(a__nii=b"x" * 500)), "a.nii is damaged.*encrypted"),
+    "locked_dicom.zip": (encrypted(zip_bytes(a__dcm=b"x" * 500)), "archive is encrypted. Unpack"),
     "inner.zip": (zip_bytes(a__nii=b"x" * 500), r"a.nii: cannot be read"),
 }
 
@@ -243,6 +261,54 @@ def test_what_is_no_ct_is_refused_with_a_reason(tmp_path: Path, name: str) -> No
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=f"(?s)^{tmp_path / name}.*{message}"):
         read_scan(tmp_path / name)
+
+
+def test_an_archive_writes_nowhere(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "scan.zip", "w") as archive:
+        archive.writestr("../../outside.nii", nifti_bytes(small_ct()))
+    np.testing.assert_array_equal(read_scan(tmp_path / "scan.zip").volume.array, small_ct())
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["scan.zip"]
+    assert not list(tmp_path.parent.glob("outside*"))
+
+
+def test_a_damaged_archive_of_dicom_is_named(tmp_path: Path) -> None:
+    path = as_zip(as_dicom("axial"))(tmp_path, small_ct(), AFFINE)
+    whole = path.read_bytes()
+    for place in range(len(whole) // 5, len(whole) - 64, len(whole) // 5):
+        path.write_bytes(whole[:place] + bytes(64) + whole[place + 64 :])
+        with pytest.raises(UserError, match=str(path)):
+            read_scan(path)
+
+
+def test_archives_and_folders_are_bounded(tmp_path: Path, monkeypatch) -> None:
+    path = as_zip(as_dicom("axial"))(tmp_path, small_ct(), AFFINE)
+    monkeypatch.setattr(files, "MOST_FILES", 20)
+    with pytest.raises(UserError, match=r"holds 25 files.*too much for one scan"):
+        read_scan(path)
+    with pytest.raises(UserError, match="more than 20 files"):
+        read_scan(tmp_path / "scan")
+    monkeypatch.setattr(files, "MOST_FILES", 100)
+    monkeypatch.setattr(files, "MOST_BYTES_PER_FILE", 500)
+    with pytest.raises(UserError, match=r"the largest of \d+ bytes"):
+        read_scan(path)
+
+
+def test_dicom_whose_values_are_no_hu_is_refused(tmp_path: Path) -> None:
+    def edit(dataset: Dataset, index: int) -> None:
+        del dataset.RescaleSlope, dataset.RescaleIntercept
+
+    save_slices(tmp_path / "scan", ct_slices(small_ct(), AFFINE, edit=edit))
+    with pytest.raises(UserError, match="not a CT in Hounsfield units: values from 0 to 25"):
+        read_scan(tmp_path / "scan")
+
+
+def test_of_pet_and_ct_the_ct_is_read(tmp_path: Path) -> None:
+    def edit(dataset: Dataset, index: int) -> None:
+        dataset.Modality = "PT"
+
+    save_slices(tmp_path / "scan/pet", ct_slices(small_ct() // 2, AFFINE, edit=edit))
+    save_slices(tmp_path / "scan/ct", ct_slices(small_ct(), AFFINE))
+    np.testing.assert_array_equal(read_scan(tmp_path / "scan").volume.array, small_ct())
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".nhdr", ".mha", ".mhd"])

@@ -226,7 +226,7 @@ def _check_shear(affine: np.ndarray, path: Path) -> None:
         raise UserError(
             f"{path}: the voxel axes are {angle:.1f} degrees off perpendicular (gantry tilt?), so "
             "that voxels are no boxes. Resample the scan to a straight grid first, for example "
-            "from DICOM with dcm2niix, whose file ending in _Tilt can be given."
+            "from DICOM with dcm2niix, whose file with _Tilt in its name can be given."
         )
 
 

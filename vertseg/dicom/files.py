@@ -31,6 +31,7 @@ MOST_FILES = 20_000
 MOST_BYTES_PER_FILE = 4 << 30
 
 _MARK_START, _MARK = 128, b"DICM"
+_SUFFIXES = (".dcm", ".ima")
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 
 
@@ -157,7 +158,7 @@ def read_instances(source: Source) -> tuple[list[Instance], list[str]]:
     instances: dict[str, Instance] = {}
     others = []
     for name in progress(source.names(), f"looking through {source.path.name}"):
-        header = _read_header(source, name)
+        header = read_header(source, name)
         if header is None:
             others.append(name)
         else:
@@ -166,17 +167,33 @@ def read_instances(source: Source) -> tuple[list[Instance], list[str]]:
     return list(instances.values()), others
 
 
-def _read_header(source: Source, name: str) -> Dataset | None:
+def read_header(source: Source, name: str) -> Dataset | None:
+    """A DICOM file's data set without voxels; None if the file is not DICOM or a DICOMDIR.
+
+    Raises:
+        UserError: the file is marked or named as DICOM, but damaged.
+    """
     with source.open(name) as file:
-        if not _looks_like_dicom(file.read(_MARK_START + len(_MARK))):
+        start = file.read(_MARK_START + len(_MARK))
+        stated = start[_MARK_START:] == _MARK or Path(name).suffix.lower() in _SUFFIXES
+        if not _looks_like_dicom(start):
+            if stated:
+                raise damaged(source, name, "it does not start as DICOM does")
             return None
         file.seek(0)
         try:
             header = dcmread(file, stop_before_pixels=True, force=True)
         except (InvalidDicomError, EOFError, OSError, ValueError, KeyError) as error:
-            raise damaged(source, name, error) from error
-    is_directory = header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
-    return None if is_directory or "SOPClassUID" not in header else header
+            if stated:
+                raise damaged(source, name, error) from error
+            return None
+    if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+        return None
+    if "SOPClassUID" in header:
+        return header
+    if stated:
+        raise damaged(source, name, "it does not say what it holds")
+    return None
 
 
 def read_dataset(source: Source, name: str) -> Dataset:

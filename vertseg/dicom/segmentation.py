@@ -137,6 +137,11 @@ def _highdicom() -> ModuleType:
 def _sources(series: DicomSeries) -> tuple[list[Dataset], list[int]]:
     """The data sets to refer to, and each native slice's place among their frames."""
     frames = series.frames
+    if len(series.headers) > 1 and len(frames) > len(series.headers):
+        raise UserError(
+            f"The series {series.description} consists of several multi-frame files, to which a "
+            "DICOM SEG cannot refer. Use the NIfTI label map instead."
+        )
     if len(series.headers) == 1:
         return [_complete(series.headers[0])], [frame.index for frame in frames]
     headers = [series.headers[frame.instance] for frame in frames]

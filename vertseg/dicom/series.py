@@ -14,7 +14,15 @@ from pathlib import Path
 from pydicom import Dataset
 from pydicom.uid import UID
 
-from vertseg.dicom.files import Folder, Instance, Source, is_dicom, open_source, read_instances
+from vertseg.dicom.files import (
+    Folder,
+    Instance,
+    Source,
+    is_dicom,
+    open_source,
+    read_header,
+    read_instances,
+)
 from vertseg.dicom.stack import Frame, frames_of, stack
 from vertseg.dicom.voxels import read_voxels
 from vertseg.errors import UserError
@@ -53,10 +61,14 @@ def read_series(path: str | os.PathLike[str]) -> tuple[Volume, DicomSeries]:
     if path.is_dir() or not is_dicom(path):
         with open_source(path) as source:
             return _read(source, None)
-    return _read(Folder(path.parent, deep=False), path.name)
+    folder = Folder(path.parent, deep=False)
+    header = read_header(folder, path.name)
+    if header is None:
+        raise UserError(f"{path}: not an image (a DICOMDIR?). Give the folder of one CT series.")
+    return _read(folder, _series_uid(header))
 
 
-def _read(source: Source, chosen: str | None) -> tuple[Volume, DicomSeries]:
+def _read(source: Source, uid: str | None) -> tuple[Volume, DicomSeries]:
     instances, others = read_instances(source)
     if not instances:
         raise UserError(
@@ -65,7 +77,7 @@ def _read(source: Source, chosen: str | None) -> tuple[Volume, DicomSeries]:
         )
     if others:
         logger.info("%s: %d files that are not DICOM passed over.", source.path, len(others))
-    found = _choose(source, _by_series(instances), chosen)
+    found = _choose(source, _by_series(instances), uid)
     name = f"{source.path}: series {describe(found)}"
     headers = [instance.header for instance in found]
     frames, native = stack(frames_of(headers, [i.name for i in found], name), name)
@@ -85,27 +97,33 @@ def describe(series: Sequence[Instance]) -> str:
 def _by_series(instances: Sequence[Instance]) -> list[list[Instance]]:
     series: dict[str, list[Instance]] = {}
     for instance in instances:
-        uid = str(instance.header.get("SeriesInstanceUID", ""))
-        series.setdefault(uid, []).append(instance)
+        series.setdefault(_series_uid(instance.header), []).append(instance)
     return list(series.values())
 
 
-def _choose(source: Source, series: list[list[Instance]], chosen: str | None) -> list[Instance]:
-    if chosen is not None:
-        series = [one for one in series if any(instance.name == chosen for instance in one)]
+def _series_uid(header: Dataset) -> str:
+    return str(header.get("SeriesInstanceUID", ""))
+
+
+def _choose(source: Source, series: list[list[Instance]], uid: str | None) -> list[Instance]:
+    """The files of the one series that is a CT volume; with `uid`, of no other than that one."""
     volumes: list[list[Instance]] = []
-    reasons: list[str] = []
+    passed_over: list[str] = []
     for one in series:
-        usable = [instance for instance in one if _unusable(instance.header) is None]
-        if _images(usable) > 1:
-            volumes.append(usable)
-            left_out = [instance for instance in one if instance not in usable]
-        else:
-            left_out = one
-        if left_out:
-            reasons.append(f"{describe(left_out)}: {_why(left_out)}")
+        if uid is not None and _series_uid(one[0].header) != uid:
+            continue
+        usable = [instance for instance in one if not _unusable(instance.header)]
+        unusable = [instance for instance in one if _unusable(instance.header)]
+        if _images(usable) < 2:
+            passed_over.append(f"{describe(one)}: {_why(one)}")
+            continue
+        volumes.append(usable)
+        if unusable:
+            logger.warning(
+                "%s: left out of series %s: %s.", source.path, describe(one), _why(unusable)
+            )
     if not volumes:
-        listed = _listed(reasons)
+        listed = _listed(passed_over)
         raise UserError(f"{source.path}: no CT volume here, only\n  {listed}\n{_GIVE_ONE}")
     if len(volumes) > 1:
         listed = _listed([f"{describe(one)}: {source.path / one[0].name}" for one in volumes])
@@ -114,7 +132,7 @@ def _choose(source: Source, series: list[list[Instance]], chosen: str | None) ->
             "Give the path of one of these files (of an archive: unpack it first), or a folder "
             "that holds only one series."
         )
-    for reason in reasons:
+    for reason in passed_over:
         logger.info("%s: passed over: series %s.", source.path, reason)
     return volumes[0]
 
@@ -152,7 +170,7 @@ def _listed(lines: Sequence[str]) -> str:
 
 
 def _modality(header: Dataset) -> str:
-    return str(header.get("Modality") or "of unknown modality")
+    return str(header.get("Modality") or "unknown")
 
 
 def _images(series: Sequence[Instance]) -> int:

@@ -234,7 +234,7 @@ def _refuse_tilt(step: np.ndarray, normal: np.ndarray, series: str) -> None:
         raise UserError(
             f"{series}: the slices are shifted against each other by {tilt:.1f} degrees (gantry "
             "tilt), so that voxels are no boxes. Resample the series to a straight grid first, "
-            "for example with dcm2niix, whose file ending in _Tilt can be given."
+            "for example with dcm2niix, whose file with _Tilt in its name can be given."
         )
 
 

@@ -120,7 +120,11 @@ def _choose(source: Source, series: list[list[Instance]], uid: str | None) -> li
         volumes.append(usable)
         if unusable:
             logger.warning(
-                "%s: left out of series %s: %s.", source.path, describe(one), _why(unusable)
+                "%s: series %s taken without %d images of it: %s.",
+                source.path,
+                describe(usable),
+                _images(unusable),
+                _why(unusable),
             )
     if not volumes:
         listed = _listed(passed_over)

@@ -170,9 +170,11 @@ def test_scans_are_named_after_their_files(path: str, name: str) -> None:
     assert scan_name(path) == name
 
 
-def test_a_dicom_folder_gives_its_name(tmp_path: Path) -> None:
-    (tmp_path / "CT 1.5mm").mkdir()
+def test_a_dicom_folder_gives_its_name(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "CT 1.5mm/DICOM").mkdir(parents=True)
     assert scan_name(tmp_path / "CT 1.5mm") == "CT-1.5mm"
+    monkeypatch.chdir(tmp_path / "CT 1.5mm/DICOM")
+    assert [scan_name("."), scan_name("..")] == ["DICOM", "CT-1.5mm"]
 
 
 def test_scans_of_equal_names_are_told_apart() -> None:

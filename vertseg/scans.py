@@ -69,7 +69,7 @@ def read_scan(path: str | os.PathLike[str], name: str | None = None) -> Scan:
     Raises:
         UserError: says what is wrong with the input and what to do.
     """
-    path = Path(path).absolute()
+    path = _absolute(path)
     if not path.exists():
         raise UserError(f"{path}: no such file or folder. Check the path.")
     series = None
@@ -83,7 +83,7 @@ def read_scan(path: str | os.PathLike[str], name: str | None = None) -> Scan:
         else:
             volume, series = _read_dicom(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except MemoryError as error:
         raise UserError(f"{path}: too large for this machine's memory.") from error
     _check_hounsfield(volume.array, path)
@@ -98,7 +98,7 @@ def scan_name(path: str | os.PathLike[str]) -> str:
     A DICOM folder gives its own name, one file of it `{folder}_{file}`. Characters other than
     ASCII letters, digits, `_`, `-` and `.` become `-`.
     """
-    path = Path(path).absolute()
+    path = _absolute(path)
     suffix = _suffix(path)
     if path.is_dir():
         stem = path.name
@@ -117,7 +117,7 @@ def scan_names(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
     Raises:
         UserError: a path is given twice, or names cannot be told apart.
     """
-    given = [Path(path).absolute() for path in paths]
+    given = [_absolute(path) for path in paths]
     names = [scan_name(path) for path in given]
     parents = [list(path.parents) for path in given]
     while clashes := _clashes(names):
@@ -188,6 +188,10 @@ def _read_member(archive_path: Path, member: str) -> Volume:
                     raise UserError(f"{archive_path}: {member} is too large for a scan.")
                 with archive.open(member) as source, path.open("wb") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
+        except NotImplementedError as error:
+            raise UserError(
+                f"{archive_path}: {member} cannot be unpacked ({error}). Unpack it yourself."
+            ) from error
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
             raise UserError(
                 f"{archive_path}: {member} is damaged ({error}). Copy or download it again."
@@ -240,6 +244,11 @@ def _whole_hu(array: np.ndarray) -> np.ndarray:
     np.rint(array, out=array)
     np.clip(array, AIR_HU, _INT16.max, out=array)
     return array.astype(np.int16)
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    """An absolute path without `..`; links keep their names."""
+    return Path(os.path.normpath(Path(path).absolute()))
 
 
 def _suffix(path: Path) -> str:

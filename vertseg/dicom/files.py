@@ -123,7 +123,11 @@ def open_source(path: Path) -> Iterator[Source]:
         with zipfile.ZipFile(path) as archive:
             _check_archive(path, archive.infolist())
             yield Archive(path, archive)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except NotImplementedError as error:
+        raise UserError(
+            f"{path}: the archive cannot be unpacked ({error}). Unpack it and give the folder."
+        ) from error
+    except (zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{path}: not a complete zip archive ({error}). Copy or download it again."
         ) from error

@@ -23,6 +23,8 @@ const { metafile, outputFiles } = await build({
   globalName: "niivue",
   target: "es2020",
   legalComments: "none",
+  logLevel: "warning",
+  logOverride: { "import-is-undefined": "error" },
   metafile: true,
   write: false,
   alias: { "numcodecs/blosc": absent, "numcodecs/lz4": absent, "numcodecs/zstd": absent },

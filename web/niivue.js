@@ -1,2 +1,2 @@
 // What the report's viewer uses of NiiVue.
-export { DRAG_MODE, NVImage, Niivue, SHOW_RENDER, SLICE_TYPE } from "@niivue/niivue";
+export { DRAG_MODE, NVImage, Niivue, SLICE_TYPE } from "@niivue/niivue";

@@ -92,8 +92,8 @@ def _remarks(vertebra: Mapping[str, Any]) -> list[str]:
 
 
 def _positions(mask: Path) -> Markup:
-    """Where the viewer finds each vertebra: label -> centre in parts (x, y, z) of the volume, JSON."""
-    labels = np.asanyarray(nib.load(mask).dataobj)
+    """Where each vertebra is, as JSON: label -> centre (x, y, z) in parts of the volume."""
+    labels = np.asanyarray(nib.Nifti1Image.from_filename(mask).dataobj)
     parts = {
         label: [round(float(part), 4) for part in (centre + 0.5) / labels.shape]
         for label, centre in body_centres(labels, np.eye(4)).items()

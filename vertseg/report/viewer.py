@@ -1,4 +1,4 @@
-"""Small volumes for the report's viewer: the surroundings of the spine in voxels of about 1.4 mm."""
+"""Small volumes for the report's viewer: the spine's surroundings in voxels of about 1.4 mm."""
 
 import gzip
 import os
@@ -50,8 +50,11 @@ def write_viewer_volumes(
 
 def _surroundings(mask: np.ndarray, spacing_mm: np.ndarray) -> Box:
     """The box of all labels with a margin; the whole grid where there are none."""
-    columns = mask.any(axis=2)
-    occupied = (columns.any(axis=1), columns.any(axis=0), mask.any(axis=(0, 1)))
+    columns = np.asarray(mask.any(axis=2))
+    occupied = [
+        np.asarray(array.any(axis=axis))
+        for array, axis in ((columns, 1), (columns, 0), (mask, (0, 1)))
+    ]
     sides = []
     for axis, length in enumerate(mask.shape):
         inside = np.flatnonzero(occupied[axis])

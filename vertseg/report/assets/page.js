@@ -9,7 +9,7 @@
   function libraryOnce() {
     if (window.niivue === undefined) {
       const script = document.createElement("script");
-      script.textContent = document.getElementById("niivue").textContent;
+      script.textContent = document.getElementById("niivue-library").textContent;
       document.head.append(script);
     }
     return window.niivue;
@@ -30,7 +30,7 @@
   }
 
   async function createViewer() {
-    const { DRAG_MODE, Niivue, SHOW_RENDER, SLICE_TYPE } = libraryOnce();
+    const { DRAG_MODE, Niivue, SLICE_TYPE } = libraryOnce();
     const panel = document.getElementById("panel").content.firstElementChild.cloneNode(true);
     const find = (name) => panel.querySelector(`[data-control="${name}"]`);
     const canvas = panel.querySelector("canvas");
@@ -38,8 +38,9 @@
     const legend = panel.querySelector(".legend");
     const nv = new Niivue({
       backColor: [0, 0, 0, 1],
-      crosshairColor: [1, 1, 1, 0.6],
-      crosshairGap: 6,
+      crosshairColor: [1, 1, 1, 0.7],
+      crosshairGap: 8,
+      crosshairWidth: 0.4,
       clipPlaneHotKey: "",
       cycleClipPlaneHotKey: "",
       viewModeHotKey: "",
@@ -48,8 +49,9 @@
       isRadiologicalConvention: true,
       isResizeCanvas: true,
       logLevel: "error",
-      multiplanarShowRender: SHOW_RENDER.NEVER,
+      multiplanarShowRender: 0, // never
       sagittalNoseLeft: true,
+      showAllOrientationMarkers: true,
     });
     nv.setMouseEventConfig({
       leftButton: { primary: DRAG_MODE.crosshair },
@@ -93,10 +95,10 @@
       showWindow();
     }
 
-    function setOpacity() {
+    function opacity() {
       const percent = Number(find("opacity").value);
       find("opacity").nextElementSibling.value = `${percent} %`;
-      if (nv.volumes.length > 1) nv.setOpacity(1, percent / 100);
+      return percent / 100;
     }
 
     function fillLegend() {
@@ -123,8 +125,14 @@
       const base64 = (kind) => document.getElementById(`${kind}-${holder.dataset.scan}`).textContent;
       positions = JSON.parse(holder.dataset.positions);
       const [ct, mask] = await Promise.all([
-        NVImage.loadFromBase64({ base64: base64("ct"), name: "ct.nii.gz", colormap: "gray" }),
-        NVImage.loadFromBase64({ base64: base64("mask"), name: "mask.nii.gz" }),
+        NVImage.loadFromBase64({
+          base64: base64("ct"),
+          name: "ct.nii.gz",
+          colormap: "gray",
+          cal_min: START.level - START.width / 2,
+          cal_max: START.level + START.width / 2,
+        }),
+        NVImage.loadFromBase64({ base64: base64("mask"), name: "mask.nii.gz", opacity: opacity() }),
       ]);
       while (nv.volumes.length) nv.removeVolumeByIndex(0);
       mask.setColormapLabel(labelColours());
@@ -136,15 +144,14 @@
       panel.setAttribute("aria-label", `Viewer of ${holder.dataset.name}`);
       canvas.setAttribute("aria-label", `CT and labels of ${holder.dataset.name}`);
       fillLegend();
-      setOpacity();
-      setWindow(START.level, START.width);
+      showWindow();
       show(start);
     }
 
     nv.onIntensityChange = showWindow;
     nv.onLocationChange = ({ values }) => values?.length && describe(values[0].vox.map(Math.round));
     find("view").addEventListener("change", (event) => nv.setSliceType(SLICE_TYPE[event.target.value]));
-    find("opacity").addEventListener("input", setOpacity);
+    find("opacity").addEventListener("input", () => nv.setOpacity(1, opacity()));
     for (const name of ["level", "width"]) {
       find(name).addEventListener("input", () => setWindow(Number(find("level").value), Number(find("width").value)));
     }
@@ -152,8 +159,13 @@
       button.addEventListener("click", () => setWindow(Number(button.dataset.level), Number(button.dataset.width)));
     }
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
-    canvas.addEventListener("mousemove", (event) => {
-      if (event.buttons || !nv.volumes.length) return;
+    // On the canvas' parent: after NiiVue, which changes the window without saying so.
+    canvas.parentElement.addEventListener("mousemove", (event) => {
+      if (!nv.volumes.length) return;
+      if (event.buttons) {
+        showWindow();
+        return;
+      }
       const part = nv.canvasPos2frac([event.offsetX * nv.uiData.dpr, event.offsetY * nv.uiData.dpr]);
       if (part[0] >= 0) describe(Array.from(nv.frac2vox(part)));
     });
@@ -173,6 +185,7 @@
 
   async function open(holder, label) {
     const button = holder.querySelector("button.open");
+    holder.querySelector(".error")?.remove();
     if (!viewer || viewer.panel.parentElement !== holder || viewer.panel.hidden) {
       button.disabled = true;
       button.textContent = "Opening …";
@@ -192,7 +205,9 @@
         }
         await viewer.load(holder);
         button.hidden = true;
+        viewer.panel.querySelector("select").focus({ preventScroll: true });
       } catch (error) {
+        console.error(error);
         const message = document.createElement("p");
         message.className = "error";
         message.textContent = `The viewer cannot be shown: ${error.message}. The label map opens in any NIfTI viewer.`;

@@ -19,9 +19,8 @@ from vertseg.figures.example import (
 )
 from vertseg.figures.style import INK, PAGE_WIDTH_INCH, save_figure, use_style
 from vertseg.labels import BACKGROUND
+from vertseg.notice import RESEARCH_USE_ONLY
 from vertseg.volumes import Volume
-
-NOTICE = "Research use only: not a medical device, not for diagnosis."
 
 DPI = 150
 MARGIN_MM = (60.0, 50.0)
@@ -47,6 +46,11 @@ def draw_preview(ct: Volume, mask: np.ndarray, path: str | os.PathLike[str], tit
         path: the PNG file; it appears whole or not at all.
         title: what the scan is called.
     """
+    save_figure(preview_figure(ct, mask, title), [path], dpi=DPI)
+
+
+def preview_figure(ct: Volume, mask: np.ndarray, title: str) -> Figure:
+    """The figure that `draw_preview` writes."""
     use_style()
     found = bool(mask.any())
     views = preview_views(ct, mask) if found else middle_views(ct, mask)
@@ -65,8 +69,8 @@ def draw_preview(ct: Volume, mask: np.ndarray, path: str | os.PathLike[str], tit
         EDGE_INCH / width, 1 - 0.08 / height, _shortened(title, room_for_title) + note,
         fontsize=9, color=INK, verticalalignment="top", parse_math=False,
     )  # fmt: skip
-    figure.text(EDGE_INCH / width, 0.07 / height, NOTICE, fontsize=6, color="#666666")
-    save_figure(figure, [path], dpi=DPI)
+    figure.text(EDGE_INCH / width, 0.07 / height, RESEARCH_USE_ONLY, fontsize=6, color="#666666")
+    return figure
 
 
 def preview_views(ct: Volume, mask: np.ndarray) -> tuple[View, View]:

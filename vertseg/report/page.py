@@ -61,7 +61,8 @@ def write_report(results: Sequence[str | os.PathLike[str]], target: str | os.Pat
         asset=_asset,
         thumbnail=_thumbnail,
         reach=_reach,
-        remarks=_remarks,
+        left_out=_left_out,
+        unmeasured=_unmeasured,
         positions=_positions,
     )
     with atomic_path(target) as temporary, temporary.open("w", encoding="utf-8") as page:
@@ -83,12 +84,16 @@ def _reach(scan: Result) -> str:
     return " to ".join(dict.fromkeys([found[0], found[-1]])) if found else MISSING
 
 
-def _remarks(vertebra: Mapping[str, Any]) -> list[str]:
-    """Why measures of a vertebra are missing or to be taken with care."""
-    remarks = list(vertebra.get("suppressed", ()))
-    if vertebra.get("complete") is False and not remarks:
-        remarks.append("cut by the field of view")
-    return remarks
+def _left_out(vertebra: Mapping[str, Any]) -> list[str]:
+    """What is left out of a vertebra's measures, and why."""
+    reasons = list(vertebra.get("suppressed", ()))
+    if vertebra.get("complete") is False and not reasons:
+        return ["measures (cut by the field of view)"]
+    return reasons
+
+
+def _unmeasured(vertebra: Mapping[str, Any]) -> bool:
+    return all(vertebra.get(key) is None for key in ("trabecular_hu", "height_middle_mm"))
 
 
 def _positions(mask: Path) -> Markup:

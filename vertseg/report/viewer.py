@@ -39,10 +39,9 @@ def write_viewer_volumes(
     box = _surroundings(mask, ct.spacing_mm)
     block = _block_size(box, ct.spacing_mm)
     box = _whole_blocks(box, block)
-    corner = [side.start for side in box]
-    affine = ct.affine @ nib.affines.from_matvec(
-        np.diag(block), np.array(corner) + (np.array(block) - 1) / 2
-    )
+    size = np.array(block, float)
+    first_centre = np.array([side.start for side in box]) + (size - 1) / 2
+    affine = ct.affine @ nib.affines.from_matvec(np.diag(size), first_centre)
     _save(ct_path, _block_means(ct.array[box], block), affine)
     middle = tuple(slice(size // 2, None, size) for size in block)
     _save(mask_path, mask[box][middle].astype(np.uint8, copy=False), affine)

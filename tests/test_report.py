@@ -18,7 +18,7 @@ from conftest import ROOT
 from matplotlib.colors import to_rgb
 from nibabel.affines import apply_affine
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
 
 from vertseg.errors import UserError
 from vertseg.figures.preview import draw_preview
@@ -101,13 +101,13 @@ FAILED = {
 
 def blocks(labels: tuple[int, ...] = LUMBAR) -> tuple[Volume, np.ndarray]:
     """Blocks of 300 HU from the top down in soft tissue of 40 HU, on an oblique affine."""
-    mask = np.zeros((60, 70, 90), np.uint8)
+    mask = np.zeros((30, 35, 45), np.uint8)
     for index, label in enumerate(labels):
-        z = 70 - 25 * index
-        mask[20:40, 25:45, z - 15 : z] = label
+        z = 36 - 12 * index
+        mask[10:20, 12:22, z - 7 : z] = label
     turn = np.deg2rad(8)
-    affine = np.diag([1.5, 1.5, 2.0, 1.0])
-    affine[:2, :2] = 1.5 * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    affine = np.diag([3.0, 3.0, 4.0, 1.0])
+    affine[:2, :2] = 3 * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     affine[:3, 3] = (-40, 12, -90)
     array = np.where(mask > 0, 300, 40).astype(np.int16)
     return Volume(array, affine, Geometry(array.shape, affine)), mask
@@ -410,6 +410,14 @@ class Visit:
         shot = self.page.locator(".panel canvas").screenshot()
         return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")) / 255
 
+    def canvas_box(self) -> FloatRect:
+        """Where the viewer's canvas is, all of it in sight."""
+        canvas = self.page.locator(".panel canvas")
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        assert box
+        return box
+
     def coloured(self) -> dict[int, int]:
         """How many pixels of the canvas have each label's very colour."""
         picture = self.picture()
@@ -421,7 +429,9 @@ class Visit:
 
 @pytest.fixture
 def visit(browser: Browser, report: Path) -> Iterator[Visit]:
-    context = browser.new_context(viewport={"width": 1100, "height": 900}, offline=True)
+    context = browser.new_context(
+        viewport={"width": 900, "height": 600}, reduced_motion="reduce", offline=True
+    )
     visit = Visit(context.new_page(), report)
     yield visit
     context.close()
@@ -458,7 +468,7 @@ class TestBrowser:
         visit.open_viewer(1, "L1")
         visit.choose("opacity", "100")
         opaque = visit.coloured()
-        assert all(opaque[label] > 500 for label in LUMBAR)
+        assert all(opaque[label] > 300 for label in LUMBAR)
         visit.choose("opacity", "0")
         clear = visit.coloured()
         assert all(clear[label] < 50 for label in LUMBAR)
@@ -472,7 +482,7 @@ class TestBrowser:
         visit.page.locator(".legend button", has_text="L1").click()
         assert visit.readout() == "L1, 300 HU"
         visit.page.locator(".panel canvas").focus()
-        for _ in range(25):
+        for _ in range(7):
             visit.page.keyboard.press("PageDown")
         assert visit.readout() == "no vertebra, 40 HU"
         visit.page.keyboard.press("Home")
@@ -481,8 +491,7 @@ class TestBrowser:
     def test_the_pointer_names_what_it_is_over(self, visit: Visit) -> None:
         visit.open_viewer(1, "L1")
         visit.page.locator('[data-control="view"]').select_option("CORONAL")
-        box = visit.page.locator(".panel canvas").bounding_box()
-        assert box
+        box = visit.canvas_box()
         heard = []
         for share in np.linspace(0.05, 0.95, 19):
             visit.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] * share)
@@ -505,8 +514,7 @@ class TestBrowser:
         presets.filter(has_text="Bone").click()
         level = visit.page.locator('[data-control="level"]')
         before = level.input_value()
-        box = visit.page.locator(".panel canvas").bounding_box()
-        assert box
+        box = visit.canvas_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         visit.page.mouse.move(x, y)
         visit.page.mouse.down(button="right")
@@ -522,11 +530,11 @@ class TestBrowser:
         first = visit.coloured()
         position = visit.page.evaluate("scrollY")
         visit.page.locator(".panel canvas").hover()
-        for _ in range(12):
+        for _ in range(8):
             visit.page.mouse.wheel(0, 100)
         visit.page.wait_for_timeout(300)
         assert visit.page.evaluate("scrollY") == position
-        assert first[21] > 500 and visit.coloured()[21] < 50
+        assert first[21] > 300 and visit.coloured()[21] < 50
 
     def test_one_viewer_serves_all_scans(self, visit: Visit) -> None:
         visit.open_viewer(1, "L1")
@@ -536,7 +544,7 @@ class TestBrowser:
         assert visit.page.locator("#scan-1 button.open").is_visible()
         assert visit.page.locator(".legend button").all_inner_texts() == ["T5", "T6"]
         coloured = visit.coloured()
-        assert coloured[12] > 500 and coloured[13] > 500
+        assert coloured[12] > 300 and coloured[13] > 300
         visit.open_viewer(4, "")
         visit.page.wait_for_function("!document.querySelector('.legend').children.length")
         assert visit.readout() == "no vertebra, 40 HU"

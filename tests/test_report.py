@@ -240,6 +240,15 @@ class TestResults:
         with pytest.raises(UserError, match=r"x_result\.json: not JSON"):
             read_result(tmp_path / "x_result.json")
 
+    @pytest.mark.parametrize("kind", ["preview", "viewer_mask"])
+    def test_a_broken_picture_or_volume_is_refused_by_name(self, tmp_path: Path, kind: str) -> None:
+        path = write_scan(tmp_path, RESULT, *blocks())
+        broken = tmp_path / json.loads(path.read_text())["files"][kind]
+        broken.write_bytes(broken.read_bytes()[:100])
+        with pytest.raises(UserError, match=re.escape(f"{broken}: cannot be read")):
+            write_report([path], tmp_path / "report.html")
+        assert not (tmp_path / "report.html").exists()
+
     def test_a_missing_file_and_an_empty_list_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="no such result"):
             read_result(tmp_path / "x_result.json")

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +14,7 @@ import nibabel as nib
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from nibabel.filebasedimages import ImageFileError
 from PIL import Image
 
 from vertseg import __version__
@@ -98,7 +100,10 @@ def _unmeasured(vertebra: Mapping[str, Any]) -> bool:
 
 def _positions(mask: Path) -> Markup:
     """Where each vertebra is, as JSON: label -> centre (x, y, z) in parts of the volume."""
-    labels = np.asanyarray(nib.Nifti1Image.from_filename(mask).dataobj)
+    try:
+        labels = np.asanyarray(nib.Nifti1Image.from_filename(mask).dataobj)
+    except (ImageFileError, EOFError, OSError, ValueError, zlib.error) as error:
+        raise _unreadable(mask, error) from error
     parts = {
         label: [round(float(part), 4) for part in (centre + 0.5) / labels.shape]
         for label, centre in body_centres(labels, np.eye(4)).items()
@@ -107,11 +112,18 @@ def _positions(mask: Path) -> Markup:
 
 
 def _thumbnail(preview: Path) -> Markup:
-    picture = Image.open(preview).convert("RGB")
-    picture.thumbnail(THUMBNAIL_PIXEL, Image.Resampling.LANCZOS)
     small = io.BytesIO()
+    try:
+        picture = Image.open(preview).convert("RGB")
+    except OSError as error:
+        raise _unreadable(preview, error) from error
+    picture.thumbnail(THUMBNAIL_PIXEL, Image.Resampling.LANCZOS)
     picture.save(small, "JPEG", quality=80)
     return Markup(base64.b64encode(small.getvalue()).decode())
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: cannot be read ({error}). Run vertseg predict on the scan again.")
 
 
 def _base64(path: Path) -> Markup:

@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check viewer clean
 
 demo: .venv/demo.ready
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
@@ -17,6 +17,11 @@ check: .venv/test.ready
 	$(BIN)/snakefmt --check .
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
 	$(BIN)/mypy
+
+# Bundles the report's viewer (NiiVue) at the versions that web/package-lock.json states; needs npm.
+viewer:
+	npm --prefix web ci --ignore-scripts
+	npm --prefix web run build
 
 clean:
 	rm -rf .venv .snakemake results/demo

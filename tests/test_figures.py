@@ -16,8 +16,8 @@ from matplotlib.transforms import Bbox
 from vertseg.errors import UserError
 from vertseg.figures.bland_altman import draw_bland_altman
 from vertseg.figures.dataset import count_labels, covered_ranges, draw_dataset
-from vertseg.figures.example import View, spine_views, spread_apart
-from vertseg.figures.figure1 import choose_example, draw_figure1, place_views
+from vertseg.figures.example import View, place_views, spine_views, spread_apart
+from vertseg.figures.figure1 import choose_example, draw_figure1
 from vertseg.figures.learning import draw_learning_curves, smooth
 from vertseg.figures.localisation import (
     axis_limits,
@@ -51,7 +51,7 @@ def label_rows(reference: dict, predicted: dict, scan: str = "s", method: str = 
 
 
 def bent_spine() -> tuple[Volume, np.ndarray]:
-    """Five lumbar cubes on a line that leans to the patient's left and forwards."""
+    """Five lumbar cubes on a line that leans to the patient's right and forwards."""
     mask = np.zeros((60, 70, 120), np.uint8)
     for index in range(5):
         x, y, z = 15 + 6 * index, 20 + 6 * index, 10 + 22 * index
@@ -165,7 +165,7 @@ class TestExample:
         assert highest[0] > lowest[0]
         assert highest[1] < lowest[1], "the upper vertebrae lie in front, which is on the left"
         lowest, highest = (np.argwhere(coronal.reference == i).mean(axis=0) for i in (24, 20))
-        assert highest[1] > lowest[1], "the upper ones lie to the patient's left, on the right"
+        assert highest[1] < lowest[1], "the upper ones lie to the patient's right, on the left"
 
     @given(st.lists(st.floats(0, 500), max_size=15).map(sorted), st.floats(0.5, 40))
     def test_spread_heights_keep_the_gap_and_their_mean(

@@ -1,12 +1,13 @@
-"""Example segmentation: a sagittal and a coronal slice along the spine, with vertebra names."""
+"""A sagittal and a coronal slice along the spine, with vertebra names: views of a segmentation."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from vertseg.centroids import Centres, body_centres
 from vertseg.figures.style import INK, label_colour
@@ -19,6 +20,16 @@ MARGIN_MM = (35.0, 30.0, 12.0)
 OPACITY = 0.55
 BONE_WINDOW_HU = (-200.0, 900.0)
 
+NAMES_INCH = 0.3
+"""Room to the right of a view for its vertebrae's names."""
+
+GAP_INCH = 0.08
+NAME_POINT, LEADER_POINT = 7.5, 6.0
+"""Height of a name and length of the line that leads to it."""
+
+Rectangle = tuple[float, float, float, float]
+"""Left, bottom, width, height in inches."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -27,14 +38,14 @@ class View:
     Attributes:
         grey: CT (z, u) in HU.
         predicted: label map (z, u).
-        reference: label map (z, u).
+        reference: label map (z, u), if there is one.
         extent: left, right, bottom, top in mm.
         sides: what lies to the left and to the right.
     """
 
     grey: np.ndarray
     predicted: np.ndarray
-    reference: np.ndarray
+    reference: np.ndarray | None
     extent: tuple[float, float, float, float]
     sides: tuple[str, str]
 
@@ -56,33 +67,106 @@ def spine_views(ct: Volume, predicted: np.ndarray, reference: np.ndarray) -> tup
     """
     box = _crop(predicted, reference, ct.spacing_mm)
     grey, ours, theirs = (array[box] for array in (ct.array, predicted, reference))
-    spacing = np.diag([*ct.spacing_mm, 1.0])
-    x_line, y_line = _centre_line(theirs, spacing)
-    z = np.arange(theirs.shape[2])
-    width_x, width_y, height = np.array(theirs.shape) * ct.spacing_mm
+    return curved_views(grey, ours, theirs, ct.spacing_mm, centre_line(theirs, ct.spacing_mm))
+
+
+def centre_line(
+    label_map: np.ndarray, spacing_mm: np.ndarray, step: Sequence[int] = (1, 1, 1)
+) -> np.ndarray:
+    """Where the spine's centre lies at each height, interpolated between the bodies' centres.
+
+    Args:
+        label_map: label map (x, y, z), not empty.
+        spacing_mm: voxel size (3,).
+        step: look at every so many voxels along x, y and z.
+
+    Returns:
+        Voxel indices (2, z): x and y at each z; beyond the outermost vertebrae they stay the same.
+    """
+    coarse = label_map[tuple(slice(None, None, stride) for stride in step)]
+    points = body_centres(coarse, np.diag([*(spacing_mm * step), 1.0]))
+    centres = np.array(list(points.values())) / spacing_mm
+    centres = centres[centres[:, 2].argsort()]
+    z = np.arange(label_map.shape[2])
+    line = np.array([np.interp(z, centres[:, 2], centres[:, axis]) for axis in (0, 1)])
+    return np.rint(line).astype(int)
+
+
+def curved_views(
+    grey: np.ndarray,
+    predicted: np.ndarray,
+    reference: np.ndarray | None,
+    spacing_mm: np.ndarray,
+    line: np.ndarray,
+) -> tuple[View, View]:
+    """Sagittal slice (anterior to the left) and coronal one (the patient's right to the left).
+
+    Args:
+        grey: CT (x, y, z) in HU.
+        predicted: label map (x, y, z).
+        reference: label map (x, y, z), if there is one.
+        spacing_mm: voxel size (3,).
+        line: voxel indices (2, z): x of the sagittal slice and y of the coronal one at each z.
+    """
+    x_line, y_line = line
+    z = np.arange(grey.shape[2])
+    width_x, width_y, height = np.array(grey.shape) * spacing_mm
 
     def sagittal(array: np.ndarray) -> np.ndarray:
         return array[x_line, :, z][:, ::-1]
 
     def coronal(array: np.ndarray) -> np.ndarray:
-        return array[:, y_line, z].T
+        return array[:, y_line, z].T[:, ::-1]
 
+    def view(cut: Callable[[np.ndarray], np.ndarray], width: float, sides: tuple[str, str]) -> View:
+        return View(
+            cut(grey),
+            cut(predicted),
+            None if reference is None else cut(reference),
+            (0.0, float(width), 0.0, float(height)),
+            sides,
+        )
+
+    return view(sagittal, width_y, ("A", "P")), view(coronal, width_x, ("R", "L"))
+
+
+def place_views(views: tuple[View, View], room: Rectangle) -> tuple[Rectangle, Rectangle]:
+    """Put two slices at one scale side by side or one above the other, as large as possible.
+
+    Args:
+        views: slices of the same height in mm.
+        room: where; both leave room for names on their right.
+    """
+    left, bottom, width, height = room
+    (_, one, _, tall), (_, other, _, _) = (view.extent for view in views)
+    free = width - NAMES_INCH
+    beside = min((free - NAMES_INCH - GAP_INCH) / (one + other), height / tall)
+    stacked = min(free / max(one, other), (height - GAP_INCH) / (2 * tall))
+    top = bottom + height
+    if beside >= stacked:
+        second = left + one * beside + NAMES_INCH + GAP_INCH
+        y = top - tall * beside
+        return (
+            (left, y, one * beside, tall * beside),
+            (second, y, other * beside, tall * beside),
+        )
+    y = top - tall * stacked
     return (
-        View(
-            sagittal(grey),
-            sagittal(ours),
-            sagittal(theirs),
-            (0.0, width_y, 0.0, height),
-            ("A", "P"),
-        ),
-        View(
-            coronal(grey), coronal(ours), coronal(theirs), (0.0, width_x, 0.0, height), ("R", "L")
-        ),
+        (left, y, one * stacked, tall * stacked),
+        (left, y - GAP_INCH - tall * stacked, other * stacked, tall * stacked),
+    )
+
+
+def add_axes(figure: Figure, place: Rectangle) -> Axes:
+    """Axes at a place given in inches."""
+    width, height = figure.get_size_inches()
+    return figure.add_axes(
+        (place[0] / width, place[1] / height, place[2] / width, place[3] / height)
     )
 
 
 def draw_view(axes: Axes, view: View) -> None:
-    """Draw a slice, the predicted labels in colour and the reference's outline in white.
+    """Draw a slice, the predicted labels in colour and any reference's outline in white.
 
     The predicted vertebrae are named to its right.
 
@@ -140,15 +224,6 @@ def _crop(
     return tuple(slice(a, b) for a, b in zip(low, high, strict=True))
 
 
-def _centre_line(reference: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices x and y of the spine's centre at each z."""
-    centres = np.array(list(body_centres(reference, spacing).values())) / np.diag(spacing)[:3]
-    centres = centres[centres[:, 2].argsort()]
-    z = np.arange(reference.shape[2])
-    x, y = (np.interp(z, centres[:, 2], centres[:, axis]) for axis in (0, 1))
-    return np.rint(x).astype(int), np.rint(y).astype(int)
-
-
 def _overlay(view: View) -> np.ndarray:
     low, high = BONE_WINDOW_HU
     grey = np.clip((view.grey.astype(np.float32) - low) / (high - low), 0, 1)
@@ -161,6 +236,8 @@ def _overlay(view: View) -> np.ndarray:
 
 
 def _draw_outlines(axes: Axes, view: View) -> None:
+    if view.reference is None:
+        return
     for label in labels_present(view.reference):
         axes.contour(
             view.reference == label,
@@ -180,15 +257,16 @@ def _draw_names(axes: Axes, view: View) -> None:
         for label in labels_present(view.predicted)
     }
     ordered = sorted(anchors, key=lambda label: anchors[label][0])
-    height_point = axes.bbox.height * 72 / axes.figure.dpi
-    line_mm = 7.5 * (top - bottom) / height_point
+    point_mm = (top - bottom) * axes.figure.dpi / (axes.bbox.height * 72)
     for label, height in zip(
-        ordered, spread_apart([anchors[i][0] for i in ordered], line_mm), strict=True
+        ordered,
+        spread_apart([anchors[i][0] for i in ordered], NAME_POINT * point_mm),
+        strict=True,
     ):
         axes.annotate(
             NAMES[label],
             xy=(right, anchors[label][0]),
-            xytext=(right * 1.07, height),
+            xytext=(right + LEADER_POINT * point_mm, height),
             color=INK,
             fontsize=6.5,
             verticalalignment="center",

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from vertseg.errors import UserError
-from vertseg.figures.example import View, draw_view
+from vertseg.figures.example import Rectangle, View, add_axes, draw_view, place_views
 from vertseg.figures.localisation import axis_limits, draw_panel, localisation_lines
 from vertseg.figures.style import INK, PAGE_WIDTH_INCH, STYLE, quality_colours, use_style
 
@@ -20,12 +19,7 @@ COLUMNS = 2
 PANEL_INCH = 1.9
 ROW_INCH = 2.25
 KEY_INCH = 0.75
-NAMES_INCH = 0.3
-GAP_INCH = 0.08
 LEFT_INCH, RIGHT_INCH, TOP_INCH, BOTTOM_INCH = 0.5, 0.05, 0.42, 0.6
-
-Rectangle = tuple[float, float, float, float]
-"""Left, bottom, width, height in inches."""
 
 
 @dataclass(frozen=True)
@@ -98,44 +92,10 @@ def draw_figure1(
     return figure
 
 
-def place_views(views: tuple[View, View], room: Rectangle) -> tuple[Rectangle, Rectangle]:
-    """Put two slices at one scale side by side or one above the other, as large as possible.
-
-    Args:
-        views: slices of the same height in mm.
-        room: where; both leave room for names on their right.
-    """
-    left, bottom, width, height = room
-    (_, one, _, tall), (_, other, _, _) = (view.extent for view in views)
-    free = width - NAMES_INCH
-    beside = min((free - NAMES_INCH - GAP_INCH) / (one + other), height / tall)
-    stacked = min(free / max(one, other), (height - GAP_INCH) / (2 * tall))
-    top = bottom + height
-    if beside >= stacked:
-        second = left + one * beside + NAMES_INCH + GAP_INCH
-        y = top - tall * beside
-        return (
-            (left, y, one * beside, tall * beside),
-            (second, y, other * beside, tall * beside),
-        )
-    y = top - tall * stacked
-    return (
-        (left, y, one * stacked, tall * stacked),
-        (left, y - GAP_INCH - tall * stacked, other * stacked, tall * stacked),
-    )
-
-
 def _cell(index: int, height: float) -> Rectangle:
     row, column = divmod(index, COLUMNS)
     bottom = height - TOP_INCH - PANEL_INCH - row * ROW_INCH
     return LEFT_INCH + column * (PANEL_INCH + 0.25), bottom, PANEL_INCH, PANEL_INCH
-
-
-def _add_axes(figure: Figure, place: Rectangle) -> Axes:
-    width, height = figure.get_size_inches()
-    return figure.add_axes(
-        (place[0] / width, place[1] / height, place[2] / width, place[3] / height)
-    )
 
 
 def _draw_panels(
@@ -149,7 +109,7 @@ def _draw_panels(
     limits = axis_limits(list(lines.values()))
     for index, (key, title) in enumerate(titles.items()):
         own = scans[scans["method"] == key].set_index("scan")
-        axes = _add_axes(figure, _cell(index, figure.get_figheight()))
+        axes = add_axes(figure, _cell(index, figure.get_figheight()))
         draw_panel(axes, lines[key], own["multi_label_dice"], colours, limits)
         axes.set_title(f"{title}, {len(own)} scans", loc="left")
         if index % COLUMNS == 0:
@@ -165,7 +125,7 @@ def _draw_panels(
 def _draw_key(figure: Figure, place: Rectangle, colours: ScalarMappable) -> None:
     """Colour bar and guide lines, at the bottom of their place."""
     left, bottom, width, _ = place
-    bar_axes = _add_axes(figure, (left, bottom + 0.1, width, 0.09))
+    bar_axes = add_axes(figure, (left, bottom + 0.1, width, 0.09))
     bar = figure.colorbar(colours, cax=bar_axes, orientation="horizontal")
     bar.set_label("multi-label Dice of the scan")
     bar.outline.set_visible(False)
@@ -183,7 +143,7 @@ def _draw_example(
 ) -> None:
     places = place_views(views, room)
     for place, view in zip(places, views, strict=True):
-        draw_view(_add_axes(figure, place), view)
+        draw_view(add_axes(figure, place), view)
     figure.text(
         room[0] / figure.get_figwidth(),
         1 - (TOP_INCH - 0.05) / figure.get_figheight(),

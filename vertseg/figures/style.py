@@ -67,11 +67,13 @@ def use_style() -> None:
     mpl.rcParams.update(STYLE)
 
 
-def save_figure(figure: Figure, paths: Iterable[str | os.PathLike[str]]) -> None:
+def save_figure(
+    figure: Figure, paths: Iterable[str | os.PathLike[str]], dpi: float = PNG_DPI
+) -> None:
     """Write a figure in the formats that the paths name (pdf, png, svg), atomically, undated."""
     for path in map(Path, paths):
         with atomic_path(path) as temporary:
-            figure.savefig(temporary, dpi=PNG_DPI, metadata=_UNDATED[path.suffix])
+            figure.savefig(temporary, dpi=dpi, metadata=_UNDATED[path.suffix])
 
 
 def label_colour(label: int) -> str:

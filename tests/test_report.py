@@ -1,0 +1,580 @@
+"""The report: results read and checked, the viewer's volumes, and the page in a real browser."""
+
+import copy
+import io
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from conftest import ROOT
+from matplotlib.colors import to_rgb
+from nibabel.affines import apply_affine
+from PIL import Image
+from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
+
+from vertseg.errors import UserError
+from vertseg.figures.preview import draw_preview
+from vertseg.figures.style import label_colour
+from vertseg.labels import NAMES, VERTEBRAE
+from vertseg.notice import RESEARCH_USE_ONLY
+from vertseg.report import write_report, write_viewer_volumes
+from vertseg.report.results import read_result
+from vertseg.volumes import Geometry, Volume
+
+LUMBAR = (20, 21, 22)
+HOSTILE = (
+    """</script><script>window.hacked = 1</script><img src=x onerror="window.hacked = 2">'"&"""
+)
+
+VERTEBRA: dict[str, Any] = {
+    "label": 20,
+    "name": "L1",
+    "confidence": 0.934,
+    "complete": True,
+    "body_complete": True,
+    "foreign_material": False,
+    "volume_ml": 41.26,
+    "body_volume_ml": 22.94,
+    "trabecular_hu": 143.6,
+    "height_anterior_mm": 19.98,
+    "height_middle_mm": 22.04,
+    "height_posterior_mm": 26.66,
+    "height_loss": 0.253,
+    "height_reference": "neighbours",
+    "genant_grade": 2,
+    "fracture_shape": "wedge",
+    "suppressed": [],
+}
+CUT = dict.fromkeys(VERTEBRA) | {
+    "label": 22,
+    "name": "L3",
+    "confidence": 0.41,
+    "complete": False,
+    "suppressed": ["all measures (cut by the field of view)"],
+}
+RESULT: dict[str, Any] = {
+    "format": "vertseg-result-1",
+    "notice": RESEARCH_USE_ONLY,
+    "scan": "sub-lumbar",
+    "source": "/data/sub-lumbar_ct.nii.gz",
+    "status": "done",
+    "model": {"name": "mobilenet_aspp", "sha256": "ab" * 32, "runtime": "onnx"},
+    "geometry": {
+        "shape": [60, 70, 90],
+        "spacing_mm": [1.5, 1.5, 2.0],
+        "orientation": "RAS",
+        "field_of_view_mm": [90, 105, 180],
+    },
+    "seconds": {"read": 0.4},
+    "warnings": [
+        {"code": "out_of_order", "labels": [20, 22], "message": "L1 lies below L3."},
+        {"code": "gap", "labels": [], "message": "L2 & L3 are far apart."},
+    ],
+    "vertebrae": [CUT, VERTEBRA, VERTEBRA | {"label": 21, "name": "L2", "genant_grade": 0}],
+    "summary": {
+        "l1_hu": 143.6,
+        "l1_category": "above 135 to 160 HU",
+        "t12_l2_hu": 150.2,
+        "t12_l2_levels": ["L1", "L2"],
+        "highest_genant_grade": 2,
+        "highest_genant_levels": ["L1"],
+        "suppressed": [],
+    },
+    "files": {"mask": "sub-lumbar_seg-vert_msk.nii.gz", "preview": None, "dicom_seg": None},
+}
+FAILED = {
+    "format": "vertseg-result-1",
+    "scan": HOSTILE,
+    "source": "/data/knee.nii.gz",
+    "status": "failed",
+    "error": f"/data/knee.nii.gz: not a CT {HOSTILE}",
+}
+
+
+def blocks(labels: tuple[int, ...] = LUMBAR) -> tuple[Volume, np.ndarray]:
+    """Blocks of 300 HU from the top down in soft tissue of 40 HU, on an oblique affine."""
+    mask = np.zeros((30, 35, 45), np.uint8)
+    for index, label in enumerate(labels):
+        z = 36 - 12 * index
+        mask[10:20, 12:22, z - 7 : z] = label
+    turn = np.deg2rad(8)
+    affine = np.diag([3.0, 3.0, 4.0, 1.0])
+    affine[:2, :2] = 3 * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    affine[:3, 3] = (-40, 12, -90)
+    array = np.where(mask > 0, 300, 40).astype(np.int16)
+    return Volume(array, affine, Geometry(array.shape, affine)), mask
+
+
+def write_scan(folder: Path, content: dict[str, Any], ct: Volume, mask: np.ndarray) -> Path:
+    """A result with its preview and its viewer's volumes."""
+    stem = f"scan{len(list(folder.glob('*_result.json')))}"
+    names = {
+        "preview": f"{stem}_preview.png",
+        "viewer_ct": f"{stem}_viewer.nii.gz",
+        "viewer_mask": f"{stem}_viewer_msk.nii.gz",
+    }
+    draw_preview(ct, mask, folder / names["preview"], content["scan"])
+    write_viewer_volumes(ct, mask, folder / names["viewer_ct"], folder / names["viewer_mask"])
+    return write_result(folder / f"{stem}_result.json", content | {"files": names})
+
+
+def write_result(path: Path, content: Any) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+class TestViewerVolumes:
+    def test_blocks_are_averaged_and_stay_where_they_were(self, tmp_path: Path) -> None:
+        rng = np.random.default_rng(0)
+        affine = np.diag([0.7, 0.7, 1.5, 1.0])
+        affine[:3, 3] = (5, -7, 11)
+        array = rng.integers(-1000, 1000, (100, 110, 60)).astype(np.int16)
+        mask = np.zeros(array.shape, np.uint8)
+        mask[45:57, 50:62, 25:33] = 20
+        ct = Volume(array, affine, Geometry(array.shape, affine))
+        write_viewer_volumes(ct, mask, tmp_path / "c.nii.gz", tmp_path / "m.nii.gz")
+        small, labels = (nib.load(tmp_path / name) for name in ("c.nii.gz", "m.nii.gz"))
+        assert small.get_data_dtype() == np.int16 and labels.get_data_dtype() == np.uint8
+        np.testing.assert_allclose(small.header.get_zooms(), (1.4, 1.4, 1.5), rtol=1e-6)
+        np.testing.assert_array_equal(small.affine, labels.affine)
+        # A voxel's centre, in the scan's voxels, lies in the middle of the 2 x 2 x 1 it averages.
+        for index in [(0, 0, 0), (10, 20, 30), (40, 3, 7)]:
+            centre = apply_affine(np.linalg.inv(affine) @ small.affine, index)
+            x, y, z = (round(float(value), 3) for value in centre)
+            block = array[int(x - 0.5) : int(x + 1.5), int(y - 0.5) : int(y + 1.5), round(z)]
+            assert block.shape == (2, 2)
+            assert small.dataobj[index] == pytest.approx(block.mean(), abs=0.51)
+        found = np.argwhere(np.asarray(labels.dataobj) == 20)
+        centre = apply_affine(labels.affine, found.mean(axis=0))
+        np.testing.assert_allclose(
+            centre, apply_affine(affine, np.argwhere(mask == 20).mean(axis=0)), atol=0.8
+        )
+        assert len(found) * np.prod(labels.header.get_zooms()) == pytest.approx(
+            np.count_nonzero(mask) * 0.7 * 0.7 * 1.5, rel=0.05
+        )
+
+    def test_the_spine_is_shown_with_a_margin(self, tmp_path: Path) -> None:
+        ct, mask = blocks(LUMBAR[:1])
+        write_viewer_volumes(ct, mask, tmp_path / "c.nii.gz", tmp_path / "m.nii.gz")
+        labels = nib.load(tmp_path / "m.nii.gz")
+        inside = np.argwhere(np.asarray(labels.dataobj))
+        below = inside.min(axis=0) * labels.header.get_zooms()
+        above = (labels.shape - inside.max(axis=0) - 1) * labels.header.get_zooms()
+        assert np.all(below >= 28) and np.all(above[[0, 1]] >= 28)
+        assert labels.shape[2] < mask.shape[2]
+
+    def test_without_a_vertebra_the_whole_scan_is_shown_in_few_voxels(self, tmp_path: Path) -> None:
+        array = np.zeros((400, 400, 200), np.float32)
+        array[200:, :, :] = 5000
+        affine = np.diag([0.8, 0.8, 1.0, 1.0])
+        ct = Volume(array, affine, Geometry(array.shape, affine))
+        empty = np.zeros(array.shape, np.uint8)
+        write_viewer_volumes(ct, empty, tmp_path / "c.nii.gz", tmp_path / "m.nii.gz")
+        small = nib.load(tmp_path / "c.nii.gz")
+        assert 1e6 < np.prod(small.shape) <= 2.5e6
+        extent = np.array(small.shape) * small.header.get_zooms()
+        np.testing.assert_allclose(extent, (320, 320, 200), atol=4)
+        assert small.dataobj[-1, 0, 0] == 3071, "values beyond the CT scale are clipped"
+        assert not np.asarray(nib.load(tmp_path / "m.nii.gz").dataobj).any()
+
+    def test_the_same_scan_gives_the_same_bytes(self, tmp_path: Path) -> None:
+        for name in "ab":
+            write_viewer_volumes(*blocks(), tmp_path / f"{name}.nii.gz", tmp_path / "m.nii.gz")
+        assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    content = copy.deepcopy(RESULT)
+    *parents, last = path.split(".")
+    place: Any = content
+    for key in parents:
+        place = place[int(key) if key.isdigit() else key]
+    place[last] = value
+    return content
+
+
+class TestResults:
+    def test_vertebrae_come_in_anatomical_order(self, tmp_path: Path) -> None:
+        labels = [20, 28, 1, 19]
+        content = RESULT | {"vertebrae": [{"label": i, "name": NAMES[i]} for i in labels]}
+        result = read_result(write_result(tmp_path / "r.json", content))
+        assert [one["name"] for one in result.vertebrae] == ["C1", "T12", "T13", "L1"]
+
+    @pytest.mark.parametrize(
+        ("content", "complaint"),
+        [
+            ([], "not a result of vertseg predict"),
+            ({}, "its format is None"),
+            (RESULT | {"format": "vertseg-result-9"}, "'vertseg-result-9'"),
+            (RESULT | {"status": "running"}, "status"),
+            (RESULT | {"scan": 5}, "scan"),
+            (RESULT | {"warnings": "many"}, "warnings"),
+            ({"format": "vertseg-result-1", "scan": "x", "status": "failed"}, "'error'"),
+            ({"format": "vertseg-result-1", "scan": "x", "status": "done"}, "required"),
+            (changed("vertebrae.0.label", 26), "vertebrae"),
+            (changed("vertebrae.0.genant_grade", 4), "genant_grade"),
+            (changed("vertebrae.1.confidence", "high"), "confidence"),
+            (changed("files.preview", "lost.png"), "lost.png"),
+        ],
+    )
+    def test_other_formats_are_refused_by_name(
+        self, tmp_path: Path, content: Any, complaint: str
+    ) -> None:
+        path = write_result(tmp_path / "x_result.json", content)
+        with pytest.raises(UserError, match=r"x_result\.json") as caught:
+            write_report([path], tmp_path / "report.html")
+        assert complaint in str(caught.value)
+        assert list(tmp_path.iterdir()) == [path], "no page and no partial file"
+
+    @pytest.mark.parametrize("text", ["", "{", '{"format": "vertseg-re', "\x00\x01"])
+    def test_a_broken_file_is_refused_by_name(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "x_result.json").write_text(text)
+        with pytest.raises(UserError, match=r"x_result\.json: not JSON"):
+            read_result(tmp_path / "x_result.json")
+
+    @pytest.mark.parametrize("kind", ["preview", "viewer_mask"])
+    def test_a_broken_picture_or_volume_is_refused_by_name(self, tmp_path: Path, kind: str) -> None:
+        path = write_scan(tmp_path, RESULT, *blocks())
+        broken = tmp_path / json.loads(path.read_text())["files"][kind]
+        broken.write_bytes(broken.read_bytes()[:100])
+        with pytest.raises(UserError, match=re.escape(f"{broken}: cannot be read")):
+            write_report([path], tmp_path / "report.html")
+        assert not (tmp_path / "report.html").exists()
+
+    def test_a_missing_file_and_an_empty_list_are_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="no such result"):
+            read_result(tmp_path / "x_result.json")
+        with pytest.raises(UserError, match="no result"):
+            write_report([], tmp_path / "report.html")
+
+    def test_the_format_names_verses_labels(self) -> None:
+        schema = json.loads(asset("result.schema.json"))
+        one = schema["properties"]["vertebrae"]["items"]["properties"]
+        assert tuple(one["label"]["enum"]) == VERTEBRAE
+
+
+def asset(name: str) -> str:
+    return files("vertseg.report").joinpath("assets", name).read_text("utf-8")
+
+
+class Tables(HTMLParser):
+    """Texts of all table cells, a list for each row."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self._open = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+            self._open = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self._open = False
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.rows[-1][-1] = " ".join(f"{self.rows[-1][-1]} {data}".split())
+
+
+class TestPage:
+    def test_tables_repeat_the_results(self, tmp_path: Path) -> None:
+        results = [
+            write_result(tmp_path / f"{name}.json", content)
+            for name, content in (("a", RESULT), ("b", FAILED))
+        ]
+        write_report(results, tmp_path / "report.html")
+        rows = Tables((tmp_path / "report.html").read_text("utf-8")).rows
+        assert rows[1][1:] == ["sub-lumbar", "check", "3 L1 to L3", "2", "144", "2 moderate L1"]
+        assert rows[2][1:] == [HOSTILE, "failed", "–", "–", "–", "–"]
+        heights = ["20.0", "22.0", "26.7"]
+        genant = ["25", "2 moderate wedge", ""]
+        assert rows[4] == ["L1", "0.93", "144", "41.3", "22.9", *heights, *genant]
+        assert rows[5][0] == "L2" and rows[5][9] == "0 none wedge"
+        assert rows[6] == (["L3", "0.41"] + ["–"] * 8 + ["all measures (cut by the field of view)"])
+
+    def test_values_that_are_missing_or_not_finite_are_dashes(self, tmp_path: Path) -> None:
+        bare = {"label": 20, "name": "L1", "trabecular_hu": float("nan")}
+        path = write_result(
+            tmp_path / "r.json",
+            RESULT | {"vertebrae": [bare], "summary": None, "model": None, "geometry": None},
+        )
+        write_report([path], tmp_path / "report.html")
+        page = (tmp_path / "report.html").read_text("utf-8")
+        assert Tables(page).rows[3] == ["L1"] + ["–"] * 9 + [""]
+        assert "None" not in re.sub("(?s)<script.*?</script>", "", page)
+        assert page.count("not measured") == 2
+
+    def test_negative_attenuation_has_a_minus_sign_and_no_negative_zero(
+        self, tmp_path: Path
+    ) -> None:
+        for hu, text in ((-12.3, "−12"), (-0.2, "0")):
+            path = write_result(tmp_path / "r.json", changed("vertebrae.1.trabecular_hu", hu))
+            write_report([path], tmp_path / "report.html")
+            assert Tables((tmp_path / "report.html").read_text("utf-8")).rows[3][2] == text
+
+    def test_many_scans_make_a_page_each_with_its_section(self, tmp_path: Path) -> None:
+        paths = [
+            write_result(tmp_path / f"{i}.json", RESULT | {"scan": f"sub-{i}"}) for i in range(40)
+        ]
+        write_report(paths, tmp_path / "report.html")
+        page = (tmp_path / "report.html").read_text("utf-8")
+        assert re.findall(r'<section class="scan" id="scan-(\d+)"', page) == [
+            str(number) for number in range(1, 41)
+        ]
+        assert page.count(RESEARCH_USE_ONLY) >= 2
+
+    def test_nothing_is_named_that_would_be_fetched(self, tmp_path: Path) -> None:
+        path = write_scan(tmp_path, RESULT, *blocks())
+        write_report([path], tmp_path / "report.html")
+        page = (tmp_path / "report.html").read_text("utf-8")
+        sources = re.findall(r'\b(?:src|href|srcset|action)="([^"]*)"', page)
+        assert sources and all(re.match("data:|#", source) for source in sources)
+        assert "default-src 'none'" in page
+
+    def test_the_bundled_viewer_is_the_locked_version_and_can_stand_in_a_page(self) -> None:
+        lock = json.loads((ROOT / "web/package-lock.json").read_text())
+        version = lock["packages"]["node_modules/@niivue/niivue"]["version"]
+        script, licences = asset("niivue.min.js"), asset("niivue.licences.txt")
+        assert script.startswith(f"/*! NiiVue {version},")
+        assert f"@niivue/niivue {version}, BSD-2-Clause" in licences
+        assert "</script" not in script.lower()
+
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+GRAPHICS = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    with sync_playwright() as playwright:
+        # Chromium's own sandbox does not run as root, as which CI does.
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", *GRAPHICS]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two scans with vertebrae, a failed one and one without any."""
+    folder = tmp_path_factory.mktemp("report")
+    ct, empty = blocks(())
+    hostile = RESULT | {"scan": HOSTILE, "source": HOSTILE, "warnings": [{"message": HOSTILE}]}
+    results = [
+        write_scan(folder, RESULT, *blocks()),
+        write_scan(folder, hostile, *blocks((12, 13))),
+        write_result(folder / "failed.json", FAILED),
+        write_scan(folder, RESULT | {"scan": "sub-limb", "vertebrae": []}, ct, empty),
+    ]
+    write_report(results, folder / "report.html")
+    return folder / "report.html"
+
+
+class Visit:
+    """The page in a browser, with all it asked for and all it complained about."""
+
+    def __init__(self, page: Page, report: Path) -> None:
+        self.page = page
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        page.set_default_timeout(120_000)
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("console", lambda message: self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.goto(report.as_uri())
+
+    def open_viewer(self, scan: int, name: str) -> None:
+        self.page.locator(f"#scan-{scan} button.open").click()
+        self.page.locator(f"#scan-{scan} .panel").wait_for()
+        if name:
+            self.page.locator(f"#scan-{scan} .legend button", has_text=name).wait_for()
+
+    def choose(self, control: str, value: str) -> None:
+        self.page.locator(f'.panel [data-control="{control}"]').fill(value)
+
+    def readout(self) -> str:
+        return self.page.locator(".readout").inner_text()
+
+    def picture(self) -> np.ndarray:
+        """The viewer's canvas (rows, columns, 3), 0 to 1."""
+        shot = self.page.locator(".panel canvas").screenshot()
+        return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")) / 255
+
+    def canvas_box(self) -> FloatRect:
+        """Where the viewer's canvas is, all of it in sight."""
+        canvas = self.page.locator(".panel canvas")
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        assert box
+        return box
+
+    def coloured(self) -> dict[int, int]:
+        """How many pixels of the canvas have each label's very colour."""
+        picture = self.picture()
+        return {
+            label: int((np.abs(picture - to_rgb(label_colour(label))).max(axis=-1) < 0.03).sum())
+            for label in (12, 13, *LUMBAR)
+        }
+
+
+@pytest.fixture
+def visit(browser: Browser, report: Path) -> Iterator[Visit]:
+    context = browser.new_context(
+        viewport={"width": 900, "height": 600}, reduced_motion="reduce", offline=True
+    )
+    visit = Visit(context.new_page(), report)
+    yield visit
+    context.close()
+    assert visit.complaints == []
+    assert visit.requests and all(
+        re.match("file:|data:|blob:", request) for request in visit.requests
+    )
+    assert [one for one in visit.requests if one.startswith("file:")] == [report.as_uri()]
+
+
+class TestBrowser:
+    def test_hostile_names_are_only_text(self, visit: Visit) -> None:
+        assert visit.page.locator("#scan-2 h2").inner_text() == HOSTILE
+        assert visit.page.locator("#scan-2 .warnings li").inner_text() == HOSTILE
+        assert HOSTILE in visit.page.locator("#scan-3 .error").inner_text()
+        visit.open_viewer(2, "T5")
+        assert visit.page.locator(".panel").get_attribute("aria-label") == f"Viewer of {HOSTILE}"
+        assert visit.page.evaluate("window.hacked") is None
+
+    def test_the_page_shows_what_the_results_say(self, visit: Visit) -> None:
+        cells = visit.page.locator("#scan-1 .measures tbody tr").nth(0).locator("th, td")
+        assert [text.strip() for text in cells.all_inner_texts()][:4] == [
+            "L1", "0.93", "144", "41.3",
+        ]  # fmt: skip
+        widths = visit.page.evaluate(
+            "[...document.querySelectorAll('#scan-1 .bar')].map(bar =>"
+            " bar.firstElementChild.offsetWidth / bar.offsetWidth)"
+        )
+        np.testing.assert_allclose(widths, [0.934, 0.934, 0.41], atol=0.02)
+        pictures = visit.page.locator("img").evaluate_all("all => all.map(one => one.naturalWidth)")
+        assert len(pictures) == 6 and min(pictures) > 50
+
+    def test_the_viewer_shows_labels_in_their_colours(self, visit: Visit) -> None:
+        visit.open_viewer(1, "L1")
+        visit.choose("opacity", "100")
+        opaque = visit.coloured()
+        assert all(opaque[label] > 300 for label in LUMBAR)
+        visit.choose("opacity", "0")
+        clear = visit.coloured()
+        assert all(clear[label] < 50 for label in LUMBAR)
+        assert visit.picture().std() > 0.05, "the CT is there without its labels"
+        assert visit.page.locator(".legend button").all_inner_texts() == ["L1", "L2", "L3"]
+
+    def test_vertebrae_are_found_and_named(self, visit: Visit) -> None:
+        visit.page.locator("#scan-1 button.level", has_text="L3").click()
+        visit.page.locator(".legend button", has_text="L3").wait_for()
+        assert visit.readout() == "L3, 300 HU"
+        visit.page.locator(".legend button", has_text="L1").click()
+        assert visit.readout() == "L1, 300 HU"
+        visit.page.locator(".panel canvas").focus()
+        for _ in range(7):
+            visit.page.keyboard.press("PageDown")
+        assert visit.readout() == "no vertebra, 40 HU"
+        visit.page.keyboard.press("Home")
+        assert visit.readout() == "L2, 300 HU"
+
+    def test_the_pointer_names_what_it_is_over(self, visit: Visit) -> None:
+        visit.open_viewer(1, "L1")
+        visit.page.locator('[data-control="view"]').select_option("CORONAL")
+        box = visit.canvas_box()
+        heard = []
+        for share in np.linspace(0.05, 0.95, 19):
+            visit.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] * share)
+            heard.append(visit.readout().split(",")[0])
+        assert list(dict.fromkeys(name for name in heard if name != "no vertebra")) == [
+            "L1", "L2", "L3",
+        ]  # fmt: skip
+
+    def test_window_presets_sliders_and_drag_change_the_picture(self, visit: Visit) -> None:
+        visit.open_viewer(1, "L1")
+        visit.choose("opacity", "0")
+        bone = visit.picture().mean()
+        presets = visit.page.locator(".presets button")
+        presets.filter(has_text="Soft").click()
+        soft = visit.picture().mean()
+        assert soft > bone + 0.05
+        assert presets.filter(has_text="Soft").get_attribute("aria-pressed") == "true"
+        visit.choose("level", "1500")
+        assert visit.picture().mean() < bone
+        presets.filter(has_text="Bone").click()
+        level = visit.page.locator('[data-control="level"]')
+        before = level.input_value()
+        box = visit.canvas_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        visit.page.mouse.move(x, y)
+        visit.page.mouse.down(button="right")
+        visit.page.mouse.move(x, y - 60, steps=6)
+        visit.page.mouse.up(button="right")
+        assert level.input_value() != before
+        assert abs(visit.picture().mean() - bone) > 0.01
+
+    def test_the_wheel_scrolls_slices_not_the_page(self, visit: Visit) -> None:
+        visit.open_viewer(1, "L1")
+        visit.page.locator('[data-control="view"]').select_option("AXIAL")
+        visit.choose("opacity", "100")
+        first = visit.coloured()
+        position = visit.page.evaluate("scrollY")
+        visit.page.locator(".panel canvas").hover()
+        for _ in range(8):
+            visit.page.mouse.wheel(0, 100)
+        visit.page.wait_for_timeout(300)
+        assert visit.page.evaluate("scrollY") == position
+        assert first[21] > 300 and visit.coloured()[21] < 50
+
+    def test_one_viewer_serves_all_scans(self, visit: Visit) -> None:
+        visit.open_viewer(1, "L1")
+        visit.choose("opacity", "100")
+        visit.open_viewer(2, "T5")
+        assert visit.page.locator(".panel").count() == 1
+        assert visit.page.locator("#scan-1 button.open").is_visible()
+        assert visit.page.locator(".legend button").all_inner_texts() == ["T5", "T6"]
+        coloured = visit.coloured()
+        assert coloured[12] > 300 and coloured[13] > 300
+        visit.open_viewer(4, "")
+        visit.page.wait_for_function("!document.querySelector('.legend').children.length")
+        assert visit.readout() == "no vertebra, 40 HU"
+        assert max(visit.coloured().values()) < 50
+        visit.page.locator('[data-control="close"]').click()
+        assert not visit.page.locator(".panel").is_visible()
+        assert visit.page.locator("#scan-4 button.open").evaluate(
+            "it => it === document.activeElement"
+        )
+
+    def test_a_browser_without_webgl_is_told_so(self, visit: Visit) -> None:
+        visit.page.evaluate("HTMLCanvasElement.prototype.getContext = () => null")
+        visit.page.locator("#scan-1 button.open").click()
+        error = visit.page.locator("#scan-1 .viewer .error")
+        error.wait_for()
+        assert "WebGL 2" in error.inner_text()
+        assert len(visit.complaints) == 1
+        visit.complaints.clear()
+
+    @pytest.mark.parametrize("width", [360, 1100])
+    def test_the_page_never_scrolls_sideways(self, visit: Visit, width: int) -> None:
+        visit.page.set_viewport_size({"width": width, "height": 800})
+        visit.open_viewer(1, "L1")
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,0 +1,2 @@
+// What the report's viewer uses of NiiVue.
+export { DRAG_MODE, NVImage, Niivue, SLICE_TYPE } from "@niivue/niivue";

@@ -94,7 +94,7 @@ def read_centroids(path: str | os.PathLike[str], affine: np.ndarray) -> Centres:
 
 
 def write_centroids(
-    path: str | os.PathLike[str], centroids_mm: Centres, affine: np.ndarray
+    path: str | os.PathLike[str], centroids_mm: Centres, affine: np.ndarray, notice: str = ""
 ) -> None:
     """Write points as VerSe's centroid JSON, from C1 downwards.
 
@@ -102,9 +102,12 @@ def write_centroids(
         path: the JSON file; it appears whole or not at all.
         centroids_mm: world coordinates (3,) in mm by label value.
         affine: (4, 4) voxel indices to mm of the image whose voxels the file counts in.
+        notice: a word to the reader, kept beside `direction`, where VerSe's loader ignores it.
     """
     to_voxels = np.linalg.inv(affine)
     content: list[dict[str, Any]] = [{"direction": list(nib.aff2axcodes(affine))}]
+    if notice:
+        content[0]["notice"] = notice
     for label in sorted(centroids_mm, key=RANK.__getitem__):
         voxel = nib.affines.apply_affine(to_voxels, centroids_mm[label])
         x, y, z = (round(float(value), _DECIMALS) for value in voxel)

@@ -80,17 +80,22 @@ class GridTransform:
         ]
         return mask[np.ix_(*centres)].astype(np.uint8)
 
-    def decode_logits(self, logits: np.ndarray) -> np.ndarray:
+    def decode_logits(self, logits: np.ndarray, on_grid: np.ndarray | None = None) -> np.ndarray:
         """Label map in canonical native space (x, y, z) from logits on the grid (C, X, Y, Z).
 
         Logits, not labels, are interpolated (trilinear), and the largest wins. A label competes
         within a cell's reach of the cells where it is the largest on the grid; elsewhere it
         cannot win but between two cells that both prefer others. This bounds time and memory by
         the spine's size rather than by 29 full-resolution channels.
+
+        Args:
+            logits: (C, X, Y, Z) floating.
+            on_grid: their label map (X, Y, Z), where it is known already.
         """
         if logits.shape[1:] != self.shape:
             raise ValueError(f"logits of grid {logits.shape[1:]} given to a transform {self.shape}")
-        on_grid = logits.argmax(axis=0)
+        if on_grid is None:
+            on_grid = logits.argmax(axis=0)
         native_shape = self.native.canonical_shape
         result = np.zeros(native_shape, np.uint8)
         boxes = {

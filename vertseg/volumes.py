@@ -159,11 +159,17 @@ def labels_present(label_map: np.ndarray) -> list[int]:
     return [int(label) for label in np.unique(label_map) if label != BACKGROUND]
 
 
-def save_mask(path: str | os.PathLike[str], mask: np.ndarray, native: Geometry) -> None:
-    """Write a canonical label map (x, y, z) on the grid of its CT, as uint8 NIfTI, atomically."""
+def save_mask(
+    path: str | os.PathLike[str], mask: np.ndarray, native: Geometry, notice: str = ""
+) -> None:
+    """Write a canonical label map (x, y, z) on the grid of its CT, as uint8 NIfTI, atomically.
+
+    A notice of up to 79 characters goes into the header's description.
+    """
     stored = native_array(mask.astype(np.uint8, copy=False), native)
     image = nib.Nifti1Image(np.ascontiguousarray(stored), native.affine)
     image.header.set_xyzt_units("mm")
+    image.header["descrip"] = notice
     image.set_sform(native.affine, max(native.sform_code, 1))
     image.set_qform(native.affine, native.qform_code, strip_shears=True)
     with atomic_path(path) as temporary:

@@ -1,0 +1,248 @@
+"""One scan after another: read, segment, measure, doubt, write."""
+
+import csv
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+
+from vertseg.centroids import Centres, body_centres, write_centroids
+from vertseg.errors import UserError
+from vertseg.files import write_json
+from vertseg.notice import RESEARCH_USE_ONLY
+from vertseg.predict.models import Model
+from vertseg.predict.segment import Segmentation, segment
+from vertseg.predict.trust import Doubt, doubts_about
+from vertseg.report.results import FORMAT
+from vertseg.scans import Scan, read_scan
+from vertseg.screening import VertebraMeasures, measure_vertebrae, summarise
+from vertseg.volumes import Volume, save_mask
+
+FILES = {
+    "mask": "{}_seg-vert_msk.nii.gz",
+    "centroids": "{}_seg-vert_ctd.json",
+    "preview": "{}_preview.png",
+    "measures": "{}_measures.csv",
+    "viewer_ct": "{}_viewer_ct.nii.gz",
+    "viewer_mask": "{}_viewer_msk.nii.gz",
+    "dicom_seg": "{}_seg.dcm",
+}
+"""What is written for a scan."""
+
+RESULT, FAILURE = "_result.json", "_failed.json"
+"""What is added to a scan's name: all about its prediction, or why there is none."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asks for.
+
+    Attributes:
+        output: folder of all outputs.
+        force: replace outputs of an earlier call.
+        dicom_seg: also write a DICOM SEG of scans that are DICOM series.
+        viewer: also write the report's small volumes.
+    """
+
+    output: Path
+    force: bool = False
+    dicom_seg: bool = False
+    viewer: bool = True
+
+
+class Stopwatch:
+    """Seconds spent on each phase, in order."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the block's time."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 2)
+
+
+def result_path(output: Path, name: str) -> Path:
+    """Where a scan's result is written."""
+    return output / f"{name}{RESULT}"
+
+
+def predict_scan(path: str | os.PathLike[str], name: str, model: Model, options: Options) -> Path:
+    """Predict one scan and write everything about it, or nothing.
+
+    Args:
+        path: the scan, in any format that `vertseg.scans` reads.
+        name: stem of the outputs' names.
+        model: the network.
+        options: what is asked for.
+
+    Returns:
+        The result's JSON file.
+
+    Raises:
+        UserError: the scan cannot be used, outputs exist already, or they cannot be written.
+    """
+    if not options.force:
+        _refuse_existing(options.output, name)
+    watch = Stopwatch()
+    with watch.phase("read"):
+        scan = read_scan(path, name)
+    prediction = _predict(scan, model, watch)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=options.output) as folder:
+            _write(prediction, model, options, Path(folder), watch)
+            _remove_outputs(options.output, name)
+            # The result comes last: where it is, all is.
+            for file in sorted(Path(folder).iterdir(), key=lambda f: f.name.endswith(RESULT)):
+                shutil.move(file, options.output / file.name)
+    except OSError as error:
+        raise UserError(f"{options.output}: cannot be written ({error.strerror}).") from error
+    return result_path(options.output, name)
+
+
+def write_failure(output: Path, name: str, source: str | os.PathLike[str], error: str) -> Path:
+    """Record that a scan failed, for the report; outputs of an earlier call stay as they are."""
+    path = output / f"{name}{FAILURE}"
+    write_json(
+        path,
+        {
+            "format": FORMAT,
+            "notice": RESEARCH_USE_ONLY,
+            "scan": name,
+            "source": str(Path(source).absolute()),
+            "status": "failed",
+            "error": error,
+        },
+    )
+    return path
+
+
+@dataclass(frozen=True)
+class _Prediction:
+    scan: Scan
+    segmentation: Segmentation
+    centres: Centres
+    measures: list[VertebraMeasures]
+    doubts: list[Doubt]
+
+    @property
+    def vertebrae(self) -> list[dict[str, Any]]:
+        """A row for each vertebra."""
+        confidence = self.segmentation.confidence
+        return [{"confidence": confidence[one.label], **asdict(one)} for one in self.measures]
+
+
+def _predict(scan: Scan, model: Model, watch: Stopwatch) -> _Prediction:
+    volume = scan.volume
+    with watch.phase("segment"):
+        segmentation = segment(model, volume)
+    with watch.phase("measure"):
+        centres = body_centres(segmentation.mask, volume.affine)
+        measures = measure_vertebrae(volume, segmentation.mask)
+    doubts = doubts_about(volume, segmentation, centres, model.trained)
+    return _Prediction(scan, segmentation, centres, measures, doubts)
+
+
+def _write(
+    prediction: _Prediction, model: Model, options: Options, folder: Path, watch: Stopwatch
+) -> None:
+    scan = prediction.scan
+    files = {kind: pattern.format(scan.name) for kind, pattern in FILES.items()}
+    if not options.viewer:
+        del files["viewer_ct"], files["viewer_mask"]
+    if not (options.dicom_seg and scan.series and prediction.measures):
+        del files["dicom_seg"]
+    paths = {kind: folder / name for kind, name in files.items()}
+    _write_files(prediction, model, paths, watch)
+    write_json(
+        result_path(folder, scan.name),
+        {
+            "format": FORMAT,
+            "notice": RESEARCH_USE_ONLY,
+            "scan": scan.name,
+            "source": str(scan.source),
+            "status": "done",
+            "model": {"name": model.name, "sha256": model.sha256, "runtime": model.runtime},
+            "geometry": _geometry(scan.volume),
+            "seconds": watch.seconds,
+            "warnings": [asdict(doubt) for doubt in prediction.doubts],
+            "vertebrae": prediction.vertebrae,
+            "summary": asdict(summarise(prediction.measures)),
+            "files": {kind: files.get(kind) for kind in FILES},
+        },
+    )
+
+
+def _write_files(
+    prediction: _Prediction, model: Model, paths: dict[str, Path], watch: Stopwatch
+) -> None:
+    """Write the files of the kinds that `paths` names."""
+    from vertseg.figures.preview import draw_preview
+
+    scan, mask = prediction.scan, prediction.segmentation.mask
+    volume, native = scan.volume, scan.volume.native
+    with watch.phase("write"):
+        save_mask(paths["mask"], mask, native, RESEARCH_USE_ONLY)
+        write_centroids(paths["centroids"], prediction.centres, native.affine, RESEARCH_USE_ONLY)
+        _write_measures(paths["measures"], prediction.vertebrae)
+    with watch.phase("preview"):
+        draw_preview(volume, mask, paths["preview"], scan.name)
+    if "viewer_ct" in paths:
+        from vertseg.report.viewer import write_viewer_volumes
+
+        with watch.phase("viewer"):
+            write_viewer_volumes(volume, mask, paths["viewer_ct"], paths["viewer_mask"])
+    if "dicom_seg" in paths and scan.series:
+        from vertseg.dicom.segmentation import write_segmentation
+
+        with watch.phase("dicom_seg"):
+            write_segmentation(paths["dicom_seg"], mask, native, scan.series, model.name)
+
+
+def _write_measures(path: Path, vertebrae: Sequence[dict[str, Any]]) -> None:
+    columns = [*(vertebrae[0] if vertebrae else ("label", "name")), "notice"]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        for row in vertebrae:
+            suppressed = "; ".join(row["suppressed"])
+            writer.writerow({**row, "suppressed": suppressed, "notice": RESEARCH_USE_ONLY})
+
+
+def _geometry(volume: Volume) -> dict[str, Any]:
+    spacing = nib.affines.voxel_sizes(volume.native.affine)
+    return {
+        "shape": list(volume.native.shape),
+        "spacing_mm": [round(float(step), 4) for step in spacing],
+        "orientation": "".join(nib.aff2axcodes(volume.native.affine)),
+        "field_of_view_mm": [
+            round(float(n * step), 1) for n, step in zip(volume.native.shape, spacing, strict=True)
+        ],
+    }
+
+
+def _outputs(output: Path, name: str) -> list[Path]:
+    paths = [output / pattern.format(name) for pattern in FILES.values()]
+    return [path for path in (*paths, result_path(output, name)) if path.exists()]
+
+
+def _refuse_existing(output: Path, name: str) -> None:
+    if existing := _outputs(output, name):
+        raise UserError(
+            f"{existing[0]}: exists already. Give --force to replace the outputs of {name}, or "
+            "another --output folder."
+        )
+
+
+def _remove_outputs(output: Path, name: str) -> None:
+    for path in (*_outputs(output, name), output / f"{name}{FAILURE}"):
+        path.unlink(missing_ok=True)

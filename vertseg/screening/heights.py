@@ -11,6 +11,9 @@ from vertseg.screening.frames import Floats, LocalVolume
 _BAND = 0.2
 """Half width of the mid-sagittal band, in widths of the body."""
 _LEAST_BAND_MM = 2.5
+_LEAST_COLUMNS = 12
+_LEAST_HEIGHT_MM = 3.0
+"""No vertebra is lower, not even a crushed one: the label is none."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,14 @@ def end_plates(local: LocalVolume, body: Body) -> EndPlates:
 
 
 def superior_direction(plates: EndPlates) -> Floats:
-    """Unit vector (3,) midway between the normals of planes through the two end-plates."""
+    """Unit vector (3,) midway between the normals of planes through the two end-plates.
+
+    The frame's own axis where there are too few columns for planes.
+    """
     right, forward = plates.right - plates.right.mean(), plates.forward - plates.forward.mean()
     central = (np.abs(right) < 0.36 * np.ptp(right)) & (np.abs(forward) < 0.36 * np.ptp(forward))
+    if central.sum() < _LEAST_COLUMNS:
+        return np.array([0.0, 0.0, 1.0])
     design = np.stack([right, forward, np.ones_like(right)], axis=1)[central]
     slopes = np.mean(
         [_robust_fit(design, plate[central])[:2] for plate in (plates.lower, plates.upper)], axis=0
@@ -78,24 +86,28 @@ def body_heights(plates: EndPlates) -> Heights | None:
     ends are the rims, and the middle height is the least distance between.
 
     Returns:
-        None if the band holds too little of a body.
+        None if the band holds too little of a body, or what it holds is none.
     """
     middle = (plates.right.min() + plates.right.max()) / 2
     half_band = max(_BAND * np.ptp(plates.right), _LEAST_BAND_MM)
     band = np.abs(plates.right - middle) <= half_band
-    if band.sum() < 12:
+    if not band.any():
         return None
     forward = plates.forward[band]
     back, front = forward.min() - 0.5, forward.max() + 0.5
     place = (forward - back) / (front - back) * 2 - 1
     fitted = np.abs(place) < 0.9
+    if fitted.sum() < _LEAST_COLUMNS:
+        return None
     design = np.stack([np.ones_like(place), place, place**2], axis=1)[fitted]
     lower, upper = (
         _robust_fit(design, plate[band][fitted]) for plate in (plates.lower, plates.upper)
     )
     gap = np.polynomial.Polynomial(upper - lower)
     inner = gap(np.linspace(-0.5, 0.5, 21))
-    return Heights(float(gap(1.0)), float(inner.min()), float(gap(-1.0)))
+    heights = Heights(float(gap(1.0)), float(inner.min()), float(gap(-1.0)))
+    lowest = min(heights.anterior, heights.middle, heights.posterior)
+    return heights if lowest >= _LEAST_HEIGHT_MM else None
 
 
 def _robust_fit(design: Floats, values: Floats) -> Floats:

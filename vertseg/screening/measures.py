@@ -96,6 +96,8 @@ def measure_vertebrae(ct: Volume, mask: NDArray) -> list[VertebraMeasures]:
         for label, box in enumerate(ndimage.find_objects(mask), start=1)
         if box is not None and label in NAMES
     }
+    if not boxes:
+        return []
     frames = first_frames(mask, ct.affine, boxes)
     seen = [
         _measure(ct, mask, label, boxes[label], frames[label])

@@ -1,0 +1,342 @@
+"""From a CT file to everything `vertseg predict` writes, with networks whose answer is known."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from vertseg import cli
+from vertseg.centroids import Centres
+from vertseg.grid import AIR, GridTransform, grid_shape
+from vertseg.labels import IDS
+from vertseg.metrics import confusion, multi_label_dice
+from vertseg.notice import RESEARCH_USE_ONLY
+from vertseg.phantom import Phantom, generate_phantom, preset
+from vertseg.predict import pipeline
+from vertseg.predict import segment as segmenting
+from vertseg.predict.models import Model
+from vertseg.predict.pipeline import Options, predict_scan
+from vertseg.predict.segment import Piece, Segmentation, keep_largest_pieces, predict_grid, segment
+from vertseg.predict.trust import doubts_about
+from vertseg.report.results import read_result
+from vertseg.volumes import Geometry, Volume, load_ct, load_mask
+
+SPACING_MM = 3.0
+RANGE = {"spacing_mm": [[0.8, 0.8, 1.5], [1.5, 1.5, 3.0]],
+         "extent_mm": [[80, 90, 150], [420, 420, 900]]}  # fmt: skip
+
+
+def trained(crop: list[int] | None = None, num_classes: int = 29) -> dict:
+    return {
+        "settings": {"grid": {"spacing_mm": SPACING_MM}, "crop": crop},
+        "num_classes": num_classes,
+        "training_range": RANGE,
+    }
+
+
+def oracle(phantom: Phantom) -> Model:
+    """A network that knows the phantom."""
+    native = Geometry(phantom.ct.shape, phantom.affine)
+    shape = grid_shape({"spacing_mm": SPACING_MM}, native)
+    label = torch.from_numpy(GridTransform(shape, native).encode_labels(phantom.mask))
+
+    def forward(images: np.ndarray) -> np.ndarray:
+        assert images.shape == (1, 1, *shape)
+        return (8 * F.one_hot(label.long(), 29).movedim(-1, 0).float()).numpy()
+
+    return Model("oracle", "0" * 64, "torch", trained(), forward)
+
+
+@pytest.fixture(scope="module")
+def phantom() -> Phantom:
+    return generate_phantom(11, preset("demo"))
+
+
+@pytest.fixture(scope="module")
+def scan(phantom: Phantom, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The phantom as a user's file, its axes in another order."""
+    path = tmp_path_factory.mktemp("scans") / "patient_ct.nii.gz"
+    image = nib.Nifti1Image(phantom.ct, phantom.affine)
+    wanted = nib.orientations.axcodes2ornt("PIR")
+    nib.save(image.as_reoriented(nib.orientations.ornt_transform(
+        nib.io_orientation(image.affine), wanted)), path)  # fmt: skip
+    return path
+
+
+@pytest.fixture(scope="module")
+def output(scan: Path, phantom: Phantom, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("output")
+    predict_scan(scan, "patient", oracle(phantom), Options(folder))
+    return folder
+
+
+class TestOutputs:
+    def test_the_label_map_lies_on_the_scans_grid(self, output, scan, phantom) -> None:
+        image = nib.load(output / "patient_seg-vert_msk.nii.gz")
+        ct = nib.load(scan)
+        assert image.shape == ct.shape and image.get_data_dtype() == np.uint8
+        np.testing.assert_allclose(image.affine, ct.affine, atol=1e-5)
+        assert image.header["descrip"].item().decode() == RESEARCH_USE_ONLY
+        native = load_ct(scan).native
+        mask = load_mask(output / "patient_seg-vert_msk.nii.gz", native).array
+        assert multi_label_dice(confusion(phantom.mask, mask)) > 0.75
+
+    def test_centroids_read_by_verses_loader_are_near_the_truth(self, output, phantom) -> None:
+        # The loop of load_centroids in VerSe's utils/data_utilities.py.
+        content = json.loads((output / "patient_seg-vert_ctd.json").read_text())
+        points = []
+        for entry in content:
+            if "direction" in entry:
+                points.append(tuple(entry["direction"]))
+            elif "nan" in str(entry):
+                continue
+            else:
+                points.append([entry["label"], entry["X"], entry["Y"], entry["Z"]])
+        assert points[0] == ("P", "I", "R")
+        affine = nib.load(output / "patient_seg-vert_msk.nii.gz").affine
+        assert {int(label) for label, *_ in points[1:]} == set(phantom.centroids_mm)
+        for label, *voxel in points[1:]:
+            distance = nib.affines.apply_affine(affine, voxel) - phantom.centroids_mm[label]
+            assert np.linalg.norm(distance) < 12
+
+    def test_result_table_and_pictures_agree(self, output, scan, phantom) -> None:
+        result = read_result(output / "patient_result.json")
+        names = [vertebra["name"] for vertebra in result.vertebrae]
+        assert names == phantom.truth["levels"]
+        assert all(vertebra["confidence"] > 0.9 for vertebra in result.vertebrae)
+        assert result.source == str(scan) and result.model["name"] == "oracle"
+        assert result.geometry["orientation"] == "PIR"
+        rows = list(csv.DictReader((output / "patient_measures.csv").open()))
+        assert [row["name"] for row in rows] == names
+        assert {row["notice"] for row in rows} == {RESEARCH_USE_ONLY}
+        for row, vertebra in zip(rows, result.vertebrae, strict=True):
+            assert row["trabecular_hu"] == (
+                "" if vertebra["trabecular_hu"] is None else str(vertebra["trabecular_hu"])
+            )
+        assert result.preview and result.viewer
+        assert set(result.outputs.values()) | {"patient_result.json"} == {
+            path.name for path in output.iterdir()
+        }
+
+    def test_earlier_outputs_are_replaced_by_force_alone(self, output, scan, phantom) -> None:
+        before = (output / "patient_result.json").read_bytes()
+        with pytest.raises(Exception, match=r"exists already.*--force"):
+            predict_scan(scan, "patient", oracle(phantom), Options(output))
+        assert (output / "patient_result.json").read_bytes() == before
+        predict_scan(scan, "patient", oracle(phantom), Options(output, force=True))
+        assert read_result(output / "patient_result.json").error is None
+
+    def test_a_failure_leaves_no_partial_files(self, tmp_path, scan, phantom, monkeypatch) -> None:
+        def fail(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(pipeline, "_write_measures", fail)
+        with pytest.raises(Exception, match="No space left"):
+            predict_scan(scan, "patient", oracle(phantom), Options(tmp_path))
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_scan_without_vertebrae(self, tmp_path, scan, phantom) -> None:
+        blind = oracle(phantom)
+
+        def forward(images: np.ndarray) -> np.ndarray:
+            scores = np.zeros((29, *images.shape[2:]), np.float32)
+            scores[0] = 5
+            return scores
+
+        model = Model(blind.name, blind.sha256, "torch", blind.trained, forward)
+        result = read_result(predict_scan(scan, "patient", model, Options(tmp_path)))
+        assert [warning["code"] for warning in result.warnings] == ["no_vertebra"]
+        assert not np.asanyarray(nib.load(tmp_path / "patient_seg-vert_msk.nii.gz").dataobj).any()
+        assert not result.vertebrae and result.preview
+
+
+class TestCommand:
+    @pytest.fixture(autouse=True)
+    def known_answer(self, monkeypatch: pytest.MonkeyPatch, phantom: Phantom) -> None:
+        monkeypatch.setattr("vertseg.predict.models.load_model", lambda *_: oracle(phantom))
+
+    def test_bad_scans_do_not_stop_the_others(self, tmp_path, scan, capsys) -> None:
+        flat = tmp_path / "flat.nii.gz"
+        nib.save(nib.Nifti1Image(np.zeros((40, 40, 1), np.int16), np.eye(4)), flat)
+        missing = tmp_path / "missing.nii.gz"
+        folder = tmp_path / "out"
+        status = cli.main(["predict", str(flat), str(scan), str(missing), "--output", str(folder)])
+        assert status == 1
+        said = capsys.readouterr().err
+        assert f"{missing}: no such file" in said and str(flat) in said
+        assert (folder / "patient_result.json").exists()
+        assert [path.name for path in folder.glob("flat_*")] == ["flat_failed.json"]
+        page = (folder / "report.html").read_text()
+        assert "no such file" in page and "patient" in page
+
+    def test_outputs_that_exist_are_an_error(self, tmp_path, scan) -> None:
+        arguments = ["predict", str(scan), "--output", str(tmp_path), "--no-report"]
+        assert cli.main(arguments) == 0
+        assert not (tmp_path / "report.html").exists()
+        assert not list(tmp_path.glob("*viewer*"))
+        assert cli.main(arguments) == 1
+        assert cli.main([*arguments, "--force"]) == 0
+        assert not list(tmp_path.glob("*_failed.json"))
+
+    def test_an_output_that_is_no_folder(self, tmp_path, scan, capsys) -> None:
+        blocked = tmp_path / "file"
+        blocked.write_text("")
+        assert cli.main(["predict", str(scan), "--output", str(blocked / "below")]) == 2
+        assert "cannot be written to" in capsys.readouterr().err
+
+
+class TestGridPrediction:
+    @pytest.fixture
+    def local(self) -> Callable[[np.ndarray], np.ndarray]:
+        """A network that sees 11 cells around each cell."""
+        weight = torch.randn(5, 1, 11, 11, 11, generator=torch.Generator().manual_seed(0))
+
+        def forward(images: np.ndarray) -> np.ndarray:
+            assert not any(size % 4 for size in images.shape[2:4])
+            return F.conv3d(torch.from_numpy(images), weight, padding=5)[0].numpy()
+
+        return forward
+
+    @pytest.mark.parametrize("length", [31, 120, 157, 200])
+    def test_chunks_change_nothing(self, local, monkeypatch, length: int) -> None:
+        image = np.random.default_rng(1).uniform(-1, 1, (8, 12, length)).astype(np.float16)
+        model = Model("local", "", "torch", trained([8, 12, 16], num_classes=5), local)
+        whole = predict_grid(model, image)
+        monkeypatch.setattr(segmenting, "CHUNK_CELLS", 8 * 12 * 100)
+        seen = []
+
+        def watched(images: np.ndarray) -> np.ndarray:
+            seen.append(images.shape[-1])
+            return local(images)
+
+        chunked = predict_grid(Model("", "", "torch", model.trained, watched), image)
+        assert max(seen) <= 100 and (len(seen) > 1) == (length > 100)
+        np.testing.assert_allclose(chunked[0], whole[0], rtol=2e-3, atol=0.02)
+        assert (chunked[1] == whole[1]).mean() > 0.999
+        np.testing.assert_allclose(chunked[2], whole[2], atol=0.01)
+
+    def test_what_comes_back(self, local) -> None:
+        image = np.random.default_rng(2).uniform(-1, 1, (5, 7, 11)).astype(np.float16)
+        model = Model("local", "", "torch", trained([8, 12, 16], num_classes=5), local)
+        logits, label_map, probability = predict_grid(model, image)
+        padded = np.full((1, 1, 8, 12, 16), AIR, np.float32)
+        padded[0, 0, :5, :7, :11] = image
+        scores = local(padded)[:, :5, :7, :11]
+        np.testing.assert_allclose(logits, scores, rtol=2e-3, atol=1e-2)
+        np.testing.assert_array_equal(label_map, scores.argmax(0))
+        softmax = torch.from_numpy(scores).softmax(0).amax(0).numpy()
+        np.testing.assert_allclose(probability, softmax, atol=1e-3)
+
+
+class TestLargestPieces:
+    CELL_MM = np.array([10.0, 10.0, 10.0])
+
+    def scores(self, label_map: np.ndarray, second_best: int) -> np.ndarray:
+        logits = np.zeros((6, *label_map.shape), np.float16)
+        logits[second_best] = 1
+        np.put_along_axis(logits, label_map[None].astype(int), 5, axis=0)
+        return logits
+
+    def test_other_pieces_get_their_next_best_label(self) -> None:
+        label_map = np.zeros((12, 6, 6), np.uint8)
+        label_map[1:4, 1:4, 1:4] = 3
+        label_map[8:10, 1:3, 1:3] = 3
+        logits = self.scores(label_map, second_best=4)
+        pieces = keep_largest_pieces(logits, label_map, self.CELL_MM)
+        assert pieces == (Piece(3, 8.0, round(8 / 27, 3), pytest.approx(65.4, abs=0.1)),)
+        assert (label_map == 3).sum() == 27
+        assert (label_map[8:10, 1:3, 1:3] == 4).all()
+
+    def test_what_is_too_small_goes(self) -> None:
+        label_map = np.zeros((6, 6, 6), np.uint8)
+        label_map[2, 2, 2] = 5
+        logits = self.scores(label_map, second_best=0)
+        assert keep_largest_pieces(logits, label_map, self.CELL_MM) == ()
+        assert not label_map.any()
+
+    def test_one_piece_stays_as_it_is(self) -> None:
+        label_map = np.zeros((6, 6, 6), np.uint8)
+        label_map[1:3, 1:3, 1:3] = 2
+        logits = self.scores(label_map, second_best=0)
+        before = logits.copy(), label_map.copy()
+        assert keep_largest_pieces(logits, label_map, self.CELL_MM) == ()
+        np.testing.assert_array_equal(logits, before[0])
+        np.testing.assert_array_equal(label_map, before[1])
+
+
+class TestDoubts:
+    def codes(
+        self,
+        heights_mm: dict[str, float],
+        confidence: float = 0.9,
+        pieces: tuple[Piece, ...] = (),
+        spacing_mm: float = 1.0,
+        shape: tuple[int, int, int] = (200, 200, 400),
+    ) -> list[tuple[str, tuple[str, ...]]]:
+        # A spine that leans backwards.
+        centres: Centres = {
+            IDS[name]: np.array([3.0, -0.3 * z, z]) for name, z in heights_mm.items()
+        }
+        affine = np.diag([spacing_mm] * 3 + [1.0])
+        ct = Volume(np.broadcast_to(np.int16(0), shape), affine, Geometry(shape, affine))
+        segmentation = Segmentation(
+            np.zeros((1, 1, 1), np.uint8), dict.fromkeys(centres, confidence), pieces
+        )
+        names = {label: name for name, label in IDS.items()}
+        return [
+            (doubt.code, tuple(names[label] for label in doubt.labels))
+            for doubt in doubts_about(ct, segmentation, centres, trained())
+        ]
+
+    GOOD = {"T11": 120, "T12": 90, "L1": 60, "L2": 30, "L3": 0}  # noqa: RUF012
+
+    def test_a_good_spine_raises_none(self) -> None:
+        assert self.codes(self.GOOD) == []
+        assert self.codes({"T12": 90, "T13": 62, "L1": 31, "L5": -100, "L6": -130}) == [
+            ("gap", ("L1", "L5"))
+        ]
+
+    def test_swapped_labels(self) -> None:
+        swapped = self.GOOD | {"T12": 60, "L1": 90}
+        assert ("out_of_order", ("T12", "L1")) in self.codes(swapped)
+
+    def test_a_missing_level_and_a_missed_vertebra(self) -> None:
+        missing = {name: z for name, z in self.GOOD.items() if name != "L1"}
+        assert self.codes(missing) == [("gap", ("T12", "L2"))]
+        missed = self.GOOD | {"T11": 150, "T12": 120}
+        assert self.codes(missed) == [("gap", ("T12", "L1"))]
+
+    def test_second_pieces(self) -> None:
+        near_crumb = Piece(20, 0.4, 0.02, 25.0)
+        second = Piece(20, 12.0, 0.5, 30.0)
+        far = Piece(21, 4.0, 0.15, 90.0)
+        assert self.codes(self.GOOD, pieces=(near_crumb,)) == []
+        assert self.codes(self.GOOD, pieces=(second, near_crumb, far)) == [
+            ("duplicate", ("L1",)),
+            ("duplicate", ("L2",)),
+        ]
+
+    def test_low_confidence(self) -> None:
+        assert self.codes(self.GOOD, confidence=0.4) == [("low_confidence", tuple(self.GOOD))]
+
+    def test_scans_unlike_those_of_training(self) -> None:
+        assert self.codes(self.GOOD, spacing_mm=5.0, shape=(40, 40, 60)) == [("spacing", ())]
+        assert self.codes(self.GOOD, shape=(200, 200, 100)) == [("field_of_view", ())]
+        assert self.codes(self.GOOD, shape=(600, 200, 400)) == [("field_of_view", ())]
+        assert self.codes(self.GOOD, spacing_mm=0.4, shape=(500, 500, 1000)) == []
+
+    def test_nothing_found(self) -> None:
+        assert self.codes({}) == [("no_vertebra", ())]
+
+
+def test_segmenting_keeps_what_the_network_knows(phantom: Phantom) -> None:
+    volume = Volume(phantom.ct, phantom.affine, Geometry(phantom.ct.shape, phantom.affine))
+    result = segment(oracle(phantom), volume)
+    assert set(result.confidence) == set(phantom.centroids_mm)
+    assert multi_label_dice(confusion(phantom.mask, result.mask)) > 0.75

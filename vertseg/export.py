@@ -1,0 +1,47 @@
+"""Trained networks as ONNX models, for machines without PyTorch."""
+
+import json
+import os
+
+import onnx
+import torch
+
+from vertseg.files import atomic_path
+from vertseg.weights import load_network
+
+OPSET = 18
+EXAMPLE_CELLS = (64, 72, 96)
+"""Size of the image that the export is traced with; the model takes any other."""
+
+
+def export_onnx(weights: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Write a network as an ONNX model of any input size, with its metadata.
+
+    Args:
+        weights: safetensors file of a network.
+        target: the .onnx file; it appears whole or not at all.
+
+    Raises:
+        UserError: the weights cannot be loaded.
+    """
+    network, trained = load_network(weights)
+    size = EXAMPLE_CELLS
+    if crop := trained["settings"]["crop"]:
+        size = tuple(max(n, 2 * cells) for n, cells in zip(size, crop, strict=True))
+    axes = {axis: torch.export.Dim.DYNAMIC for axis in (2, 3, 4)}
+    program = torch.onnx.export(
+        network,
+        (torch.zeros(1, 1, *size),),
+        input_names=["image"],
+        output_names=["logits"],
+        dynamic_shapes=(axes,),
+        opset_version=OPSET,
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    model = program.model_proto
+    onnx.helper.set_model_props(model, {"vertseg": json.dumps(trained, sort_keys=True)})
+    onnx.checker.check_model(model)
+    with atomic_path(target) as temporary:
+        onnx.save(model, temporary)

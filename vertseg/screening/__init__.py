@@ -1,0 +1,13 @@
+"""Measures for opportunistic screening from a CT and its vertebrae; see docs/screening.md."""
+
+from vertseg.notice import RESEARCH_USE_ONLY
+from vertseg.screening.measures import VertebraMeasures, measure_vertebrae
+from vertseg.screening.summary import SpineSummary, summarise
+
+__all__ = [
+    "RESEARCH_USE_ONLY",
+    "SpineSummary",
+    "VertebraMeasures",
+    "measure_vertebrae",
+    "summarise",
+]

@@ -1,0 +1,38 @@
+"""Attenuation of a body's spongy bone."""
+
+import numpy as np
+
+from vertseg.screening.body import Body
+from vertseg.screening.frames import LocalVolume
+
+FOREIGN = "metal or cement"
+
+RIM_MM = 4.0
+_THINNEST_RIM_MM = 3.0
+_LEAST_ML = 0.3
+_FOREIGN_HU = 1000
+_METAL_HU = 2000
+_FOREIGN_ML = 0.2
+
+
+def trabecular_hu(local: LocalVolume, body: Body) -> float | None:
+    """Median HU of the voxels at least 4 mm below the body's surface.
+
+    The rim keeps out the cortex with its blur; small bodies get a rim of 3 mm. The median is little
+    moved by the vein in the body's middle.
+
+    Returns:
+        None if less than 0.3 ml remain.
+    """
+    for rim_mm in (RIM_MM, _THINNEST_RIM_MM):
+        core = local.hu[body.depth_mm >= rim_mm]
+        if len(core) * local.step_mm**3 >= 1000 * _LEAST_ML:
+            return round(float(np.median(core)), 1)
+    return None
+
+
+def foreign_material(local: LocalVolume, body: Body) -> bool:
+    """Whether 0.2 ml are denser than bone: 1000 HU inside the body, 2000 HU in all the vertebra."""
+    in_body = (body.depth_mm >= 2) & (local.hu > _FOREIGN_HU)
+    metal = (local.occupancy >= 0.5) & (local.hu > _METAL_HU)
+    return bool(max(in_body.sum(), metal.sum()) * local.step_mm**3 > 1000 * _FOREIGN_ML)

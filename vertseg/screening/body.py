@@ -1,0 +1,121 @@
+"""The vertebral body without pedicles, arch and processes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from vertseg.screening.frames import Floats, LocalVolume
+
+_CANAL_HALF_WIDTH_MM = 4.0
+_CANAL_DEPTH_MM = 5.0
+_PROCESS_RADIUS_MM = 4.0
+_CORNER_MM = 0.45 * _PROCESS_RADIUS_MM
+_LEAST_WALL = 0.3
+
+
+@dataclass(frozen=True)
+class Body:
+    """An isolated body.
+
+    Attributes:
+        inside: (right, anterior, superior), the local volume's grid.
+        depth_mm: distance to the body's surface, 0 outside.
+        back_mm: (superior,) position of the back wall at each level.
+    """
+
+    inside: NDArray[np.bool_]
+    depth_mm: Floats
+    back_mm: Floats
+
+    @property
+    def centre_voxel(self) -> Floats:
+        """(3,) centre of mass."""
+        return np.array(ndimage.center_of_mass(self.inside))
+
+
+def isolate_body(local: LocalVolume) -> Body | None:
+    """Cut the body off its posterior elements.
+
+    The spinal canal shows where the body ends: the plane through its front wall cuts pedicles and
+    arch off. What is thinner than 8 mm in front of it (transverse processes of the neck) is
+    removed by an opening, and the corners that the opening rounds off are put back.
+
+    Returns:
+        None if there is no canal behind the body.
+    """
+    solid = local.occupancy >= 0.5
+    back = _back_wall(local, solid)
+    if back is None:
+        return None
+    forward = local.coordinates(1)
+    front = solid & (forward[:, None] > back)
+    box = _bounding_box(front)
+    if box is None:
+        return None
+    opened = _opened(front[box], local.step_mm)
+    if not opened.any():
+        return None
+    to_opened = ndimage.distance_transform_edt(~opened, sampling=local.step_mm)
+    inside = np.zeros_like(solid)
+    inside[box] = front[box] & (to_opened <= _CORNER_MM)
+    depth = np.zeros(solid.shape, np.float32)
+    depth[box] = _depth(inside[box], local.step_mm)
+    return Body(inside, depth, back)
+
+
+def _back_wall(local: LocalVolume, solid: NDArray[np.bool_]) -> Floats | None:
+    """Anterior coordinate (superior,) of the body's back wall: a straight line through the canal.
+
+    Each column of the middle is followed backwards from the body's centre to its first gap; it
+    counts if the gap is as deep as a canal.
+    """
+    right, forward, up = (local.coordinates(axis) for axis in range(3))
+    middle = np.abs(right) <= _CANAL_HALF_WIDTH_MM
+    centre = int(np.argmin(np.abs(forward)))
+    behind = solid[middle, centre::-1]
+    starts = behind[:, 0]
+    gap = np.argmin(behind, axis=1)
+    needed = int(np.ceil(_CANAL_DEPTH_MM / local.step_mm))
+    filled = np.cumsum(np.pad(behind, ((0, 0), (1, needed), (0, 0))), axis=1)
+    beyond, here = (np.take_along_axis(filled, (gap + n)[:, None], 1)[:, 0] for n in (needed, 0))
+    canal = starts & (gap > 0) & (beyond == here)
+    if canal.sum() < _LEAST_WALL * max(starts.sum(), 1):
+        return None
+    wall = forward[centre] - (gap[canal] - 0.5) * local.step_mm
+    height = np.broadcast_to(up, canal.shape)[canal]
+    return np.polyval(_robust_line(height, wall), up)
+
+
+def _robust_line(x: Floats, y: Floats) -> Floats:
+    """Slope and offset of y over x, without the points that lie far from a first fit."""
+    keep = np.abs(y - np.median(y)) <= 6
+    for limit in (3.0, 2.0):
+        if np.ptp(x[keep]) < 4:
+            return np.array([0.0, np.median(y)])
+        line = np.polyfit(x[keep], y[keep], 1)
+        keep = np.abs(y - np.polyval(line, x)) <= limit
+    return line
+
+
+def _opened(solid: NDArray[np.bool_], step_mm: float) -> NDArray[np.bool_]:
+    """Largest part of an opening by a ball, which is smaller for bodies thinner than the ball."""
+    depth = _depth(solid, step_mm)
+    radius = min(_PROCESS_RADIUS_MM, 0.8 * float(depth.max()))
+    core = depth >= radius
+    parts, count = ndimage.label(core)
+    if count > 1:
+        core = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+    return ndimage.distance_transform_edt(~core, sampling=step_mm) <= radius - step_mm / 2
+
+
+def _depth(solid: NDArray[np.bool_], step_mm: float) -> Floats:
+    padded = np.pad(solid, 1)
+    depth = ndimage.distance_transform_edt(padded, sampling=step_mm)[1:-1, 1:-1, 1:-1]
+    return np.maximum(depth - step_mm / 2, 0)
+
+
+def _bounding_box(solid: NDArray[np.bool_]) -> tuple[slice, ...] | None:
+    boxes = ndimage.find_objects(solid.astype(np.uint8))
+    return boxes[0] if boxes else None

@@ -1,0 +1,107 @@
+"""Genant's grades of height loss."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+
+from vertseg.screening.frames import NEIGHBOUR_MM, Floats
+from vertseg.screening.heights import Heights
+
+Deformity = Literal["wedge", "biconcave", "crush"]
+Reference = Literal["neighbours", "own posterior height"]
+
+GRADE_FROM = (0.20, 0.25, 0.40)
+"""Loss of height from which grades 1, 2 and 3 count (Genant et al., J Bone Miner Res 1993)."""
+
+_NEIGHBOURS = 2
+_PLACES = ("anterior", "middle", "posterior")
+
+
+@dataclass(frozen=True)
+class HeightGrade:
+    """A vertebra's largest loss of height and what follows from it."""
+
+    loss: float
+    reference: Reference
+    grade: int
+    shape: Deformity | None
+
+
+def genant_grade(loss: float) -> int:
+    """Grade 0 to 3 of a loss of height, 0 to 1: below 20 %, to 25 %, to 40 %, more."""
+    return int(np.searchsorted(GRADE_FROM, loss, side="right"))
+
+
+def grade_heights(column: Sequence[tuple[Floats, Heights | None]]) -> list[HeightGrade | None]:
+    """Grade a spine's vertebrae.
+
+    Each height is compared with that expected from the two nearest vertebrae on either side which
+    are not themselves deformed; see docs/screening.md.
+
+    Args:
+        column: body centre (3,) in mm and heights, cranial to caudal; None where not measured.
+    """
+    first = [_grade(column, index, deformed=frozenset()) for index in range(len(column))]
+    deformed = frozenset(i for i, grade in enumerate(first) if grade is not None and grade.grade)
+    return [_grade(column, index, deformed) for index in range(len(column))]
+
+
+def _grade(
+    column: Sequence[tuple[Floats, Heights | None]], index: int, deformed: frozenset[int]
+) -> HeightGrade | None:
+    own = column[index][1]
+    if own is None:
+        return None
+    expected = _expected(column, index, deformed)
+    heights = np.array(list(asdict(own).values()))
+    reference: Reference = "neighbours"
+    if expected is None:
+        expected, reference = np.full(3, own.posterior), "own posterior height"
+    losses = dict(zip(_PLACES, 1 - heights / expected, strict=True))
+    loss = float(max(*losses.values(), 0.0))
+    grade = genant_grade(loss)
+    return HeightGrade(loss, reference, grade, _shape(losses) if grade else None)
+
+
+def _shape(losses: dict[str, float]) -> Deformity:
+    if min(losses.values()) >= 0.8 * GRADE_FROM[0]:
+        return "crush"
+    return "wedge" if losses["anterior"] >= losses["middle"] else "biconcave"
+
+
+def _expected(
+    column: Sequence[tuple[Floats, Heights | None]], index: int, deformed: frozenset[int]
+) -> Floats | None:
+    """Heights (3,) at a vertebra by a line through its neighbours'; None without any."""
+    above = _neighbours(column, range(index - 1, -1, -1), index, deformed)
+    below = _neighbours(column, range(index + 1, len(column)), index, deformed)
+    if above and below:
+        places = np.array([place - index for place in (*above, *below)], dtype=float)
+        values = np.array([_values(column, place) for place in (*above, *below)])
+        return np.asarray(np.polynomial.polynomial.polyfit(places, values, 1)[0])
+    nearest = (above or below)[:1]
+    return _values(column, nearest[0]) if nearest else None
+
+
+def _neighbours(
+    column: Sequence[tuple[Floats, Heights | None]],
+    candidates: range,
+    index: int,
+    deformed: frozenset[int],
+) -> list[int]:
+    centre = column[index][0]
+    return [
+        place
+        for place in candidates
+        if column[place][1] is not None
+        and place not in deformed
+        and np.linalg.norm(column[place][0] - centre) < _NEIGHBOURS * NEIGHBOUR_MM / 2 + 20
+    ][:_NEIGHBOURS]
+
+
+def _values(column: Sequence[tuple[Floats, Heights | None]], place: int) -> Floats:
+    heights = column[place][1]
+    assert heights is not None
+    return np.array(list(asdict(heights).values()))

@@ -1,0 +1,178 @@
+"""A vertebra's own axes, and the scan resampled along them.
+
+Scans show vertebrae tilted and turned; heights and walls mean something only along the vertebra's
+own right, anterior and superior directions.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from nibabel.affines import apply_affine
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from vertseg.centroids import BODY_DEPTH
+from vertseg.volumes import Volume, voxel_size_mm
+
+Box = tuple[slice, slice, slice]
+Floats = NDArray[np.floating]
+
+NEIGHBOUR_MM = 80.0
+"""Body centres further apart are no neighbours: a level between them is missing."""
+
+_CORE_GRID_MM = 2.0
+_CROP_MARGIN_MM = 8.0
+_LOWER_MM = np.array([-33.0, -33.0, -24.0])
+_UPPER_MM = np.array([33.0, 30.0, 24.0])
+
+
+@dataclass(frozen=True)
+class VertebraFrame:
+    """A vertebra's coordinate system in world space.
+
+    Attributes:
+        origin: (3,) about the body's centre, mm.
+        axes: (3, 3), columns are the vertebra's right, anterior and superior unit vectors.
+    """
+
+    origin: Floats
+    axes: Floats
+
+    def moved(self, offset_mm: Floats, superior: Floats) -> "VertebraFrame":
+        """The frame with its origin at a local offset and its superior axis along a local vector.
+
+        The anterior axis stays in its plane with the superior one.
+        """
+        origin = self.origin + self.axes @ offset_mm
+        return VertebraFrame(origin, upright_axes(self.axes @ superior, self.axes[:, 1]))
+
+
+@dataclass(frozen=True)
+class LocalVolume:
+    """One vertebra and its CT on a grid along the vertebra's axes.
+
+    Attributes:
+        frame: the axes.
+        step_mm: edge of the cubic voxels.
+        lower_mm: (3,) local coordinates of the first voxel's centre.
+        occupancy: share of the vertebra in each voxel, 0 to 1, (right, anterior, superior).
+        hu: attenuation, same shape; NaN where the scan shows nothing.
+    """
+
+    frame: VertebraFrame
+    step_mm: float
+    lower_mm: Floats
+    occupancy: NDArray[np.float32]
+    hu: NDArray[np.float32]
+
+    def coordinates(self, axis: int) -> Floats:
+        """Local coordinates in mm of the voxels along an axis."""
+        return self.lower_mm[axis] + self.step_mm * np.arange(self.occupancy.shape[axis])
+
+
+def upright_axes(superior: Floats, anterior: Floats) -> Floats:
+    """Right-handed orthonormal axes (3, 3) from a superior and a roughly anterior direction."""
+    up = superior / np.linalg.norm(superior)
+    forward = anterior - up * (anterior @ up)
+    forward /= np.linalg.norm(forward)
+    return np.stack([np.cross(forward, up), forward, up], axis=1)
+
+
+def first_frames(mask: NDArray, affine: Floats, boxes: dict[int, Box]) -> dict[int, VertebraFrame]:
+    """Frames from the masks alone: a start, to be refined by the end-plates.
+
+    Up is the direction between the neighbouring body centres, forward that from the whole
+    vertebra's centre of mass to its body, whose core is where the vertebra is thickest.
+
+    Args:
+        mask: label map (x, y, z).
+        affine: voxel to RAS+ mm.
+        boxes: each label's bounding box.
+    """
+    bodies, masses = {}, {}
+    for label, box in boxes.items():
+        bodies[label], masses[label] = _core_and_mass(mask, label, box, affine)
+    return {
+        label: VertebraFrame(centre, upright_axes(up, _forward(centre - masses[label], up, affine)))
+        for (label, centre), up in zip(bodies.items(), _upwards(bodies.values()), strict=True)
+    }
+
+
+def resample(
+    ct: Volume, mask: NDArray, label: int, box: Box, frame: VertebraFrame, step_mm: float
+) -> LocalVolume:
+    """Interpolate a vertebra and its surroundings linearly onto a grid along a frame."""
+    wide = widened(box, mask.shape, _CROP_MARGIN_MM / voxel_size_mm(ct.affine))
+    corner = np.array([side.start for side in wide])
+    shape = np.floor((_UPPER_MM - _LOWER_MM) / step_mm).astype(int) + 1
+    to_voxel = np.linalg.inv(ct.affine)
+    matrix = to_voxel[:3, :3] @ frame.axes * step_mm
+    first = apply_affine(to_voxel, frame.origin + frame.axes @ _LOWER_MM) - corner
+
+    def sampled(array: NDArray, outside: float) -> NDArray[np.float32]:
+        return ndimage.affine_transform(
+            array.astype(np.float32),
+            matrix,
+            first,
+            output_shape=tuple(shape),
+            order=1,
+            mode="constant",
+            cval=outside,
+        )
+
+    return LocalVolume(
+        frame,
+        step_mm,
+        _LOWER_MM,
+        sampled(mask[wide] == label, 0),
+        sampled(ct.array[wide], np.nan),
+    )
+
+
+def widened(box: Box, shape: tuple[int, ...], voxels: Floats) -> Box:
+    """A box grown by so many voxels on each side, within an array's shape."""
+    x, y, z = (
+        slice(max(side.start - int(np.ceil(extra)), 0), min(side.stop + int(np.ceil(extra)), count))
+        for side, extra, count in zip(box, voxels, shape, strict=True)
+    )
+    return x, y, z
+
+
+def _core_and_mass(mask: NDArray, label: int, box: Box, affine: Floats) -> tuple[Floats, Floats]:
+    """Centre of the body's core and of the whole vertebra in world mm, on a grid of about 2 mm."""
+    spacing = voxel_size_mm(affine)
+    stride = np.maximum(np.round(_CORE_GRID_MM / spacing), 1).astype(int)
+    thinned = mask[tuple(slice(s.start, s.stop, n) for s, n in zip(box, stride, strict=True))]
+    inside = np.pad(thinned == label, 1)
+    depth = ndimage.distance_transform_edt(inside, sampling=spacing * stride)
+    corner = np.array([side.start for side in box])
+    points = (np.argwhere(depth >= BODY_DEPTH * depth.max()), np.argwhere(inside))
+    core, mass = (
+        apply_affine(affine, (part.mean(axis=0) - 1) * stride + corner) for part in points
+    )
+    return core, mass
+
+
+def _upwards(centres: Iterable[Floats]) -> list[Floats]:
+    """Direction of the spine at each body centre, from the centres below and above it."""
+    points = np.array(list(centres))
+    order = np.argsort(points[:, 2])
+    directions = [np.array([0.0, 0.0, 1.0])] * len(points)
+    for place, index in enumerate(order):
+        near = [
+            other
+            for other in order[max(place - 1, 0) : place + 2]
+            if np.linalg.norm(points[other] - points[index]) < NEIGHBOUR_MM
+        ]
+        if len(near) > 1:
+            directions[index] = points[near[-1]] - points[near[0]]
+    return directions
+
+
+def _forward(guess: Floats, up: Floats, affine: Floats) -> Floats:
+    """The guess, or the scan's anterior direction if the guess says nothing."""
+    along = up / np.linalg.norm(up)
+    if np.linalg.norm(guess - along * (guess @ along)) > 2:
+        return guess
+    return affine[:3, 1] / np.linalg.norm(affine[:3, 1])

@@ -1,0 +1,118 @@
+"""End-plates of an isolated body, and its anterior, middle and posterior heights."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertseg.screening.body import Body
+from vertseg.screening.frames import Floats, LocalVolume
+
+_BAND = 0.15
+"""Half width of the mid-sagittal band, in widths of the body."""
+_LEAST_BAND_MM = 2.5
+
+
+@dataclass(frozen=True)
+class Heights:
+    """Distances between the end-plates along the body's own axis, mm."""
+
+    anterior: float
+    middle: float
+    posterior: float
+
+
+@dataclass(frozen=True)
+class EndPlates:
+    """Where the columns of a body begin and end.
+
+    Attributes:
+        right, forward: (columns,) local coordinates, mm.
+        lower, upper: (columns,) local superior coordinate of the end-plates, mm.
+    """
+
+    right: Floats
+    forward: Floats
+    lower: Floats
+    upper: Floats
+
+
+def end_plates(local: LocalVolume, body: Body) -> EndPlates:
+    """Both surfaces of every column that the body fills, to a fraction of a voxel."""
+    up = local.coordinates(2)
+    occupancy = np.where(_grown(body.inside), local.occupancy, 0)
+    columns = body.inside.any(axis=2)
+    part = occupancy[columns]
+    surfaces = []
+    for direction in (1, -1):
+        solid = part[:, ::direction] >= 0.5
+        last = solid.shape[1] - 1 - np.argmax(solid[:, ::-1], axis=1)
+        inner = np.take_along_axis(part[:, ::direction], last[:, None], 1)[:, 0]
+        after = np.minimum(last + 1, solid.shape[1] - 1)
+        outer = np.take_along_axis(part[:, ::direction], after[:, None], 1)[:, 0]
+        fraction = np.clip((inner - 0.5) / np.maximum(inner - outer, 1e-3), 0, 1)
+        surfaces.append(up[::direction][last] + direction * fraction * local.step_mm)
+    right, forward = (
+        np.broadcast_to(axis, columns.shape)[columns]
+        for axis in (local.coordinates(0)[:, None], local.coordinates(1)[None, :])
+    )
+    return EndPlates(right, forward, lower=surfaces[1], upper=surfaces[0])
+
+
+def superior_direction(plates: EndPlates) -> Floats:
+    """Unit vector (3,) midway between the normals of planes through the two end-plates."""
+    right, forward = plates.right - plates.right.mean(), plates.forward - plates.forward.mean()
+    central = (np.abs(right) < 0.36 * np.ptp(right)) & (np.abs(forward) < 0.36 * np.ptp(forward))
+    design = np.stack([right, forward, np.ones_like(right)], axis=1)[central]
+    slopes = np.mean(
+        [_robust_fit(design, plate[central])[:2] for plate in (plates.lower, plates.upper)], axis=0
+    )
+    normal = np.array([-slopes[0], -slopes[1], 1.0])
+    return normal / np.linalg.norm(normal)
+
+
+def body_heights(plates: EndPlates) -> Heights | None:
+    """Heights in the mid-sagittal band.
+
+    A parabola through each end-plate, from the back wall to the front, evens out the voxels; its
+    ends are the rims, and the middle height is the least distance between.
+
+    Returns:
+        None if the band holds too little of a body.
+    """
+    middle = (plates.right.min() + plates.right.max()) / 2
+    half_band = max(_BAND * np.ptp(plates.right), _LEAST_BAND_MM)
+    band = np.abs(plates.right - middle) <= half_band
+    if band.sum() < 12:
+        return None
+    forward = plates.forward[band]
+    back, front = forward.min() - 0.5, forward.max() + 0.5
+    place = (forward - back) / (front - back) * 2 - 1
+    fitted = np.abs(place) < 0.9
+    design = np.stack([np.ones_like(place), place, place**2], axis=1)[fitted]
+    lower, upper = (
+        _robust_fit(design, plate[band][fitted]) for plate in (plates.lower, plates.upper)
+    )
+    gap = np.polynomial.Polynomial(upper - lower)
+    inner = gap(np.linspace(-0.5, 0.5, 21))
+    return Heights(float(gap(1.0)), float(inner.min()), float(gap(-1.0)))
+
+
+def _robust_fit(design: Floats, values: Floats) -> Floats:
+    """Least squares with Tukey's weights after a first plain fit; coefficients of the design."""
+    weights = np.ones(len(values))
+    for _ in range(4):
+        root = np.sqrt(weights)
+        coefficients = np.linalg.lstsq(design * root[:, None], values * root, rcond=None)[0]
+        rest = np.abs(values - design @ coefficients)
+        scale = max(1.4826 * float(np.median(rest)), 0.2)
+        weights = np.clip(1 - (rest / (4.685 * scale)) ** 2, 0, None) ** 2
+    return coefficients
+
+
+def _grown(solid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """One voxel more at both ends of every column."""
+    grown = solid.copy()
+    grown[:, :, 1:] |= solid[:, :, :-1]
+    grown[:, :, :-1] |= solid[:, :, 1:]
+    return grown

@@ -1,0 +1,188 @@
+"""Screening measures of every labelled vertebra in a CT."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from vertseg.labels import NAMES, RANK
+from vertseg.screening.attenuation import FOREIGN, foreign_material, trabecular_hu
+from vertseg.screening.body import Body, isolate_body
+from vertseg.screening.fractures import Deformity, Reference, grade_heights
+from vertseg.screening.frames import (
+    Box,
+    LocalVolume,
+    VertebraFrame,
+    first_frames,
+    resample,
+)
+from vertseg.screening.heights import Heights, body_heights, end_plates, superior_direction
+from vertseg.screening.visibility import CUT_BODY, CUT_VERTEBRA, body_cut, vertebra_cut
+from vertseg.volumes import Volume, voxel_size_mm
+
+NO_ORDINARY_BODY = frozenset({1, 2})
+"""C1 and C2."""
+
+COARSE_STEP_MM, STEP_MM = 2.0, 1.0
+_WIDEST_TURN = np.cos(np.deg2rad(35))
+
+
+@dataclass(frozen=True)
+class VertebraMeasures:
+    """One vertebra; None where a value cannot be had or would mislead.
+
+    Attributes:
+        label: VerSe's value.
+        name: such as "L1".
+        complete: the whole vertebra lies in the scan.
+        body_complete: its body does.
+        foreign_material: metal or cement in or at the vertebra.
+        volume_ml: of the label.
+        body_volume_ml: of the isolated body.
+        trabecular_hu: median within the body, without its outermost millimetres.
+        height_anterior_mm: between the end-plates' anterior rims.
+        height_middle_mm: the least between the end-plates.
+        height_posterior_mm: between the posterior rims.
+        height_loss: largest loss of height, 0 to 1, against `height_reference`.
+        height_reference: "neighbours" or "own posterior height".
+        genant_grade: 0 to 3.
+        fracture_shape: "wedge", "biconcave" or "crush" from grade 1 on.
+        suppressed: why values are missing.
+    """
+
+    label: int
+    name: str
+    complete: bool
+    body_complete: bool
+    foreign_material: bool = False
+    volume_ml: float | None = None
+    body_volume_ml: float | None = None
+    trabecular_hu: float | None = None
+    height_anterior_mm: float | None = None
+    height_middle_mm: float | None = None
+    height_posterior_mm: float | None = None
+    height_loss: float | None = None
+    height_reference: Reference | None = None
+    genant_grade: int | None = None
+    fracture_shape: Deformity | None = None
+    suppressed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A vertebra's measures before it is compared with its neighbours."""
+
+    measures: VertebraMeasures
+    frame: VertebraFrame
+    heights: Heights | None
+
+
+def measure_vertebrae(ct: Volume, mask: NDArray) -> list[VertebraMeasures]:
+    """Measure every labelled vertebra, from C1 downwards.
+
+    Args:
+        ct: HU, canonical axes.
+        mask: label map with VerSe's values on the CT's grid, integers.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if mask.shape != ct.array.shape:
+        raise ValueError(f"mask of shape {mask.shape} on a CT of shape {ct.array.shape}")
+    boxes = {
+        label: box
+        for label, box in enumerate(ndimage.find_objects(mask), start=1)
+        if box is not None and label in NAMES
+    }
+    frames = first_frames(mask, ct.affine, boxes)
+    seen = [
+        _measure(ct, mask, label, boxes[label], frames[label])
+        for label in sorted(boxes, key=RANK.__getitem__)
+    ]
+    grades = grade_heights([(one.frame.origin, one.heights) for one in seen])
+    return [
+        one.measures
+        if grade is None
+        else replace(
+            one.measures,
+            height_loss=round(grade.loss, 3),
+            height_reference=grade.reference,
+            genant_grade=grade.grade,
+            fracture_shape=grade.shape,
+        )
+        for one, grade in zip(seen, grades, strict=True)
+    ]
+
+
+def isolated_body(
+    ct: Volume, mask: NDArray, label: int, box: Box, frame: VertebraFrame
+) -> tuple[LocalVolume, Body] | None:
+    """A vertebra along its own axes, and its body.
+
+    A coarse pass aligns the frame with the end-plates, a fine one is measured.
+
+    Returns:
+        None if no body could be isolated.
+    """
+    for step_mm in (COARSE_STEP_MM, STEP_MM):
+        local = resample(ct, mask, label, box, frame, step_mm)
+        body = isolate_body(local)
+        if body is None:
+            return None
+        if step_mm == STEP_MM:
+            break
+        centre = local.lower_mm + local.step_mm * body.centre_voxel
+        up = superior_direction(end_plates(local, body))
+        if up[2] > _WIDEST_TURN:
+            frame = frame.moved(centre, up)
+    return local, body
+
+
+def _measure(ct: Volume, mask: NDArray, label: int, box: Box, frame: VertebraFrame) -> _Seen:
+    cut = vertebra_cut(ct, mask, label, box)
+    voxel_ml = float(voxel_size_mm(ct.affine).prod()) / 1000
+    volume_ml = np.count_nonzero(mask[box] == label) * voxel_ml
+    base = VertebraMeasures(
+        label,
+        NAMES[label],
+        complete=not cut,
+        body_complete=not cut,
+        volume_ml=None if cut else round(volume_ml, 2),
+        suppressed=(CUT_VERTEBRA,) if cut else (),
+    )
+    if label in NO_ORDINARY_BODY:
+        return _Seen(_without(base, "no ordinary body"), frame, None)
+    isolated = isolated_body(ct, mask, label, box, frame)
+    if isolated is None:
+        return _Seen(_without(base, "body not separable from the arch"), frame, None)
+    local, body = isolated
+    if body_cut(local, body):
+        return _Seen(_without(replace(base, body_complete=False), CUT_BODY), local.frame, None)
+    heights = body_heights(end_plates(local, body))
+    foreign = foreign_material(local, body)
+    measures = replace(
+        base,
+        body_complete=True,
+        foreign_material=foreign,
+        body_volume_ml=round(float(body.inside.sum()) * local.step_mm**3 / 1000, 2),
+        trabecular_hu=None if foreign else trabecular_hu(local, body),
+    )
+    if foreign:
+        measures = _without(measures, FOREIGN)
+    if heights is None:
+        return _Seen(_without(measures, "end-plates not found"), local.frame, None)
+    return _Seen(
+        replace(
+            measures,
+            height_anterior_mm=round(heights.anterior, 2),
+            height_middle_mm=round(heights.middle, 2),
+            height_posterior_mm=round(heights.posterior, 2),
+        ),
+        local.frame,
+        heights,
+    )
+
+
+def _without(measures: VertebraMeasures, reason: str) -> VertebraMeasures:
+    return replace(measures, suppressed=(*measures.suppressed, reason))

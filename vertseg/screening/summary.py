@@ -1,0 +1,69 @@
+"""A spine's measures in a few figures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vertseg.notice import RESEARCH_USE_ONLY
+from vertseg.screening.measures import VertebraMeasures
+
+PICKHARDT_HU = (110, 135, 160)
+"""L1 thresholds of Pickhardt et al., Ann Intern Med 2013;158:588: at most 110 HU more than 90 %
+specific, 135 HU balanced, 160 HU 90 % sensitive for osteoporosis by DXA."""
+
+_CATEGORIES = ("at most 110 HU", "above 110 to 135 HU", "above 135 to 160 HU", "above 160 HU")
+_THORACOLUMBAR = ("T12", "L1", "L2")
+
+
+@dataclass(frozen=True)
+class SpineSummary:
+    """What a spine's measures amount to; None where nothing could be measured.
+
+    Attributes:
+        l1_hu: trabecular HU of L1.
+        l1_category: of Pickhardt's ranges, the one that holds it.
+        t12_l2_hu: mean over those of T12, L1 and L2 that were measured.
+        t12_l2_levels: which those are.
+        highest_genant_grade: of all vertebrae.
+        highest_genant_levels: the vertebrae of that grade, none for grade 0.
+        suppressed: a line for each vertebra with values left out.
+        notice: that this is for research only.
+    """
+
+    l1_hu: float | None
+    l1_category: str | None
+    t12_l2_hu: float | None
+    t12_l2_levels: tuple[str, ...]
+    highest_genant_grade: int | None
+    highest_genant_levels: tuple[str, ...]
+    suppressed: tuple[str, ...]
+    notice: str = RESEARCH_USE_ONLY
+
+
+def pickhardt_category(hu: float) -> str:
+    """The range between Pickhardt's thresholds that holds a trabecular HU of L1."""
+    return _CATEGORIES[int(np.searchsorted(PICKHARDT_HU, hu, side="left"))]
+
+
+def summarise(measures: Sequence[VertebraMeasures]) -> SpineSummary:
+    """Summarise the measures of one scan; if a name occurs twice, its first counts."""
+    hu = {
+        one.name: one.trabecular_hu for one in reversed(measures) if one.trabecular_hu is not None
+    }
+    levels = tuple(name for name in _THORACOLUMBAR if name in hu)
+    grades = [one.genant_grade for one in measures if one.genant_grade is not None]
+    highest = max(grades, default=None)
+    return SpineSummary(
+        l1_hu=hu.get("L1"),
+        l1_category=pickhardt_category(hu["L1"]) if "L1" in hu else None,
+        t12_l2_hu=round(float(np.mean([hu[name] for name in levels])), 1) if levels else None,
+        t12_l2_levels=levels,
+        highest_genant_grade=highest,
+        highest_genant_levels=tuple(
+            one.name for one in measures if highest and one.genant_grade == highest
+        ),
+        suppressed=tuple(
+            f"{one.name}: {', '.join(one.suppressed)}" for one in measures if one.suppressed
+        ),
+    )

@@ -6,12 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vertseg.screening.frames import Floats, LocalVolume
+from vertseg.screening.frames import Floats, LocalVolume, largest_part
 
 _CANAL_HALF_WIDTH_MM = 4.0
 _CANAL_DEPTH_MM = 5.0
-_PROCESS_RADIUS_MM = 4.0
-_CORNER_MM = 0.45 * _PROCESS_RADIUS_MM
+_PROCESS_RADIUS_MM = 3.0
+_CORNER = 0.75
+_ANTERIOR = 0.65
+_WIDENING = 1.05
 _LEAST_WALL = 0.3
 
 
@@ -51,18 +53,30 @@ def isolate_body(local: LocalVolume) -> Body | None:
         return None
     forward = local.coordinates(1)
     front = solid & (forward[:, None] > back)
+    front = _without_processes(local, front)
+    if front is None:
+        return None
     box = _bounding_box(front)
-    if box is None:
-        return None
-    opened = _opened(front[box], local.step_mm)
-    if not opened.any():
-        return None
+    opened, radius = _opened(front[box], local.step_mm)
     to_opened = ndimage.distance_transform_edt(~opened, sampling=local.step_mm)
     inside = np.zeros_like(solid)
-    inside[box] = front[box] & (to_opened <= _CORNER_MM)
+    inside[box] = front[box] & (to_opened <= _CORNER * radius)
     depth = np.zeros(solid.shape, np.float32)
     depth[box] = _depth(inside[box], local.step_mm)
     return Body(inside, depth, back)
+
+
+def _without_processes(local: LocalVolume, front: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """Cut off what reaches further sideways than the body's anterior part, where no process is."""
+    front = largest_part(front)
+    filled = np.flatnonzero(front.any(axis=(0, 2)))
+    if len(filled) < 3:
+        return None
+    anterior = front[:, round(filled[0] + _ANTERIOR * np.ptp(filled)) :]
+    reach = np.flatnonzero(anterior.any(axis=(1, 2)))
+    middle, half_width = (reach[0] + reach[-1]) / 2, (reach[-1] - reach[0]) / 2
+    sideways = np.abs(np.arange(front.shape[0]) - middle)
+    return front & (sideways <= _WIDENING * half_width)[:, None, None]
 
 
 def _back_wall(local: LocalVolume, solid: NDArray[np.bool_]) -> Floats | None:
@@ -99,15 +113,12 @@ def _robust_line(x: Floats, y: Floats) -> Floats:
     return line
 
 
-def _opened(solid: NDArray[np.bool_], step_mm: float) -> NDArray[np.bool_]:
+def _opened(solid: NDArray[np.bool_], step_mm: float) -> tuple[NDArray[np.bool_], float]:
     """Largest part of an opening by a ball, which is smaller for bodies thinner than the ball."""
     depth = _depth(solid, step_mm)
     radius = min(_PROCESS_RADIUS_MM, 0.8 * float(depth.max()))
-    core = depth >= radius
-    parts, count = ndimage.label(core)
-    if count > 1:
-        core = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
-    return ndimage.distance_transform_edt(~core, sampling=step_mm) <= radius - step_mm / 2
+    core = largest_part(depth >= radius)
+    return ndimage.distance_transform_edt(~core, sampling=step_mm) <= radius - step_mm / 2, radius
 
 
 def _depth(solid: NDArray[np.bool_], step_mm: float) -> Floats:
@@ -116,6 +127,5 @@ def _depth(solid: NDArray[np.bool_], step_mm: float) -> Floats:
     return np.maximum(depth - step_mm / 2, 0)
 
 
-def _bounding_box(solid: NDArray[np.bool_]) -> tuple[slice, ...] | None:
-    boxes = ndimage.find_objects(solid.astype(np.uint8))
-    return boxes[0] if boxes else None
+def _bounding_box(solid: NDArray[np.bool_]) -> tuple[slice, ...]:
+    return ndimage.find_objects(solid.astype(np.uint8))[0]

@@ -130,6 +130,14 @@ def resample(
     )
 
 
+def largest_part(solid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The connected part with the most voxels."""
+    parts, count = ndimage.label(solid)
+    if count < 2:
+        return solid
+    return parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+
+
 def widened(box: Box, shape: tuple[int, ...], voxels: Floats) -> Box:
     """A box grown by so many voxels on each side, within an array's shape."""
     x, y, z = (
@@ -147,7 +155,10 @@ def _core_and_mass(mask: NDArray, label: int, box: Box, affine: Floats) -> tuple
     inside = np.pad(thinned == label, 1)
     depth = ndimage.distance_transform_edt(inside, sampling=spacing * stride)
     corner = np.array([side.start for side in box])
-    points = (np.argwhere(depth >= BODY_DEPTH * depth.max()), np.argwhere(inside))
+    points = (
+        np.argwhere(largest_part(depth >= BODY_DEPTH * depth.max())),
+        np.argwhere(inside),
+    )
     core, mass = (
         apply_affine(affine, (part.mean(axis=0) - 1) * stride + corner) for part in points
     )

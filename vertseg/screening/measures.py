@@ -25,7 +25,6 @@ NO_ORDINARY_BODY = frozenset({1, 2})
 """C1 and C2."""
 
 COARSE_STEP_MM, STEP_MM = 2.0, 1.0
-_WIDEST_TURN = np.cos(np.deg2rad(35))
 
 
 @dataclass(frozen=True)
@@ -125,18 +124,15 @@ def isolated_body(
     Returns:
         None if no body could be isolated.
     """
-    for step_mm in (COARSE_STEP_MM, STEP_MM):
-        local = resample(ct, mask, label, box, frame, step_mm)
-        body = isolate_body(local)
-        if body is None:
-            return None
-        if step_mm == STEP_MM:
-            break
-        centre = local.lower_mm + local.step_mm * body.centre_voxel
-        up = superior_direction(end_plates(local, body))
-        if up[2] > _WIDEST_TURN:
-            frame = frame.moved(centre, up)
-    return local, body
+    coarse = resample(ct, mask, label, box, frame, COARSE_STEP_MM)
+    body = isolate_body(coarse)
+    if body is None:
+        return None
+    centre = coarse.lower_mm + coarse.step_mm * body.centre_voxel
+    up = superior_direction(end_plates(coarse, body))
+    local = resample(ct, mask, label, box, frame.moved(centre, up), STEP_MM)
+    body = isolate_body(local)
+    return None if body is None else (local, body)
 
 
 def _measure(ct: Volume, mask: NDArray, label: int, box: Box, frame: VertebraFrame) -> _Seen:

@@ -79,12 +79,13 @@ def generate_phantom(seed: int, settings: PhantomSettings) -> Phantom:
     fill_viscera(tissue_rng, canvas, subject, view, landmarks, settings, contrast)
     fill_bone(scan_rng, canvas, bones, subject)
     place_implants(scan_rng, canvas, subject, implants)
+    ct, offset_hu = acquire(scan_rng, canvas, settings)
     return Phantom(
-        ct=acquire(scan_rng, canvas, settings),
+        ct=ct,
         mask=label_map(bones, subject, labelled),
         affine=grid.affine,
         centroids_mm={subject.vertebrae[n].label: subject.vertebrae[n].centre for n in labelled},
-        truth=describe(subject, view, grid, labelled, implants, contrast),
+        truth=describe(subject, view, grid, labelled, implants, contrast, offset_hu),
     )
 
 
@@ -104,6 +105,7 @@ def describe(
     labelled: list[str],
     implants: Implants,
     contrast: bool,
+    offset_hu: float,
 ) -> dict[str, Any]:
     """The ground truth of a phantom as plain values; per-level entries for labelled levels."""
     visible = [subject.vertebrae[name] for name in labelled]
@@ -115,6 +117,7 @@ def describe(
         "fractures": {v.name: v.fracture for v in visible if v.fracture},
         "implants": {"screws": list(implants.screws), "cement": list(implants.cement)},
         "contrast": contrast,
+        "calibration_offset_hu": round(offset_hu, 2),
         "field_of_view": {
             "kind": view.kind,
             "shape": list(grid.shape),

@@ -120,8 +120,12 @@ def _screws_and_rods(grid: Grid, vertebrae: list[Vertebra]) -> NDArray[np.bool_]
 
 def acquire(
     rng: np.random.Generator, canvas: Canvas, settings: PhantomSettings
-) -> NDArray[np.int16]:
-    """Blur anatomy and quantum noise by one reconstruction kernel; add a calibration offset."""
+) -> tuple[NDArray[np.int16], float]:
+    """Blur anatomy and quantum noise by one reconstruction kernel; add a calibration offset.
+
+    Returns:
+        HU (x, y, z) and the offset.
+    """
     grid = canvas.grid
     kernel = np.clip(0.55 / grid.spacing * rng.uniform(0.6, 1.6), 0.2, 1.2)
     deviation = rng.uniform(*settings.noise_sd_hu) * (2.5 / grid.spacing.prod()) ** 0.25
@@ -131,7 +135,7 @@ def acquire(
     noise += canvas.hu
     hu = gaussian_filter(noise, kernel, truncate=3.0)
     hu += np.float32(offset)
-    return np.clip(hu, *HU_RANGE, out=hu).astype(np.int16)
+    return np.clip(hu, *HU_RANGE, out=hu).astype(np.int16), offset
 
 
 def _white_noise_gain(kernel: Floats) -> float:

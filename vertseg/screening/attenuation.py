@@ -5,26 +5,26 @@ import numpy as np
 from vertseg.screening.body import Body
 from vertseg.screening.frames import LocalVolume
 
-FOREIGN = "metal or cement"
+FOREIGN = "HU (metal or cement)"
+TOO_SMALL = "HU (body too small)"
 
-RIM_MM = 4.0
-_THINNEST_RIM_MM = 3.0
-_LEAST_ML = 0.3
+RIM_MM = (4.5, 4.0)
+_LEAST_ML = 0.1
 _FOREIGN_HU = 1000
 _METAL_HU = 2000
 _FOREIGN_ML = 0.2
 
 
 def trabecular_hu(local: LocalVolume, body: Body) -> float | None:
-    """Median HU of the voxels at least 4 mm below the body's surface.
+    """Median HU of the voxels at least 4.5 mm below the body's surface, 4 mm in small bodies.
 
-    The rim keeps out the cortex with its blur; small bodies get a rim of 3 mm. The median is little
-    moved by the vein in the body's middle.
+    The rim keeps out the cortex with its blur. The median is little moved by the vein in the body's
+    middle.
 
     Returns:
-        None if less than 0.3 ml remain.
+        None if less than 0.1 ml remain.
     """
-    for rim_mm in (RIM_MM, _THINNEST_RIM_MM):
+    for rim_mm in RIM_MM:
         core = local.hu[body.depth_mm >= rim_mm]
         if len(core) * local.step_mm**3 >= 1000 * _LEAST_ML:
             return round(float(np.median(core)), 1)

@@ -24,7 +24,7 @@ class Body:
     Attributes:
         inside: (right, anterior, superior), the local volume's grid.
         depth_mm: distance to the body's surface, 0 outside.
-        back_mm: (superior,) position of the back wall at each level.
+        back_mm: (superior,) anterior coordinate of the back wall.
     """
 
     inside: NDArray[np.bool_]
@@ -40,7 +40,7 @@ class Body:
 def isolate_body(local: LocalVolume) -> Body | None:
     """Cut the body off its posterior elements.
 
-    The spinal canal shows where the body ends: the plane through its front wall cuts pedicles and
+    The spinal canal shows where the body ends: its front wall, continued sideways, cuts pedicles and
     arch off. What is thinner than 8 mm in front of it (transverse processes of the neck) is
     removed by an opening, and the corners that the opening rounds off are put back.
 
@@ -80,7 +80,7 @@ def _without_processes(local: LocalVolume, front: NDArray[np.bool_]) -> NDArray[
 
 
 def _back_wall(local: LocalVolume, solid: NDArray[np.bool_]) -> Floats | None:
-    """Anterior coordinate (superior,) of the body's back wall: a straight line through the canal.
+    """Anterior coordinate (superior,) of the body's back wall: a slight curve along the canal.
 
     Each column of the middle is followed backwards from the body's centre to its first gap; it
     counts if the gap is as deep as a canal.
@@ -99,18 +99,18 @@ def _back_wall(local: LocalVolume, solid: NDArray[np.bool_]) -> Floats | None:
         return None
     wall = forward[centre] - (gap[canal] - 0.5) * local.step_mm
     height = np.broadcast_to(up, canal.shape)[canal]
-    return np.polyval(_robust_line(height, wall), up)
+    return _robust_curve(height, wall, up)
 
 
-def _robust_line(x: Floats, y: Floats) -> Floats:
-    """Slope and offset of y over x, without the points that lie far from a first fit."""
+def _robust_curve(x: Floats, y: Floats, at: Floats) -> Floats:
+    """Parabola of y over x without the points far from a first fit, constant beyond the data."""
     keep = np.abs(y - np.median(y)) <= 6
-    for limit in (3.0, 2.0):
-        if np.ptp(x[keep]) < 4:
-            return np.array([0.0, np.median(y)])
-        line = np.polyfit(x[keep], y[keep], 1)
-        keep = np.abs(y - np.polyval(line, x)) <= limit
-    return line
+    for degree, limit in ((1, 3.0), (2, 2.0), (2, 2.0)):
+        if np.ptp(x[keep]) < 6:
+            return np.full(at.shape, np.median(y))
+        curve = np.polynomial.Polynomial.fit(x[keep], y[keep], degree)
+        keep = np.abs(y - curve(x)) <= limit
+    return curve(np.clip(at, x[keep].min(), x[keep].max()))
 
 
 def _opened(solid: NDArray[np.bool_], step_mm: float) -> tuple[NDArray[np.bool_], float]:

@@ -23,8 +23,8 @@ NEIGHBOUR_MM = 80.0
 
 _CORE_GRID_MM = 2.0
 _CROP_MARGIN_MM = 8.0
-_LOWER_MM = np.array([-33.0, -33.0, -24.0])
-_UPPER_MM = np.array([33.0, 30.0, 24.0])
+_LOWER_MM = np.array([-33.0, -28.0, -23.0])
+_UPPER_MM = np.array([33.0, 27.0, 23.0])
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class LocalVolume:
         step_mm: edge of the cubic voxels.
         lower_mm: (3,) local coordinates of the first voxel's centre.
         occupancy: share of the vertebra in each voxel, 0 to 1, (right, anterior, superior).
-        hu: attenuation, same shape; NaN where the scan shows nothing.
+        hu: attenuation, same shape; NaN beyond the scan
+            and far from the vertebra.
     """
 
     frame: VertebraFrame

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from vertseg.screening.body import Body
 from vertseg.screening.frames import Floats, LocalVolume
 
-_BAND = 0.15
+_BAND = 0.2
 """Half width of the mid-sagittal band, in widths of the body."""
 _LEAST_BAND_MM = 2.5
 

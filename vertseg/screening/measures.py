@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from vertseg.labels import NAMES, RANK
-from vertseg.screening.attenuation import FOREIGN, foreign_material, trabecular_hu
+from vertseg.screening.attenuation import FOREIGN, TOO_SMALL, foreign_material, trabecular_hu
 from vertseg.screening.body import Body, isolate_body
 from vertseg.screening.fractures import Deformity, Reference, grade_heights
 from vertseg.screening.frames import (
@@ -39,7 +39,7 @@ class VertebraMeasures:
         foreign_material: metal or cement in or at the vertebra.
         volume_ml: of the label.
         body_volume_ml: of the isolated body.
-        trabecular_hu: median within the body, without its outermost millimetres.
+        trabecular_hu: median of the body's spongy bone.
         height_anterior_mm: between the end-plates' anterior rims.
         height_middle_mm: the least between the end-plates.
         height_posterior_mm: between the posterior rims.
@@ -47,7 +47,7 @@ class VertebraMeasures:
         height_reference: "neighbours" or "own posterior height".
         genant_grade: 0 to 3.
         fracture_shape: "wedge", "biconcave" or "crush" from grade 1 on.
-        suppressed: why values are missing.
+        suppressed: what is left out, and in brackets why.
     """
 
     label: int
@@ -148,10 +148,12 @@ def _measure(ct: Volume, mask: NDArray, label: int, box: Box, frame: VertebraFra
         suppressed=(CUT_VERTEBRA,) if cut else (),
     )
     if label in NO_ORDINARY_BODY:
-        return _Seen(_without(base, "no ordinary body"), frame, None)
+        return _Seen(_without(base, "HU and heights (no ordinary body)"), frame, None)
     isolated = isolated_body(ct, mask, label, box, frame)
     if isolated is None:
-        return _Seen(_without(base, "body not separable from the arch"), frame, None)
+        return _Seen(
+            _without(base, "HU and heights (no spinal canal found behind the body)"), frame, None
+        )
     local, body = isolated
     if body_cut(local, body):
         return _Seen(_without(replace(base, body_complete=False), CUT_BODY), local.frame, None)
@@ -164,10 +166,10 @@ def _measure(ct: Volume, mask: NDArray, label: int, box: Box, frame: VertebraFra
         body_volume_ml=round(float(body.inside.sum()) * local.step_mm**3 / 1000, 2),
         trabecular_hu=None if foreign else trabecular_hu(local, body),
     )
-    if foreign:
-        measures = _without(measures, FOREIGN)
+    if measures.trabecular_hu is None:
+        measures = _without(measures, FOREIGN if foreign else TOO_SMALL)
     if heights is None:
-        return _Seen(_without(measures, "end-plates not found"), local.frame, None)
+        return _Seen(_without(measures, "heights (end-plates not found)"), local.frame, None)
     return _Seen(
         replace(
             measures,

@@ -21,13 +21,13 @@ class SpineSummary:
     """What a spine's measures amount to; None where nothing could be measured.
 
     Attributes:
-        l1_hu: trabecular HU of L1.
+        l1_hu: trabecular HU of L1, unless it is deformed: compressed bone is denser.
         l1_category: of Pickhardt's ranges, the one that holds it.
-        t12_l2_hu: mean over those of T12, L1 and L2 that were measured.
+        t12_l2_hu: mean over those of T12, L1 and L2 that were measured and are not deformed.
         t12_l2_levels: which those are.
         highest_genant_grade: of all vertebrae.
         highest_genant_levels: the vertebrae of that grade, none for grade 0.
-        suppressed: a line for each vertebra with values left out.
+        suppressed: for each vertebra with values left out, which and why.
         notice: that this is for research only.
     """
 
@@ -49,7 +49,9 @@ def pickhardt_category(hu: float) -> str:
 def summarise(measures: Sequence[VertebraMeasures]) -> SpineSummary:
     """Summarise the measures of one scan; if a name occurs twice, its first counts."""
     hu = {
-        one.name: one.trabecular_hu for one in reversed(measures) if one.trabecular_hu is not None
+        one.name: one.trabecular_hu
+        for one in reversed(measures)
+        if one.trabecular_hu is not None and not one.genant_grade
     }
     levels = tuple(name for name in _THORACOLUMBAR if name in hu)
     grades = [one.genant_grade for one in measures if one.genant_grade is not None]
@@ -64,6 +66,12 @@ def summarise(measures: Sequence[VertebraMeasures]) -> SpineSummary:
             one.name for one in measures if highest and one.genant_grade == highest
         ),
         suppressed=tuple(
-            f"{one.name}: {', '.join(one.suppressed)}" for one in measures if one.suppressed
+            f"{one.name}: {', '.join(reasons)}" for one in measures if (reasons := _left_out(one))
         ),
     )
+
+
+def _left_out(one: VertebraMeasures) -> list[str]:
+    deformed = one.name in _THORACOLUMBAR and one.trabecular_hu is not None and one.genant_grade
+    summary = [f"summaries of HU (grade {one.genant_grade} loss of height)"] if deformed else []
+    return [*one.suppressed, *summary]

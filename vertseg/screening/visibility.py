@@ -8,8 +8,8 @@ from vertseg.screening.body import Body
 from vertseg.screening.frames import Box, LocalVolume, widened
 from vertseg.volumes import AIR_HU, Volume
 
-CUT_VERTEBRA = "cut by the field of view"
-CUT_BODY = "body cut by the field of view"
+CUT_VERTEBRA = "volume (vertebra cut by the field of view)"
+CUT_BODY = "HU and heights (body cut by the field of view)"
 
 _CLEARANCE_MM = 2.0
 _SHARE = 0.02
@@ -34,8 +34,11 @@ def vertebra_cut(ct: Volume, mask: NDArray, label: int, box: Box) -> bool:
 def body_cut(local: LocalVolume, body: Body) -> bool:
     """Whether less than 2 mm of scan, or padding, surround part of a body."""
     steps = round(_CLEARANCE_MM / local.step_mm)
-    shell = ndimage.binary_dilation(body.inside, iterations=steps) & ~body.inside
-    return _share(~(local.hu > AIR_HU), shell) > _SHARE
+    x, y, z = ndimage.find_objects(body.inside.astype(np.uint8))[0]
+    wide = widened((x, y, z), body.inside.shape, np.full(3, steps))
+    inside = body.inside[wide]
+    shell = ndimage.binary_dilation(inside, iterations=steps) & ~inside
+    return _share(~(local.hu[wide] > AIR_HU), shell) > _SHARE
 
 
 def _share(outside: NDArray[np.bool_], around: NDArray[np.bool_]) -> float:

@@ -12,9 +12,12 @@ _CANAL_HALF_WIDTH_MM = 4.0
 _CANAL_DEPTH_MM = 5.0
 _PROCESS_RADIUS_MM = 3.0
 _CORNER = 0.75
+"""Reach of a rim's corner beyond the ball that opens the body, in radii."""
 _ANTERIOR = 0.65
+"""Share of the depth behind the part that no process reaches."""
 _WIDENING = 1.05
 _LEAST_WALL = 0.3
+_LEAST_MM3 = 500
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,10 @@ class Body:
 def isolate_body(local: LocalVolume) -> Body | None:
     """Cut the body off its posterior elements.
 
-    The spinal canal shows where the body ends: its front wall, continued sideways, cuts pedicles and
-    arch off. What is thinner than 8 mm in front of it (transverse processes of the neck) is
-    removed by an opening, and the corners that the opening rounds off are put back.
+    The spinal canal shows where the body ends: its front wall, continued sideways, cuts pedicles
+    and arch off. Of what lies in front, that which reaches further sideways than the body's
+    anterior part is cut off and that which is thinner than 6 mm is removed by an opening (the
+    transverse processes of the neck); the corners that the opening rounds off are put back.
 
     Returns:
         None if there is no canal behind the body.
@@ -51,32 +55,28 @@ def isolate_body(local: LocalVolume) -> Body | None:
     back = _back_wall(local, solid)
     if back is None:
         return None
-    forward = local.coordinates(1)
-    front = solid & (forward[:, None] > back)
-    front = _without_processes(local, front)
-    if front is None:
+    front = largest_part(solid & (local.coordinates(1)[:, None] > back))
+    if front.sum() * local.step_mm**3 < _LEAST_MM3:
         return None
-    box = _bounding_box(front)
-    opened, radius = _opened(front[box], local.step_mm)
+    front &= _between_sides(front)
+    box = ndimage.find_objects(front.astype(np.uint8))[0]
+    opened, radius_mm = _opened(front[box], local.step_mm)
     to_opened = ndimage.distance_transform_edt(~opened, sampling=local.step_mm)
     inside = np.zeros_like(solid)
-    inside[box] = front[box] & (to_opened <= _CORNER * radius)
+    inside[box] = front[box] & (to_opened <= _CORNER * radius_mm)
     depth = np.zeros(solid.shape, np.float32)
     depth[box] = _depth(inside[box], local.step_mm)
     return Body(inside, depth, back)
 
 
-def _without_processes(local: LocalVolume, front: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-    """Cut off what reaches further sideways than the body's anterior part, where no process is."""
-    front = largest_part(front)
+def _between_sides(front: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where voxels lie about as far sideways as the body's anterior part, which has no process."""
     filled = np.flatnonzero(front.any(axis=(0, 2)))
-    if len(filled) < 3:
-        return None
     anterior = front[:, round(filled[0] + _ANTERIOR * np.ptp(filled)) :]
     reach = np.flatnonzero(anterior.any(axis=(1, 2)))
     middle, half_width = (reach[0] + reach[-1]) / 2, (reach[-1] - reach[0]) / 2
     sideways = np.abs(np.arange(front.shape[0]) - middle)
-    return front & (sideways <= _WIDENING * half_width)[:, None, None]
+    return (sideways <= _WIDENING * half_width)[:, None, None]
 
 
 def _back_wall(local: LocalVolume, solid: NDArray[np.bool_]) -> Floats | None:
@@ -125,7 +125,3 @@ def _depth(solid: NDArray[np.bool_], step_mm: float) -> Floats:
     padded = np.pad(solid, 1)
     depth = ndimage.distance_transform_edt(padded, sampling=step_mm)[1:-1, 1:-1, 1:-1]
     return np.maximum(depth - step_mm / 2, 0)
-
-
-def _bounding_box(solid: NDArray[np.bool_]) -> tuple[slice, ...]:
-    return ndimage.find_objects(solid.astype(np.uint8))[0]

@@ -17,6 +17,7 @@ include: "rules/predict.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
 include: "rules/external.smk"
+include: "rules/screening.smk"
 
 
 rule all:

@@ -1,0 +1,63 @@
+"""Compare screening measures with the phantom's truth, in reference or in predicted masks.
+
+Reads the sample sheet, the phantoms with their descriptions, and folders of predicted masks (none:
+the reference masks are measured); writes a row for each vertebra, a table of bias and limits of
+agreement, a table of grades (CSV) and the Bland-Altman figure (PDF, PNG).
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from vertseg.evaluation import mask_path
+from vertseg.figures.bland_altman import draw_bland_altman
+from vertseg.figures.style import save_figure
+from vertseg.logs import logger, step_log
+from vertseg.parallel import run_jobs
+from vertseg.samples import read_samples
+from vertseg.screening.validation import agreement, compare_scan, grade_counts
+from vertseg.tables import write_csv
+
+
+def main(
+    samples: str,
+    predictions: list[str],
+    title: str,
+    vertebrae_csv: str,
+    agreement_csv: str,
+    grades_csv: str,
+    figures: list[str],
+    processes: int,
+) -> None:
+    """Compare all scans."""
+    jobs: list[tuple] = [(sample,) for sample in read_samples(samples)]
+    if predictions:
+        folders = [Path(folder) for folder in predictions]
+        jobs = [
+            (sample, str(mask_path(folder, sample.scan)))
+            for (sample,) in jobs
+            for folder in folders
+            if mask_path(folder, sample.scan).is_file()
+        ]
+    rows = run_jobs(compare_scan, jobs, processes, "measuring")
+    table = pd.DataFrame([row for scan in rows for row in scan])
+    limits = agreement(table)
+    write_csv(table, vertebrae_csv)
+    write_csv(limits, agreement_csv)
+    write_csv(grade_counts(table), grades_csv)
+    save_figure(draw_bland_altman(table, title), figures)
+    logger.info("%s", limits.to_string(index=False, float_format="%.2f"))
+
+
+if __name__ == "__main__":
+    with step_log(snakemake.log[0]):
+        main(
+            snakemake.input.samples,
+            snakemake.input.get("predictions", []),
+            snakemake.params.title,
+            snakemake.output.vertebrae,
+            snakemake.output.agreement,
+            snakemake.output.grades,
+            snakemake.output.figures,
+            snakemake.threads,
+        )

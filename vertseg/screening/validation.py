@@ -1,0 +1,144 @@
+"""Screening measures against the phantom's truth."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vertseg.centroids import Centres, body_centres, read_centroids
+from vertseg.errors import UserError
+from vertseg.labels import NAMES, RANK
+from vertseg.metrics import TOLERANCE_MM
+from vertseg.samples import Sample
+from vertseg.screening.measures import measure_vertebrae
+from vertseg.volumes import load_ct, load_mask
+
+PLACES = ("anterior", "middle", "posterior")
+QUANTITIES = {
+    "trabecular_hu": "trabecular HU",
+    **{f"height_{place}_mm": f"{place} height in mm" for place in PLACES},
+}
+"""What is compared: a measure's field and what to call it."""
+
+REGIONS = {"C": "cervical", "T": "thoracic", "L": "lumbar"}
+
+
+def compare_scan(sample: Sample, predicted_mask: str | None = None) -> list[dict[str, Any]]:
+    """Measure a phantom in its reference mask, or a predicted one, and set the truth beside it.
+
+    True HU are those that the scanner shows: with its calibration offset.
+
+    Returns:
+        A row for each vertebra of the reference. Those that the prediction lacks, or puts more
+        than 20 mm from their place, count as not found and have no measures.
+
+    Raises:
+        UserError: a file is missing or unreadable, or the scan is no phantom.
+    """
+    truth = _read_truth(sample)
+    ct = load_ct(sample.ct)
+    mask = load_mask(predicted_mask or sample.mask, ct.native).array
+    reference = read_centroids(sample.centroids, ct.native.affine)
+    found = _found(reference, body_centres(mask, ct.affine)) if predicted_mask else set(reference)
+    measures = {one.label: one for one in measure_vertebrae(ct, mask) if one.label in found}
+    implanted = {*truth["implants"]["screws"], *truth["implants"]["cement"]}
+    rows = []
+    for label in sorted(reference, key=RANK.__getitem__):
+        name = NAMES[label]
+        row: dict[str, Any] = {
+            "scan": sample.scan,
+            "label": label,
+            "name": name,
+            "region": REGIONS[name[0]],
+            "slice_spacing_mm": float(ct.spacing_mm.max()),
+            "found": label in measures,
+            "implant": name in implanted,
+            "fracture": truth["fractures"].get(name, "none"),
+            **_true_values(truth, name),
+        }
+        if label in measures:
+            one = vars(measures[label])
+            fields = (*QUANTITIES, "foreign_material", "body_complete", "genant_grade")
+            row |= {field: one[field] for field in (*fields, "fracture_shape", "height_loss")}
+        rows.append(row)
+    return rows
+
+
+def differences(table: pd.DataFrame, field: str) -> pd.DataFrame:
+    """Measured minus true of one quantity, where both are known.
+
+    Returns:
+        Columns scan, region, true, measured, difference.
+    """
+    pairs = table.rename(columns={f"true_{field}": "true", field: "measured"})
+    pairs = pairs.dropna(subset=["true", "measured"])[["scan", "region", "true", "measured"]]
+    return pairs.assign(difference=pairs["measured"].astype(float) - pairs["true"].astype(float))
+
+
+def agreement(table: pd.DataFrame) -> pd.DataFrame:
+    """Bias and 95 % limits of agreement (Bland and Altman, Lancet 1986) by quantity and region.
+
+    Args:
+        table: rows of `compare_scan`.
+
+    Returns:
+        Columns quantity, region, vertebrae, scans, bias, sd, lower_limit, upper_limit (bias -/+
+        1.96 SD); not-a-number where fewer than two vertebrae were measured.
+    """
+    rows = []
+    for field, title in QUANTITIES.items():
+        pairs = differences(table, field)
+        for region in ("all", *REGIONS.values()):
+            part = pairs if region == "all" else pairs[pairs["region"] == region]
+            bias, deviation = part["difference"].mean(), part["difference"].std()
+            rows.append(
+                {
+                    "quantity": title,
+                    "region": region,
+                    "vertebrae": len(part),
+                    "scans": part["scan"].nunique(),
+                    "bias": bias,
+                    "sd": deviation,
+                    "lower_limit": bias - 1.96 * deviation,
+                    "upper_limit": bias + 1.96 * deviation,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def grade_counts(table: pd.DataFrame) -> pd.DataFrame:
+    """How often each grade was given to vertebrae without and with each kind of fracture."""
+    graded = table.dropna(subset=["genant_grade"]).astype({"genant_grade": int})
+    counts = graded.groupby(["fracture", "genant_grade"]).size().unstack(fill_value=0)
+    counts = counts.reindex(columns=range(4), fill_value=0)
+    return counts.rename(columns=lambda grade: f"grade_{grade}").reset_index()
+
+
+def _read_truth(sample: Sample) -> dict[str, Any]:
+    """What the generator wrote beside the mask."""
+    path = Path(sample.mask.replace("_seg-vert_msk.nii.gz", "_phantom.json"))
+    try:
+        truth = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError) as error:
+        raise UserError(f"{path}: the phantom's description cannot be read ({error}).") from None
+    if "calibration_offset_hu" not in truth:
+        raise UserError(f"{path}: states no calibration_offset_hu. Generate the phantoms anew.")
+    return truth
+
+
+def _true_values(truth: dict[str, Any], name: str) -> dict[str, float]:
+    heights = truth["body_heights_mm"].get(name, {})
+    return {
+        "true_trabecular_hu": truth["trabecular_hu"][name] + truth["calibration_offset_hu"],
+        **{f"true_height_{place}_mm": heights.get(place, np.nan) for place in PLACES},
+    }
+
+
+def _found(reference: Centres, predicted: Centres) -> set[int]:
+    return {
+        label
+        for label in reference.keys() & predicted.keys()
+        if np.linalg.norm(reference[label] - predicted[label]) <= TOLERANCE_MM
+    }

@@ -23,9 +23,10 @@ def draw_bland_altman(table: pd.DataFrame, title: str) -> Figure:
     """
     use_style()
     figure, grid = plt.subplots(2, 2, figsize=(PAGE_WIDTH_INCH, HEIGHT_INCH), layout="constrained")
-    limits = agreement(table).set_index(["quantity", "region"])
+    limits = agreement(table)
+    limits = limits[limits["region"] == "all"].set_index("quantity")
     for axes, (field, quantity) in zip(grid.flat, QUANTITIES.items(), strict=True):
-        _draw_panel(axes, differences(table, field), limits.loc[(quantity, "all")], quantity)
+        _draw_panel(axes, differences(table, field), limits.T[quantity], quantity)
     handles, names = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(COLOURS))
     figure.suptitle(title, x=0.01, ha="left", fontsize=8)

@@ -1,0 +1,368 @@
+"""Screening measures: exact solids at any angle, the phantom's truth, and the real sample."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+from synthetic_spine import SPONGY_HU, Solid, straight_spine
+
+from vertseg.errors import UserError
+from vertseg.phantom import generate_phantom, preset, write_verse_scan
+from vertseg.phantom.bones import vertebral_body
+from vertseg.phantom.raster import Grid
+from vertseg.phantom.spine import sample_subject
+from vertseg.phantom.subject import Subject
+from vertseg.phantom.view import posed, sample_field_of_view, sample_grid
+from vertseg.samples import Sample
+from vertseg.screening import RESEARCH_USE_ONLY, VertebraMeasures, measure_vertebrae, summarise
+from vertseg.screening.fractures import genant_grade
+from vertseg.screening.frames import LocalVolume, first_frames, resample
+from vertseg.screening.measures import isolated_body
+from vertseg.screening.summary import pickhardt_category
+from vertseg.screening.validation import agreement, compare_scan, grade_counts
+from vertseg.volumes import Geometry, Volume, load_ct, load_mask
+
+T12, L1, L2, L3 = 19, 20, 21, 22
+HEIGHTS = ("height_anterior_mm", "height_middle_mm", "height_posterior_mm")
+BODY_VALUES = (*HEIGHTS, "trabecular_hu", "body_volume_ml", "height_loss", "genant_grade")
+
+
+def heights_of(one: VertebraMeasures) -> list[float]:
+    return [getattr(one, field) for field in HEIGHTS]
+
+
+def measures(ct: Volume, mask: np.ndarray) -> dict[str, VertebraMeasures]:
+    return {one.name: one for one in measure_vertebrae(ct, mask)}
+
+
+@pytest.mark.parametrize(
+    ("angles", "spacing"),
+    [
+        ((0, 0, 0), (1, 1, 1)),
+        ((30, 0, 0), (0.8, 0.8, 2)),
+        ((-25, 10, 0), (1, 1, 1)),
+        ((15, -15, 20), (0.8, 0.8, 2)),
+    ],
+)
+def test_heights_and_attenuation_of_exact_solids(angles, spacing) -> None:
+    solids = [Solid(L1, 27, 24, 25), Solid(L2, 28, 25, 26), Solid(L3, 29, 26, 25)]
+    found = measures(*straight_spine(solids, angles, spacing))
+    assert list(found) == ["L1", "L2", "L3"]
+    for solid, one in zip(solids, found.values(), strict=True):
+        expected = [solid.anterior, solid.middle, solid.posterior]
+        # End-plates along the slices are known to a voxel alone.
+        np.testing.assert_allclose(heights_of(one), expected, atol=0.9 if any(angles) else 1.1)
+        assert one.trabecular_hu == pytest.approx(SPONGY_HU, abs=3)
+        assert one.complete and one.body_complete and not one.foreign_material
+        assert one.genant_grade == 0 and one.fracture_shape is None
+        assert not one.suppressed
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    angles=st.tuples(*[st.floats(-30, 30)] * 3),
+    shift=st.tuples(*[st.floats(0, 1)] * 3),
+    mirrored=st.booleans(),
+)
+def test_measures_do_not_depend_on_the_pose(angles, shift, mirrored) -> None:
+    solids = [Solid(L1, 24, 22, 26), Solid(L2, 26, 24, 26)]
+    ct, mask = straight_spine(solids, angles, (1, 1, 1.25), shift)
+    if mirrored:
+        ct, mask = dataclasses.replace(ct, array=ct.array[::-1]), mask[::-1]
+    for solid, one in zip(solids, measures(ct, mask).values(), strict=True):
+        expected = [solid.anterior, solid.middle, solid.posterior]
+        np.testing.assert_allclose(heights_of(one), expected, atol=0.9)
+        assert one.trabecular_hu == pytest.approx(SPONGY_HU, abs=3)
+
+
+def test_volumes_of_exact_solids() -> None:
+    ct, mask = straight_spine([Solid(L1)])
+    (one,) = measure_vertebrae(ct, mask)
+    assert one.volume_ml == pytest.approx(np.sum(mask == L1) / 1000, abs=0.01)
+    # Area within (2x/42)^2 + (2y/32)^4 = 1 by quadrature.
+    y = np.linspace(-16, 16, 20001)
+    area = np.trapezoid(42 * np.sqrt(1 - (y / 16) ** 4), y)
+    assert one.body_volume_ml == pytest.approx(area * 26 / 1000, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("solid", "grade", "shape"),
+    [
+        (Solid(L1, 0.70 * 26, 0.85 * 26, 26), 2, "wedge"),
+        (Solid(L1, 0.78 * 26, 0.89 * 26, 26), 1, "wedge"),
+        (Solid(L1, 0.95 * 26, 0.68 * 26, 26), 2, "biconcave"),
+        (Solid(L1, 0.52 * 26, 0.52 * 26, 0.55 * 26), 3, "crush"),
+        (Solid(L1, 0.92 * 26, 0.95 * 26, 26), 0, None),
+    ],
+)
+def test_fractures_among_neighbours(solid: Solid, grade: int, shape: str | None) -> None:
+    spine = [Solid(18), Solid(T12), solid, Solid(L2), Solid(L3)]
+    found = measures(*straight_spine(spine, (10, 0, 0)))
+    loss = 1 - min(solid.anterior, solid.middle, solid.posterior) / 26
+    assert found["L1"].height_loss == pytest.approx(loss, abs=0.035)
+    assert (found["L1"].genant_grade, found["L1"].fracture_shape) == (grade, shape)
+    assert found["L1"].height_reference == "neighbours"
+    others = [one for name, one in found.items() if name != "L1"]
+    assert {one.genant_grade for one in others} == {0}
+
+
+def test_a_wedge_without_neighbours_is_graded_by_its_posterior_height() -> None:
+    (one,) = measure_vertebrae(*straight_spine([Solid(L1, 0.7 * 26, 0.85 * 26, 26)], (20, 0, 0)))
+    assert one.height_loss == pytest.approx(0.3, abs=0.03)
+    assert (one.genant_grade, one.fracture_shape) == (2, "wedge")
+    assert one.height_reference == "own posterior height"
+
+
+def test_adjacent_fractures_do_not_hide_each_other() -> None:
+    wedge = {"anterior": 16.0, "middle": 21.0, "posterior": 26.0}
+    spine = [Solid(18), Solid(T12), Solid(L1, **wedge), Solid(L2, **wedge), Solid(L3), Solid(23)]
+    found = measures(*straight_spine(spine))
+    assert [one.genant_grade for one in found.values()] == [0, 0, 2, 2, 0, 0]
+
+
+def test_genants_thresholds() -> None:
+    losses = [0.0, 0.199, 0.2, 0.249, 0.25, 0.399, 0.4, 0.9]
+    assert [genant_grade(loss) for loss in losses] == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_pickhardts_thresholds() -> None:
+    assert pickhardt_category(110) == "at most 110 HU"
+    assert pickhardt_category(110.1) == pickhardt_category(135) == "above 110 to 135 HU"
+    assert pickhardt_category(160) == "above 135 to 160 HU"
+    assert pickhardt_category(160.1) == "above 160 HU"
+
+
+def cropped(ct: Volume, mask: np.ndarray, box: tuple[slice, ...]) -> tuple[Volume, np.ndarray]:
+    affine = ct.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [side.start or 0 for side in box]
+    return Volume(ct.array[box], affine, ct.native), mask[box]
+
+
+def test_a_body_cut_by_the_border_is_suppressed() -> None:
+    ct, mask = straight_spine([Solid(L1), Solid(L2), Solid(L3)])
+    top = np.flatnonzero((mask == L1).any(axis=(0, 1)))[-1]
+    found = measures(*cropped(ct, mask, np.s_[:, :, : top - 6]))
+    assert not found["L1"].complete and not found["L1"].body_complete
+    assert all(getattr(found["L1"], field) is None for field in ("volume_ml", *BODY_VALUES))
+    assert any("body cut by the field of view" in reason for reason in found["L1"].suppressed)
+    assert found["L2"].complete and found["L2"].height_anterior_mm is not None
+    assert "L1" in " ".join(summarise(list(found.values())).suppressed)
+
+
+def test_a_cut_process_suppresses_the_volume_alone() -> None:
+    ct, mask = straight_spine([Solid(L1), Solid(L2)])
+    left = np.flatnonzero((mask > 0).any(axis=(1, 2)))[0]
+    one = measures(*cropped(ct, mask, np.s_[left + 10 :]))["L1"]
+    assert not one.complete and one.body_complete
+    assert one.volume_ml is None
+    np.testing.assert_allclose(heights_of(one), 26, atol=0.9)
+
+
+def test_padding_counts_as_outside_the_scan() -> None:
+    ct, mask = straight_spine([Solid(L1), Solid(L2)])
+    x, _, z = np.indices(mask.shape)
+    outside = x + z > np.quantile((x + z)[mask == L1], 0.9)
+    array = np.where(outside, -2048, ct.array).astype(np.int16)
+    found = measures(dataclasses.replace(ct, array=array), np.where(outside, 0, mask))
+    assert not found["L1"].body_complete and found["L1"].trabecular_hu is None
+    assert found["L2"].body_complete
+
+
+def test_atlas_and_axis_have_a_volume_alone() -> None:
+    for one in measure_vertebrae(*straight_spine([Solid(1), Solid(2), Solid(3)]))[:2]:
+        assert one.volume_ml is not None
+        assert all(getattr(one, field) is None for field in BODY_VALUES)
+        assert one.suppressed
+
+
+@pytest.mark.parametrize("hu", [1700, 3000])
+def test_cement_and_metal_suppress_attenuation(hu: int) -> None:
+    ct, mask = straight_spine([Solid(L1), Solid(L2)])
+    centre = np.array(ndimage.center_of_mass(mask == L1)) + np.array([0, 12, 0])
+    away = np.linalg.norm(np.moveaxis(np.indices(mask.shape), 0, -1) - centre, axis=-1)
+    array = np.where(away < 7, hu, ct.array).astype(np.int16)
+    found = measures(dataclasses.replace(ct, array=array), mask)
+    assert found["L1"].foreign_material and found["L1"].trabecular_hu is None
+    np.testing.assert_allclose(heights_of(found["L1"]), 26, atol=0.9)
+    assert not found["L2"].foreign_material
+    assert summarise(list(found.values())).l1_hu is None
+
+
+def test_a_filled_canal_is_said_and_not_measured() -> None:
+    ct, mask = straight_spine([Solid(L1)])
+    filled = ndimage.binary_fill_holes(ndimage.binary_closing(mask > 0, iterations=12))
+    (one,) = measure_vertebrae(ct, np.where(filled, L1, 0).astype(np.uint8))
+    assert one.height_anterior_mm is None and one.trabecular_hu is None
+    assert any("canal" in reason for reason in one.suppressed)
+
+
+@pytest.mark.parametrize("voxels", [1, 8, 300])
+def test_specks_are_measured_without_failing(voxels: int) -> None:
+    ct, mask = straight_spine([Solid(L1)])
+    mask[20 : 20 + voxels, 20, 20] = 5
+    found = measures(ct, mask)
+    assert found["C5"].height_anterior_mm is None
+    assert found["L1"].height_anterior_mm is not None
+
+
+def test_an_empty_mask_has_no_measures() -> None:
+    ct, mask = straight_spine([Solid(L1)])
+    assert measure_vertebrae(ct, np.zeros_like(mask)) == []
+    summary = summarise([])
+    assert summary.l1_hu is summary.t12_l2_hu is summary.highest_genant_grade is None
+    assert summary.notice == RESEARCH_USE_ONLY
+
+
+def test_a_mask_on_another_grid_is_refused() -> None:
+    ct, mask = straight_spine([Solid(L1)])
+    with pytest.raises(ValueError, match="shape"):
+        measure_vertebrae(ct, mask[1:])
+
+
+def test_the_summary_leaves_deformed_levels_out() -> None:
+    def one(label: int, name: str, hu: float, grade: int) -> VertebraMeasures:
+        return VertebraMeasures(label, name, True, True, trabecular_hu=hu, genant_grade=grade)
+
+    summary = summarise([one(19, "T12", 120, 0), one(20, "L1", 200, 2), one(21, "L2", 100, 0)])
+    assert summary.l1_hu is None and summary.l1_category is None
+    assert (summary.t12_l2_hu, summary.t12_l2_levels) == (110, ("T12", "L2"))
+    assert (summary.highest_genant_grade, summary.highest_genant_levels) == (2, ("L1",))
+    assert summary.suppressed == ("L1: summaries of HU (grade 2 loss of height)",)
+
+
+def test_measures_and_summary_are_plain_values() -> None:
+    found = measure_vertebrae(*straight_spine([Solid(L1), Solid(L2)]))
+    plain = [dataclasses.asdict(one) for one in found], dataclasses.asdict(summarise(found))
+    assert json.loads(json.dumps(plain)) == json.loads(json.dumps(plain, default=repr))
+
+
+def generated_anatomy(seed: int) -> tuple[Subject, Grid]:
+    """Subject and grid of `generate_phantom(seed, preset("demo"))`, by its two first streams."""
+    rules = preset("demo")
+    anatomy, view_rng = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(6)[:2])
+    upright = sample_subject(anatomy, rules)
+    view = sample_field_of_view(view_rng, upright, rules)
+    subject = posed(view_rng, upright, view, rules)
+    return subject, sample_grid(view_rng, subject, view, rules)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_isolated_bodies_are_the_phantoms_bodies(seed: int) -> None:
+    phantom = generate_phantom(seed, preset("demo"))
+    subject, grid = generated_anatomy(seed)
+    np.testing.assert_array_equal(grid.affine, phantom.affine)
+    ct = volume(phantom.ct, phantom.affine)
+    boxes = {n: box for n, box in enumerate(ndimage.find_objects(phantom.mask), 1) if box}
+    frames = first_frames(phantom.mask, phantom.affine, boxes)
+    for name in phantom.truth["levels"]:
+        vertebra = subject.vertebrae[name]
+        if vertebra.label <= 2 or touches_border(boxes[vertebra.label], phantom.mask.shape):
+            continue
+        isolated = isolated_body(
+            ct, phantom.mask, vertebra.label, boxes[vertebra.label], frames[vertebra.label]
+        )
+        assert isolated is not None
+        local, body = isolated
+        true = true_body(vertebral_body(grid, vertebra), phantom.mask.shape, ct, local)
+        dice = 2 * np.sum(true & body.inside) / (true.sum() + body.inside.sum())
+        assert dice > (0.78 if vertebra.region == "cervical" else 0.91), (name, dice)
+        tilt = np.rad2deg(np.arccos(local.frame.axes[:, 2] @ vertebra.frame.axes[:, 2]))
+        assert tilt < 13, (name, tilt)
+
+
+def volume(array: np.ndarray, affine: np.ndarray) -> Volume:
+    x, y, z = array.shape
+    return Volume(array, affine, Geometry((x, y, z), affine))
+
+
+def touches_border(box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
+    return any(side.start == 0 or side.stop == n for side, n in zip(box, shape, strict=True))
+
+
+def true_body(patch, shape: tuple[int, ...], ct: Volume, local: LocalVolume) -> np.ndarray:
+    inside = np.zeros(shape, np.uint8)
+    inside[patch.region] = patch.distance < 0
+    whole = (slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2]))
+    return resample(ct, inside, 1, whole, local.frame, local.step_mm).occupancy >= 0.5
+
+
+def test_phantoms_are_compared_with_their_truth(tmp_path: Path) -> None:
+    phantom = generate_phantom(3, preset("demo"))
+    paths = write_verse_scan(phantom, tmp_path, "sub-phantom0001", "PIR")
+    sample = Sample("s", "s", str(paths.ct), str(paths.mask), str(paths.centroids))
+    table = pd.DataFrame(compare_scan(sample))
+    assert list(table["name"]) == phantom.truth["levels"]
+    assert table["found"].all()
+    first = table.iloc[-1]
+    assert first["true_trabecular_hu"] == pytest.approx(
+        phantom.truth["trabecular_hu"][first["name"]] + phantom.truth["calibration_offset_hu"]
+    )
+    limits = agreement(table).set_index(["quantity", "region"])
+    assert abs(limits.loc[("trabecular HU", "all"), "bias"]) < 15
+    assert abs(limits.loc[("middle height in mm", "all"), "bias"]) < 1
+    again = pd.DataFrame(compare_scan(sample, str(paths.mask)))
+    pd.testing.assert_frame_equal(again, table)
+
+
+def test_mislabelled_predictions_are_not_compared(tmp_path: Path, save_nifti) -> None:
+    phantom = generate_phantom(3, preset("demo"))
+    paths = write_verse_scan(phantom, tmp_path, "sub-phantom0001", "RAS")
+    shifted = np.where(phantom.mask > 0, phantom.mask % 25 + 1, 0).astype(np.uint8)
+    wrong = save_nifti("wrong.nii.gz", shifted, phantom.affine)
+    sample = Sample("s", "s", str(paths.ct), str(paths.mask), str(paths.centroids))
+    assert not pd.DataFrame(compare_scan(sample, str(wrong)))["found"].any()
+
+
+def test_scans_without_a_phantoms_description_are_refused(tmp_path: Path) -> None:
+    sample = Sample("s", "s", "ct.nii.gz", str(tmp_path / "x_seg-vert_msk.nii.gz"))
+    with pytest.raises(UserError, match=r"x_phantom\.json"):
+        compare_scan(sample)
+
+
+def test_bias_and_limits_of_known_differences() -> None:
+    table = pd.DataFrame(
+        {
+            "scan": ["a", "a", "b", "b"],
+            "region": ["lumbar"] * 4,
+            "true_trabecular_hu": [100.0, 110, 120, 130],
+            "trabecular_hu": [101.0, 113, 125, None],
+            **{f"{p}height_{k}_mm": np.nan for p in ("true_", "") for k in
+               ("anterior", "middle", "posterior")},
+        }
+    )  # fmt: skip
+    row = agreement(table).set_index(["quantity", "region"]).loc[("trabecular HU", "lumbar")]
+    assert (row["vertebrae"], row["scans"], row["bias"], row["sd"]) == (3, 2, 3, 2)
+    assert (row["lower_limit"], row["upper_limit"]) == pytest.approx((3 - 3.92, 3 + 3.92))
+
+
+def test_grades_are_counted_by_kind_of_fracture() -> None:
+    table = pd.DataFrame(
+        {"fracture": ["none", "none", "wedge", "wedge"], "genant_grade": [0, 1, 2, None]}
+    )
+    counts = grade_counts(table).set_index("fracture")
+    assert counts.loc["none"].tolist() == [1, 1, 0, 0]
+    assert counts.loc["wedge"].tolist() == [0, 0, 1, 0]
+
+
+def test_the_real_sample_has_plausible_measures(verse014: Path) -> None:
+    ct = load_ct(f"{verse014}_ct.nii.gz")
+    found = measures(ct, load_mask(f"{verse014}_seg-vert_msk.nii.gz", ct.native).array)
+    assert list(found) == ["L1", "L2", "L3", "L4", "L5"]
+    for one in found.values():
+        # The crop is 80 mm wide: it shows the bodies, but cuts the transverse processes.
+        assert one.body_complete
+        assert one.volume_ml is None
+        assert all(20 < height < 34 for height in heights_of(one))
+        assert 18 < one.body_volume_ml < 45
+        assert 50 < one.trabecular_hu < 260
+        assert not one.foreign_material
+        assert one.genant_grade == 0
+    summary = summarise(list(found.values()))
+    assert summary.l1_hu == found["L1"].trabecular_hu
+    assert summary.t12_l2_levels == ("L1", "L2")

@@ -14,6 +14,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from vertseg.errors import UserError
+from vertseg.figures.bland_altman import draw_bland_altman
 from vertseg.figures.dataset import count_labels, covered_ranges, draw_dataset
 from vertseg.figures.example import View, spine_views, spread_apart
 from vertseg.figures.figure1 import choose_example, draw_figure1, place_views
@@ -27,6 +28,7 @@ from vertseg.figures.localisation import (
 )
 from vertseg.figures.style import label_colour, save_figure
 from vertseg.labels import CRANIOCAUDAL, IDS
+from vertseg.screening.validation import QUANTITIES
 from vertseg.volumes import Geometry, Volume
 
 TITLES = {"a": "ResNet18/ASPP", "b": "MobileNet/ASPP with flips", "c": "U-Net"}
@@ -251,3 +253,28 @@ class TestDrawing:
             for path in paths:
                 save_figure(figure, [path])
             assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+class TestBlandAltman:
+    @staticmethod
+    def table(count: int) -> pd.DataFrame:
+        rng = np.random.default_rng(0)
+        columns = {}
+        for field in QUANTITIES:
+            true = rng.uniform(15, 30, count)
+            columns |= {f"true_{field}": true, field: true + 2}
+        region = rng.choice(["cervical", "thoracic", "lumbar"], count)
+        return pd.DataFrame({"scan": "a", "region": region} | columns)
+
+    @pytest.mark.parametrize("count", [0, 1, 60])
+    def test_no_text_covers_another(self, count: int) -> None:
+        assert overlapping_texts(draw_bland_altman(self.table(count), "Phantoms")) == []
+
+    def test_lines_are_bias_and_limits(self) -> None:
+        figure = draw_bland_altman(self.table(60), "Phantoms")
+        for axes in figure.axes:
+            levels = {
+                round(line.get_ydata()[0], 6) for line in axes.lines if len(line.get_xdata()) == 2
+            }
+            assert {0.0, 2.0} <= levels
+            assert "bias +2.00" in axes.get_title(loc="left")

@@ -56,8 +56,11 @@ def straight_spine(
     mask = np.zeros(shape, np.uint8)
     hu = np.full(shape, SOFT_HU, np.float32)
     for solid, height in zip(solids, heights, strict=True):
-        x, y, z = (axis.reshape(shape) for axis in local - np.array([[0], [0], [height]]))
-        inside = _vertebra(x, y, z, solid)
+        near = np.flatnonzero(np.abs(local[2] - height) < 20)
+        x, y, z = local[:, near] - np.array([[0], [0], [height]], np.float32)
+        inside = np.zeros(mask.size, bool)
+        inside[near[_vertebra(x, y, z, solid)]] = True
+        inside = inside.reshape(shape)
         mask[inside] = solid.label
         box = ndimage.find_objects(inside.astype(np.uint8))[0]
         depth = ndimage.distance_transform_edt(np.pad(inside[box], 1), sampling=spacing_mm)

@@ -32,7 +32,7 @@ def trabecular_hu(local: LocalVolume, body: Body) -> float | None:
 
 
 def foreign_material(local: LocalVolume, body: Body) -> bool:
-    """Whether 0.2 ml are denser than bone: 1000 HU inside the body, 2000 HU in all the vertebra."""
+    """Whether 0.2 ml are denser than bone: 1000 HU inside the body, 2000 HU about it."""
     in_body = (body.depth_mm >= 2) & (local.hu > _FOREIGN_HU)
     metal = (local.occupancy >= 0.5) & (local.hu > _METAL_HU)
     return bool(max(in_body.sum(), metal.sum()) * local.step_mm**3 > 1000 * _FOREIGN_ML)

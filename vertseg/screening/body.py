@@ -34,10 +34,10 @@ class Body:
     depth_mm: Floats
     back_mm: Floats
 
-    @property
-    def centre_voxel(self) -> Floats:
-        """(3,) centre of mass."""
-        return np.array(ndimage.center_of_mass(self.inside))
+    def extent(self) -> tuple[Floats, Floats, Floats]:
+        """First and last voxel along each axis and centre of mass, each (3,)."""
+        voxels = np.argwhere(self.inside)
+        return voxels.min(axis=0), voxels.max(axis=0), voxels.mean(axis=0)
 
 
 def isolate_body(local: LocalVolume) -> Body | None:

@@ -23,8 +23,9 @@ NEIGHBOUR_MM = 80.0
 
 _CORE_GRID_MM = 2.0
 _CROP_MARGIN_MM = 8.0
-_LOWER_MM = np.array([-33.0, -28.0, -23.0])
-_UPPER_MM = np.array([33.0, 27.0, 23.0])
+LOWER_MM = np.array([-33.0, -28.0, -23.0])
+UPPER_MM = np.array([33.0, 27.0, 23.0])
+"""Corners of a box about the body's centre that holds any body and part of its canal."""
 
 
 @dataclass(frozen=True)
@@ -101,15 +102,33 @@ def first_frames(mask: NDArray, affine: Floats, boxes: dict[int, Box]) -> dict[i
 
 
 def resample(
-    ct: Volume, mask: NDArray, label: int, box: Box, frame: VertebraFrame, step_mm: float
+    ct: Volume,
+    mask: NDArray,
+    label: int,
+    box: Box,
+    frame: VertebraFrame,
+    step_mm: float,
+    lower_mm: Floats = LOWER_MM,
+    upper_mm: Floats = UPPER_MM,
 ) -> LocalVolume:
-    """Interpolate a vertebra and its surroundings linearly onto a grid along a frame."""
+    """Interpolate a vertebra and its surroundings linearly onto a grid along a frame.
+
+    Args:
+        ct: HU.
+        mask: label map on the same grid.
+        label: the vertebra.
+        box: its bounding box.
+        frame: axes of the grid.
+        step_mm: edge of its voxels.
+        lower_mm: (3,) local coordinates of its first voxel.
+        upper_mm: (3,) those which its last voxel does not exceed.
+    """
     wide = widened(box, mask.shape, _CROP_MARGIN_MM / voxel_size_mm(ct.affine))
     corner = np.array([side.start for side in wide])
-    shape = np.floor((_UPPER_MM - _LOWER_MM) / step_mm).astype(int) + 1
+    shape = np.floor((upper_mm - lower_mm) / step_mm).astype(int) + 1
     to_voxel = np.linalg.inv(ct.affine)
     matrix = to_voxel[:3, :3] @ frame.axes * step_mm
-    first = apply_affine(to_voxel, frame.origin + frame.axes @ _LOWER_MM) - corner
+    first = apply_affine(to_voxel, frame.origin + frame.axes @ lower_mm) - corner
 
     def sampled(array: NDArray, outside: float) -> NDArray[np.float32]:
         return ndimage.affine_transform(
@@ -125,7 +144,7 @@ def resample(
     return LocalVolume(
         frame,
         step_mm,
-        _LOWER_MM,
+        lower_mm,
         sampled(mask[wide] == label, 0),
         sampled(ct.array[wide], np.nan),
     )

@@ -25,6 +25,8 @@ NO_ORDINARY_BODY = frozenset({1, 2})
 """C1 and C2."""
 
 COARSE_STEP_MM, STEP_MM = 2.0, 1.0
+_AROUND_MM = 7.0
+_CANAL_MM = np.array([0.0, 3.0, 0.0])
 
 
 @dataclass(frozen=True)
@@ -128,9 +130,10 @@ def isolated_body(
     body = isolate_body(coarse)
     if body is None:
         return None
-    centre = coarse.lower_mm + coarse.step_mm * body.centre_voxel
+    low, high, centre = (coarse.lower_mm + coarse.step_mm * part for part in body.extent())
     up = superior_direction(end_plates(coarse, body))
-    local = resample(ct, mask, label, box, frame.moved(centre, up), STEP_MM)
+    lower, upper = low - centre - _AROUND_MM - _CANAL_MM, high - centre + _AROUND_MM
+    local = resample(ct, mask, label, box, frame.moved(centre, up), STEP_MM, lower, upper)
     body = isolate_body(local)
     return None if body is None else (local, body)
 

@@ -126,6 +126,14 @@ def test_adjacent_fractures_do_not_hide_each_other() -> None:
     assert [one.genant_grade for one in found.values()] == [0, 0, 2, 2, 0, 0]
 
 
+def test_cervical_vertebrae_are_not_graded() -> None:
+    spine = [Solid(6), Solid(7, 16, 21, 26), Solid(8, 16, 21, 26)]
+    _, c7, t1 = measure_vertebrae(*straight_spine(spine))
+    assert c7.height_anterior_mm == pytest.approx(16, abs=1.1)
+    assert c7.genant_grade is c7.height_loss is None
+    assert t1.genant_grade == 2
+
+
 def test_genants_thresholds() -> None:
     losses = [0.0, 0.199, 0.2, 0.249, 0.25, 0.399, 0.4, 0.9]
     assert [genant_grade(loss) for loss in losses] == [0, 0, 1, 1, 2, 2, 3, 3]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vertseg.labels import NAMES, RANK
+from vertseg.labels import NAMES, RANK, region
 from vertseg.screening.attenuation import FOREIGN, TOO_SMALL, foreign_material, trabecular_hu
 from vertseg.screening.body import Body, isolate_body
 from vertseg.screening.fractures import Deformity, Reference, grade_heights
@@ -45,7 +45,8 @@ class VertebraMeasures:
         height_anterior_mm: between the end-plates' anterior rims.
         height_middle_mm: the least between the end-plates.
         height_posterior_mm: between the posterior rims.
-        height_loss: largest loss of height, 0 to 1, against `height_reference`.
+        height_loss: largest loss of height, 0 to 1, against `height_reference`; like the grade not
+            for cervical vertebrae, which Genant's method does not cover.
         height_reference: "neighbours" or "own posterior height".
         genant_grade: 0 to 3.
         fracture_shape: "wedge", "biconcave" or "crush" from grade 1 on.
@@ -103,7 +104,12 @@ def measure_vertebrae(ct: Volume, mask: NDArray) -> list[VertebraMeasures]:
         _measure(ct, mask, label, boxes[label], frames[label])
         for label in sorted(boxes, key=RANK.__getitem__)
     ]
-    grades = grade_heights([(one.frame.origin, one.heights) for one in seen])
+    grades = grade_heights(
+        [
+            (one.frame.origin, None if region(one.measures.label) == "cervical" else one.heights)
+            for one in seen
+        ]
+    )
     return [
         one.measures
         if grade is None

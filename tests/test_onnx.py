@@ -1,0 +1,93 @@
+"""Networks as ONNX models: the same answers, without PyTorch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+
+from vertseg.errors import UserError
+from vertseg.export import export_onnx
+from vertseg.networks import build_network
+from vertseg.phantom import generate_phantom, preset
+from vertseg.predict.models import load_model
+from vertseg.weights import save_weights
+
+CROP = [16, 20, 24]
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None
+from vertseg.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network on crops, untrained but for the statistics of its normalisation."""
+    torch.manual_seed(0)
+    network = build_network("mobilenet_aspp", aspp_rates=[1, 2, 4, 8])
+    with torch.no_grad():
+        network.train()(torch.randn(4, 1, *CROP))
+    path = tmp_path_factory.mktemp("model") / "untrained.safetensors"
+    metadata = {
+        "network": "mobilenet_aspp",
+        "options": {"aspp_rates": [1, 2, 4, 8]},
+        "num_classes": 29,
+        "settings": {"grid": {"spacing_mm": 4.0}, "crop": CROP},
+    }
+    save_weights(path, network, metadata)
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(weights: Path) -> Path:
+    target = weights.with_suffix(".onnx")
+    export_onnx(weights, target)
+    return target
+
+
+@pytest.mark.parametrize("size", [tuple(CROP), (33, 41, 50), (64, 24, 90)])
+def test_both_runtimes_agree_on_images_of_any_size(weights, exported, size) -> None:
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 1, *size)).astype(np.float32)
+    by_torch, by_onnx = (load_model(path).forward(image) for path in (weights, exported))
+    assert by_torch.shape == by_onnx.shape == (29, *size)
+    np.testing.assert_allclose(by_onnx, by_torch, atol=1e-3)
+    assert (by_onnx.argmax(0) == by_torch.argmax(0)).mean() > 0.9999
+
+
+def test_the_model_says_what_it_was_trained_on(weights, exported) -> None:
+    assert load_model(exported).trained == load_model(weights).trained
+
+
+def test_prediction_needs_no_torch(exported: Path, tmp_path: Path) -> None:
+    phantom = generate_phantom(3, preset("demo"))
+    scan = tmp_path / "sub-a_ct.nii.gz"
+    nib.save(nib.Nifti1Image(phantom.ct, phantom.affine), scan)
+    arguments = ["predict", str(scan), "--output", str(tmp_path), "--model", str(exported)]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "sub-a_result.json").exists() and (tmp_path / "report.html").exists()
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path, weights: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"not a model")
+    with pytest.raises(UserError, match=r"broken\.onnx.*cannot be read"):
+        load_model(broken)
+    with pytest.raises(UserError, match="no such model"):
+        load_model(tmp_path / "absent.safetensors")
+    pickled = tmp_path / "weights.pt"
+    torch.save({"a": 1}, pickled)
+    with pytest.raises(UserError, match=r"\.safetensors or an \.onnx"):
+        load_model(pickled)
+    renamed = pickled.rename(tmp_path / "weights.safetensors")
+    with pytest.raises(UserError, match=r"weights\.safetensors.*cannot be read"):
+        load_model(renamed)

@@ -9,10 +9,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from torch.nn import functional as F
 
 from vertseg import cli
-from vertseg.centroids import Centres
+from vertseg.centroids import Centres, body_centres
 from vertseg.grid import AIR, GridTransform, grid_shape
 from vertseg.labels import IDS
 from vertseg.metrics import confusion, multi_label_dice
@@ -25,6 +26,7 @@ from vertseg.predict.pipeline import Options, predict_scan
 from vertseg.predict.segment import Piece, Segmentation, keep_largest_pieces, predict_grid, segment
 from vertseg.predict.trust import doubts_about
 from vertseg.report.results import read_result
+from vertseg.screening import measure_vertebrae
 from vertseg.volumes import Geometry, Volume, load_ct, load_mask
 
 SPACING_MM = 3.0
@@ -340,3 +342,22 @@ def test_segmenting_keeps_what_the_network_knows(phantom: Phantom) -> None:
     result = segment(oracle(phantom), volume)
     assert set(result.confidence) == set(phantom.centroids_mm)
     assert multi_label_dice(confusion(phantom.mask, result.mask)) > 0.75
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_label_map_can_be_measured_and_doubted(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shape = (48, 56, 64)
+    smooth = gaussian_filter(rng.normal(size=(12, *shape)), (0, *rng.uniform(1, 7, 3)))
+    mask = (smooth.argmax(axis=0) + 14).astype(np.uint8)
+    mask[smooth.max(axis=0) < np.quantile(smooth.max(axis=0), rng.uniform(0.2, 0.9))] = 0
+    affine = np.diag([*rng.uniform(0.7, 3, 3), 1])
+    ct = Volume(rng.normal(150, 300, shape).astype(np.int16), affine, Geometry(shape, affine))
+    measures = measure_vertebrae(ct, mask)
+    assert {one.label for one in measures} == set(np.unique(mask)) - {0}
+    for one in measures:
+        heights = (one.height_anterior_mm, one.height_middle_mm, one.height_posterior_mm)
+        assert all(height is None or 0 < height < 200 for height in heights)
+    confidence = {one.label: 0.5 for one in measures}
+    centres = body_centres(mask, affine)
+    doubts_about(ct, Segmentation(mask, confidence, ()), centres, trained())

@@ -49,24 +49,32 @@ def isolate_body(local: LocalVolume) -> Body | None:
     transverse processes of the neck); the corners that the opening rounds off are put back.
 
     Returns:
-        None if there is no canal behind the body.
+        None if there is no canal behind the body, or too little is left of it.
     """
     solid = local.occupancy >= 0.5
     back = _back_wall(local, solid)
     if back is None:
         return None
     front = largest_part(solid & (local.coordinates(1)[:, None] > back))
-    if front.sum() * local.step_mm**3 < _LEAST_MM3:
+    if _too_small(front, local):
         return None
     front &= _between_sides(front)
+    if _too_small(front, local):
+        return None
     box = ndimage.find_objects(front.astype(np.uint8))[0]
     opened, radius_mm = _opened(front[box], local.step_mm)
     to_opened = ndimage.distance_transform_edt(~opened, sampling=local.step_mm)
     inside = np.zeros_like(solid)
     inside[box] = front[box] & (to_opened <= _CORNER * radius_mm)
+    if _too_small(inside, local):
+        return None
     depth = np.zeros(solid.shape, np.float32)
     depth[box] = _depth(inside[box], local.step_mm)
     return Body(inside, depth, back)
+
+
+def _too_small(part: NDArray[np.bool_], local: LocalVolume) -> bool:
+    return bool(part.sum() * local.step_mm**3 < _LEAST_MM3)
 
 
 def _between_sides(front: NDArray[np.bool_]) -> NDArray[np.bool_]:

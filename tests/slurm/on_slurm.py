@@ -1,0 +1,304 @@
+"""The miniature workflow on a SLURM of one node, with what goes wrong on a cluster.
+
+Not part of the other tests: it needs root and Debian, installs and starts SLURM, takes minutes, and
+is run by `make test-slurm`. Fixture `story` is the run; the tests ask what SLURM saw of it.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import copy_workflow
+
+CLUSTER = Path(__file__).with_name("cluster.sh")
+CANNOT_RUN_HERE = 77
+MACHINE_S = 240
+SITE = {
+    "gpu_partition": "gpu",
+    "gpu_type": "fake",
+    "status_command": "squeue",
+    "cpus_per_job": "2",
+    "scratch": "/var/tmp",
+}
+RUN = [
+    *("--profile", "profiles/slurm", "--configfile", "config/miniature.yaml"),
+    *("--config", "gpus=1"),
+    *("--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2"),
+]
+CANCELLED, TIMED_OUT = "unet", "mobilenet"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as SLURM shows it.
+
+    Attributes:
+        number: SLURM's number, which rises.
+        comment: the rule and its wildcards, from the executor.
+        name: the run of Snakemake that submitted it.
+        time_limit_min: minutes.
+        memory_mb: MB.
+    """
+
+    number: int
+    comment: str
+    name: str
+    state: str
+    partition: str
+    time_limit_min: float
+    memory_mb: int
+    cpus: int
+    gpus: str
+
+
+def queue() -> list[Job]:
+    """All jobs, finished ones too, in order of submission."""
+    command = ["scontrol", "show", "job", "--oneliner"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return sorted(map(parse_job, filter(None, parse_lines(shown))), key=lambda job: job.number)
+
+
+def parse_lines(shown: str) -> list[str]:
+    return [line for line in shown.splitlines() if line.startswith("JobId=")]
+
+
+def parse_job(line: str) -> Job:
+    values = dict(pair.split("=", 1) for pair in line.split() if "=" in pair)
+    days, _, clock = values["TimeLimit"].rpartition("-")
+    hours, minutes, seconds = map(int, clock.split(":"))
+    memory, unit = re.fullmatch(r"([\d.]+)([MG])", values["MinMemoryNode"]).groups()
+    return Job(
+        number=int(values["JobId"]),
+        comment=values.get("Comment", ""),
+        name=values["JobName"],
+        state=values["JobState"],
+        partition=values["Partition"],
+        time_limit_min=int(days or 0) * 1440 + hours * 60 + minutes + seconds / 60,
+        memory_mb=round(float(memory) * {"M": 1, "G": 1024}[unit]),
+        cpus=int(values["NumCPUs"]),
+        gpus=values.get("TresPerJob", ""),
+    )
+
+
+def active() -> list[Job]:
+    return [job for job in queue() if job.state in ("PENDING", "RUNNING", "COMPLETING")]
+
+
+def of_training(jobs: list[Job], method: str) -> list[Job]:
+    return [job for job in jobs if job.comment == f"rule_train_wildcards_{method}_0"]
+
+
+def wait_until(what: str, condition: Callable[[], object], timeout_s: float = MACHINE_S) -> object:
+    """Wait for a condition; its first true value."""
+    end = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < end, f"not within {timeout_s} s: {what}\n{queue()}"
+        time.sleep(0.2)
+    return value
+
+
+def script_process(job: Job) -> int | None:
+    """The process that runs a job's script, once it is there."""
+    marker = f"SLURM_JOB_ID={job.number}\0".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if marker in (folder / "environ").read_bytes():
+                command = (folder / "cmdline").read_bytes().split(b"\0")
+                if re.search(rb"/scripts/.*\.py$", command[-2]) and b"python" in command[0]:
+                    return int(folder.name)
+        except (OSError, IndexError):
+            continue
+    return None
+
+
+def running_training(method: str) -> tuple[Job, int] | None:
+    """The job that trains a method and its process, once it is at work."""
+    for job in of_training(queue(), method):
+        if job.state == "RUNNING" and (process := script_process(job)):
+            return job, process
+    return None
+
+
+class Snakemake:
+    """A Snakemake that runs beside the test."""
+
+    def __init__(self, folder: Path, log: str) -> None:
+        self.folder, self.log = folder, folder / log
+        with self.log.open("w") as stream:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "snakemake", *RUN],
+                cwd=folder,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def kill(self) -> None:
+        if self.alive():
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+@dataclass
+class Story:
+    """What was seen of the run.
+
+    Attributes:
+        orphans: jobs that SLURM went on with when Snakemake had been killed.
+        last_of_killed: the number of the last job that the killed Snakemake submitted.
+        output: what the second Snakemake said.
+        jobs: all jobs, at the end.
+    """
+
+    folder: Path
+    orphans: list[Job]
+    last_of_killed: int
+    status: int
+    output: str
+    jobs: list[Job]
+
+    def attempts(self, method: str) -> list[Job]:
+        """The second Snakemake's trainings of a method."""
+        jobs = of_training(self.jobs, method)
+        return [job for job in jobs if job.number > self.last_of_killed]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("slurm")
+    done = subprocess.run([CLUSTER, "up", folder], capture_output=True, text=True, check=False)
+    if done.returncode == CANNOT_RUN_HERE:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    try:
+        yield
+    finally:
+        subprocess.run([CLUSTER, "down", folder], check=True)
+
+
+def edit_site(profile: Path) -> None:
+    """Fill in the block of the profile that users edit."""
+    text = profile.read_text()
+    for name, value in SITE.items():
+        text, count = re.subn(rf"^  {name}: .*$", f"  {name}: {value}", text, flags=re.M)
+        assert count == 1, name
+    profile.write_text(text)
+
+
+@pytest.fixture(scope="module")
+def story(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    folder = copy_workflow(tmp_path_factory.mktemp("workflow"))
+    edit_site(folder / "profiles/slurm/config.yaml")
+    runs = [Snakemake(folder, "killed.log")]
+    try:
+        yield _live_through(folder, runs)
+    finally:
+        for run in runs:
+            run.kill()
+
+
+def _live_through(folder: Path, runs: list[Snakemake]) -> Story:
+    [killed] = runs
+    wait_until("a training is at work", lambda: running_training(CANCELLED) or not killed.alive())
+    assert killed.alive(), killed.output()
+    killed.kill()
+    orphans = active()
+    last = queue()[-1].number
+
+    # As docs/cluster.md says.
+    run_id = re.search(r"SLURM run ID: (\S+)", killed.output())[1]
+    subprocess.run(["scancel", f"--name={run_id}"], check=True)
+    wait_until("cancelled jobs are gone", lambda: not active())
+    unlock = [sys.executable, "-m", "snakemake", *RUN, "--unlock"]
+    subprocess.run(unlock, cwd=folder, check=True, capture_output=True)
+
+    runs.append(resumed := Snakemake(folder, "resumed.log"))
+    troubles = {CANCELLED: _cancel, TIMED_OUT: _hang}
+    while resumed.alive():
+        for method in list(troubles):
+            if found := running_training(method):
+                troubles.pop(method)(*found)
+        time.sleep(0.2)
+    return Story(folder, orphans, last, resumed.process.returncode, resumed.output(), queue())
+
+
+def _cancel(job: Job, process: int) -> None:
+    subprocess.run(["scancel", str(job.number)], check=True)
+
+
+def _hang(job: Job, process: int) -> None:
+    """Stop the training and leave it a minute, after which SLURM ends it."""
+    os.kill(process, signal.SIGSTOP)
+    command = ["scontrol", "update", f"JobId={job.number}", "TimeLimit=1"]
+    subprocess.run(command, check=True)
+
+
+def test_the_run_ends_in_table1(story: Story) -> None:
+    assert story.status == 0, story.output
+    table = pd.read_csv(story.folder / "results/miniature/table1.csv")
+    assert len(table) == 5
+    assert table["multi_label_dice"].between(0, 1).all()
+
+
+def test_every_step_went_through_the_queue(story: Story) -> None:
+    comments = [job.comment for job in story.jobs]
+    for rule in ("generate_phantoms", "sample_sheet", "audit", "folds", "table1", "figure1"):
+        assert comments.count(f"rule_{rule}") == 1, rule
+    for rule in ("predict", "evaluate"):
+        assert sum(comment.startswith(f"rule_{rule}_wildcards_") for comment in comments) == 5
+
+
+def test_all_scans_are_preprocessed_in_one_job(story: Story) -> None:
+    [job] = [job for job in story.jobs if "preprocess" in job.comment]
+    # Nine scans of 4 GB and 10 minutes on one CPU, two at a time.
+    assert (job.cpus, job.memory_mb, job.time_limit_min) == (2, 8000, 50)
+    assert len(list((story.folder / "results/miniature/cache").glob("*.safetensors"))) == 9
+
+
+def test_gpus_are_asked_for_where_networks_run(story: Story) -> None:
+    for job in story.jobs:
+        on_gpu = re.match(r"rule_(train|predict)_", job.comment)
+        assert job.gpus == ("gres:gpu:fake:1" if on_gpu else ""), job
+        assert job.partition == ("gpu" if on_gpu else "cpu"), job
+
+
+def test_a_cancelled_job_is_tried_again_with_more_memory(story: Story) -> None:
+    first, second = story.attempts(CANCELLED)
+    assert (first.state, second.state) == ("CANCELLED", "COMPLETED")
+    assert (first.memory_mb, second.memory_mb) == (16000, 32000)
+    assert second.time_limit_min == 2 * first.time_limit_min == 480
+
+
+def test_a_job_out_of_time_is_tried_again_with_more(story: Story) -> None:
+    first, second = story.attempts(TIMED_OUT)
+    assert (first.state, second.state) == ("TIMEOUT", "COMPLETED")
+    assert first.time_limit_min == 1
+    assert (second.time_limit_min, second.memory_mb) == (480, 32000)
+
+
+def test_other_trainings_run_once(story: Story) -> None:
+    for method in ("resnet18_aspp", "mobilenet_aspp", "mobilenet_aspp_flips"):
+        [job] = story.attempts(method)
+        assert (job.state, job.memory_mb, job.time_limit_min) == ("COMPLETED", 16000, 240)
+
+
+def test_a_killed_snakemake_goes_on_where_it_was(story: Story) -> None:
+    assert of_training(story.orphans, CANCELLED)
+    later = {job.comment for job in story.jobs if job.number > story.last_of_killed}
+    assert "rule_train_wildcards_unet_0" in later
+    for done in ("generate_phantoms", "sample_sheet", "audit", "folds", "preprocess"):
+        assert not any(done in comment for comment in later)

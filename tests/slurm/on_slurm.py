@@ -20,7 +20,7 @@ from conftest import copy_workflow
 
 CLUSTER = Path(__file__).with_name("cluster.sh")
 CANNOT_RUN_HERE = 77
-MACHINE_S = 240
+PATIENCE_S = 1200
 SITE = {
     "gpu_partition": "gpu",
     "gpu_type": "fake",
@@ -31,7 +31,7 @@ SITE = {
 RUN = [
     *("--profile", "profiles/slurm", "--configfile", "config/miniature.yaml"),
     *("--config", "gpus=1"),
-    *("--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2"),
+    *("--slurm-init-seconds-before-status-checks", "10"),
 ]
 CANCELLED, TIMED_OUT = "unet", "mobilenet"
 
@@ -96,7 +96,7 @@ def of_training(jobs: list[Job], method: str) -> list[Job]:
     return [job for job in jobs if job.comment == f"rule_train_wildcards_{method}_0"]
 
 
-def wait_until(what: str, condition: Callable[[], object], timeout_s: float = MACHINE_S) -> object:
+def wait_until(what: str, condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> object:
     """Wait for a condition; its first true value."""
     end = time.monotonic() + timeout_s
     while not (value := condition()):

@@ -49,7 +49,8 @@ def claimed_gpus(number: int, device: str = "auto") -> Iterator[list[str]]:
         return
     if number > len(gpus):
         raise UserError(
-            f"The job asks for {number} GPUs and sees {len(gpus)}: lower `gpus` in the configuration."
+            f"The job asks for {number} GPUs and sees {len(gpus)}: lower `gpus` in the "
+            "configuration."
         )
     before = os.environ.get(VISIBLE)
     with _locked(gpus, number) as held:

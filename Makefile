@@ -38,6 +38,6 @@ clean:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-.venv/test.ready: requirements-dev.txt requirements.txt .venv/bin/python
+.venv/test.ready: requirements-dev.txt requirements-cluster.txt requirements.txt .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@ .venv/demo.ready

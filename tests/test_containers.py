@@ -85,7 +85,7 @@ def test_a_container_goes_on_where_a_killed_one_was(tmp_path: Path) -> None:
     volume = tmp_path / "volume"
     lock = volume / ".snakemake/locks/0.output.lock"
     lock.parent.mkdir(parents=True)
-    lock.write_text(str(volume / "results/miniature/samples.tsv\n"))
+    lock.write_text("results/miniature/samples.tsv\n")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     arguments = ["--cores", "1", "--configfile", "config/miniature.yaml", "--"]
     done = subprocess.run(

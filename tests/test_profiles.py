@@ -93,12 +93,15 @@ def test_the_site_block_reaches_the_jobs(tmp_path: Path) -> None:
     text = path.read_text()
     for name, value in {
         "account": "spine",
+        "scratch": "/scratch/me",
         "cpu_partition": "batch",
         "gpu_partition": "accelerated",
         "gpu_type": "a100",
         "overrides": "{train: {runtime: 600 * attempt}, evaluate: {mem_mb: 3000}}",
     }.items():
-        text, count = re.subn(rf'^  {name}: (""|{{}})$', f"  {name}: {value}", text, flags=re.M)
+        text, count = re.subn(
+            rf'^  {name}: (""|{{}}|system_tmpdir)$', f"  {name}: {value}", text, flags=re.M
+        )
         assert count == 1
     path.write_text(text)
     arguments = ["--profile", "profiles/slurm", "--configfile", "config/miniature.yaml", "-n"]
@@ -112,6 +115,7 @@ def test_the_site_block_reaches_the_jobs(tmp_path: Path) -> None:
     for rule, text in resources.items():
         on_gpu = rule in ("train", "predict")
         assert "slurm_account=spine" in text
+        assert "tmpdir=/scratch/me," in text
         assert f"slurm_partition={'accelerated' if on_gpu else 'batch'}" in text
         assert ("gpu_model=a100" in text) == on_gpu
 

@@ -1,4 +1,4 @@
-"""Grid Engine and LSF profiles, with commands that stand for the schedulers' (schedulers/queue.py).
+"""Grid Engine and LSF profiles, with commands that stand for the schedulers' (schedulers/commands.py).
 
 What real schedulers make of the options is not tested.
 """
@@ -27,8 +27,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     commands = folder.parent / "bin"
     commands.mkdir()
     for name in COMMANDS:
-        (commands / name).symlink_to(ROOT / "tests/schedulers/queue.py")
+        (commands / name).symlink_to(ROOT / "tests/schedulers/commands.py")
+    # A GPU, too, for its assignment; the networks run on the CPU.
+    driver = commands / "nvidia-smi"
+    driver.write_text("#!/bin/sh\necho '0, GPU-made-up'\n")
+    driver.chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         patch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
         yield folder
 
@@ -79,6 +84,11 @@ def test_sge_jobs_ask_for_what_the_rules_need(sge_jobs: dict[str, str]) -> None:
 
 def test_an_sge_job_that_was_killed_is_tried_again_with_more(sge_jobs: dict[str, str]) -> None:
     assert "-l h_rt=28800 -l h_vmem=16000M" in sge_jobs["train 2"]
+
+
+def test_a_training_holds_a_gpu(folder: Path, sge_jobs: dict[str, str]) -> None:
+    log = (folder / "results/miniature/logs/train/mobilenet_fold0.log").read_text()
+    assert "On GPU-made-up." in log
 
 
 def test_lsf_jobs_ask_for_what_the_rules_need(folder: Path, sge_jobs: dict[str, str]) -> None:

@@ -119,6 +119,12 @@ def script_process(job: Job) -> int | None:
     return None
 
 
+def read_environment(process: int) -> dict[str, str]:
+    """A process's environment variables."""
+    pairs = Path(f"/proc/{process}/environ").read_bytes().decode().split("\0")
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
 def running_training(method: str) -> tuple[Job, int] | None:
     """The job that trains a method and its process, once it is at work."""
     for job in of_training(queue(), method):
@@ -161,14 +167,16 @@ class Story:
         orphans: jobs that SLURM went on with when Snakemake had been killed.
         last_of_killed: the number of the last job that the killed Snakemake submitted.
         output: what the second Snakemake said.
+        environment: of a training's process.
         jobs: all jobs, at the end.
     """
 
     folder: Path
     orphans: list[Job]
     last_of_killed: int
-    status: int
+    status: int | None
     output: str
+    environment: dict[str, str]
     jobs: list[Job]
 
     def attempts(self, method: str) -> list[Job]:
@@ -228,12 +236,16 @@ def _live_through(folder: Path, runs: list[Snakemake]) -> Story:
 
     runs.append(resumed := Snakemake(folder, "resumed.log"))
     troubles = {CANCELLED: _cancel, TIMED_OUT: _hang}
-    while resumed.alive():
+    environment = {}
+    end = time.monotonic() + 3 * PATIENCE_S
+    while resumed.alive() and time.monotonic() < end:
         for method in list(troubles):
             if found := running_training(method):
+                environment = read_environment(found[1])
                 troubles.pop(method)(*found)
-        time.sleep(0.2)
-    return Story(folder, orphans, last, resumed.process.returncode, resumed.output(), queue())
+        time.sleep(0.5)
+    status, output = resumed.process.poll(), resumed.output()
+    return Story(folder, orphans, last, status, output, environment, queue())
 
 
 def _cancel(job: Job, process: int) -> None:
@@ -274,6 +286,11 @@ def test_gpus_are_asked_for_where_networks_run(story: Story) -> None:
         on_gpu = re.match(r"rule_(train|predict)_", job.comment)
         assert job.gpus == ("gres:gpu:fake:1" if on_gpu else ""), job
         assert job.partition == ("gpu" if on_gpu else "cpu"), job
+
+
+def test_a_training_sees_the_gpu_it_was_given_and_the_sites_scratch(story: Story) -> None:
+    assert story.environment["CUDA_VISIBLE_DEVICES"] in ("0", "1")
+    assert story.environment["TMPDIR"] == SITE["scratch"]
 
 
 def test_a_cancelled_job_is_tried_again_with_more_memory(story: Story) -> None:

@@ -1,4 +1,4 @@
-"""Grid Engine and LSF profiles, with commands that stand for the schedulers' (schedulers/commands.py).
+"""Grid Engine and LSF profiles, with commands that stand for theirs (schedulers/commands.py).
 
 What real schedulers make of the options is not tested.
 """

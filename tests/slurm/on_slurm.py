@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -33,7 +34,7 @@ RUN = [
     *("--config", "gpus=1"),
     *("--slurm-init-seconds-before-status-checks", "10"),
 ]
-CANCELLED, TIMED_OUT = "unet", "mobilenet"
+METHODS = ("resnet18_aspp", "unet", "mobilenet", "mobilenet_aspp_flips", "mobilenet_aspp")
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,13 @@ def active() -> list[Job]:
     return [job for job in queue() if job.state in ("PENDING", "RUNNING", "COMPLETING")]
 
 
-def of_training(jobs: list[Job], method: str) -> list[Job]:
-    return [job for job in jobs if job.comment == f"rule_train_wildcards_{method}_0"]
+def trained_method(job: Job) -> str | None:
+    """The method that a job trains."""
+    found = re.fullmatch(r"rule_train_wildcards_(\w+)_0", job.comment)
+    return found[1] if found else None
 
 
-def wait_until(what: str, condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> object:
+def wait_until(what: str, condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
     """Wait for a condition; its first true value."""
     end = time.monotonic() + timeout_s
     while not (value := condition()):
@@ -125,12 +128,11 @@ def read_environment(process: int) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
 
-def running_training(method: str) -> tuple[Job, int] | None:
-    """The job that trains a method and its process, once it is at work."""
-    for job in of_training(queue(), method):
-        if job.state == "RUNNING" and (process := script_process(job)):
-            return job, process
-    return None
+def running_trainings() -> Iterator[tuple[Job, int]]:
+    """Jobs whose training is at work, with its process."""
+    for job in queue():
+        if trained_method(job) and job.state == "RUNNING" and (process := script_process(job)):
+            yield job, process
 
 
 class Snakemake:
@@ -164,25 +166,29 @@ class Story:
     """What was seen of the run.
 
     Attributes:
+        interrupted: the method that was in training when Snakemake was killed.
         orphans: jobs that SLURM went on with when Snakemake had been killed.
         last_of_killed: the number of the last job that the killed Snakemake submitted.
         output: what the second Snakemake said.
+        troubled: the methods whose trainings were cancelled and ran out of time.
         environment: of a training's process.
         jobs: all jobs, at the end.
     """
 
     folder: Path
+    interrupted: str
     orphans: list[Job]
     last_of_killed: int
     status: int | None
     output: str
+    troubled: list[str]
     environment: dict[str, str]
     jobs: list[Job]
 
     def attempts(self, method: str) -> list[Job]:
         """The second Snakemake's trainings of a method."""
-        jobs = of_training(self.jobs, method)
-        return [job for job in jobs if job.number > self.last_of_killed]
+        later = [job for job in self.jobs if job.number > self.last_of_killed]
+        return [job for job in later if trained_method(job) == method]
 
 
 @pytest.fixture(scope="module")
@@ -221,8 +227,12 @@ def story(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 def _live_through(folder: Path, runs: list[Snakemake]) -> Story:
     [killed] = runs
-    wait_until("a training is at work", lambda: running_training(CANCELLED) or not killed.alive())
+    at_work = wait_until(
+        "a training is at work",
+        lambda: not killed.alive() or [job for job, _ in running_trainings()],
+    )
     assert killed.alive(), killed.output()
+    interrupted = trained_method(at_work[0])
     killed.kill()
     orphans = active()
     last = queue()[-1].number
@@ -235,17 +245,27 @@ def _live_through(folder: Path, runs: list[Snakemake]) -> Story:
     subprocess.run(unlock, cwd=folder, check=True, capture_output=True)
 
     runs.append(resumed := Snakemake(folder, "resumed.log"))
-    troubles = {CANCELLED: _cancel, TIMED_OUT: _hang}
-    environment = {}
+    troubled, environment = [], {}
     end = time.monotonic() + 3 * PATIENCE_S
     while resumed.alive() and time.monotonic() < end:
-        for method in list(troubles):
-            if found := running_training(method):
-                environment = read_environment(found[1])
-                troubles.pop(method)(*found)
+        for job, process in running_trainings():
+            method = trained_method(job)
+            if len(troubled) < 2 and method not in troubled:
+                environment = read_environment(process)
+                (_hang if troubled else _cancel)(job, process)
+                troubled.append(method)
         time.sleep(0.5)
-    status, output = resumed.process.poll(), resumed.output()
-    return Story(folder, orphans, last, status, output, environment, queue())
+    return Story(
+        folder=folder,
+        interrupted=interrupted,
+        orphans=orphans,
+        last_of_killed=last,
+        status=resumed.process.poll(),
+        output=resumed.output(),
+        troubled=troubled,
+        environment=environment,
+        jobs=queue(),
+    )
 
 
 def _cancel(job: Job, process: int) -> None:
@@ -294,28 +314,28 @@ def test_a_training_sees_the_gpu_it_was_given_and_the_sites_scratch(story: Story
 
 
 def test_a_cancelled_job_is_tried_again_with_more_memory(story: Story) -> None:
-    first, second = story.attempts(CANCELLED)
+    first, second = story.attempts(story.troubled[0])
     assert (first.state, second.state) == ("CANCELLED", "COMPLETED")
     assert (first.memory_mb, second.memory_mb) == (16000, 32000)
     assert second.time_limit_min == 2 * first.time_limit_min == 480
 
 
 def test_a_job_out_of_time_is_tried_again_with_more(story: Story) -> None:
-    first, second = story.attempts(TIMED_OUT)
+    first, second = story.attempts(story.troubled[1])
     assert (first.state, second.state) == ("TIMEOUT", "COMPLETED")
     assert first.time_limit_min == 1
     assert (second.time_limit_min, second.memory_mb) == (480, 32000)
 
 
 def test_other_trainings_run_once(story: Story) -> None:
-    for method in ("resnet18_aspp", "mobilenet_aspp", "mobilenet_aspp_flips"):
+    for method in set(METHODS) - set(story.troubled):
         [job] = story.attempts(method)
         assert (job.state, job.memory_mb, job.time_limit_min) == ("COMPLETED", 16000, 240)
 
 
 def test_a_killed_snakemake_goes_on_where_it_was(story: Story) -> None:
-    assert of_training(story.orphans, CANCELLED)
+    assert story.interrupted in map(trained_method, story.orphans)
     later = {job.comment for job in story.jobs if job.number > story.last_of_killed}
-    assert "rule_train_wildcards_unet_0" in later
+    assert f"rule_train_wildcards_{story.interrupted}_0" in later
     for done in ("generate_phantoms", "sample_sheet", "audit", "folds", "preprocess"):
         assert not any(done in comment for comment in later)

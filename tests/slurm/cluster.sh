@@ -50,6 +50,9 @@ down() {
   # Written only where this script started munged.
   stop "$folder/munged.pid"
   rm -f "$folder"/*.pid
+  # Without cgroups a cancelled job may leave processes behind.
+  grep -lzs '^SLURM_CLUSTER_NAME=vertseg$' /proc/[0-9]*/environ | cut -d/ -f3 |
+    xargs -r kill -KILL 2>/dev/null || true
 }
 
 install_slurm() {
@@ -92,7 +95,7 @@ SlurmdPidFile=$folder/slurmd.pid
 SlurmctldLogFile=$folder/slurmctld.log
 SlurmdLogFile=$folder/slurmd.log
 SlurmdParameters=config_overrides
-ProctrackType=proctrack/linuxproc
+ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none

@@ -3,13 +3,23 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 
-.PHONY: demo test check viewer clean
+.PHONY: demo test test-slurm check viewer clean
 
 demo: .venv/demo.ready
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
 
 test: check
 	$(BIN)/python -m pytest
+
+# The workflow on a real SLURM of one node, which it installs (root, Debian).
+test-slurm: .venv/test.ready
+	$(BIN)/python -m pytest tests/slurm/on_slurm.py
+
+# An image with every step's conda environment; needs conda.
+build/Dockerfile: Snakefile $(wildcard rules/*.smk envs/*.yaml) .venv/demo.ready
+	mkdir -p build
+	$(BIN)/snakemake --containerize > $@.part
+	mv $@.part $@
 
 check: .venv/test.ready
 	$(BIN)/ruff check .
@@ -33,6 +43,6 @@ clean:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-.venv/test.ready: requirements-dev.txt requirements.txt .venv/bin/python
+.venv/test.ready: requirements-dev.txt requirements-cluster.txt requirements.txt .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@ .venv/demo.ready

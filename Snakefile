@@ -8,6 +8,11 @@ min_version("9.0")
 configfile: "config.yaml"
 
 
+if "container" in config:
+
+    containerized: config["container"]
+
+
 include: "rules/common.smk"
 include: "rules/download.smk"
 include: "rules/data.smk"

@@ -45,3 +45,8 @@ def caches(scans):
 def every_run(pattern):
     """A path of every method and fold of this run."""
     return expand(pattern, method=METHODS, fold=FOLDS)
+
+
+def by_attempt(amount):
+    """A resource that grows when a failed job is tried again: the amount times the attempt."""
+    return lambda wildcards, attempt: amount * attempt

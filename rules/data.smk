@@ -15,8 +15,8 @@ if config["data"]["source"] == "phantom":
             "../envs/volumes.yaml"
         threads: 8
         resources:
-            mem_mb=4000,
-            runtime=60,
+            mem_mb=by_attempt(4000),
+            runtime=by_attempt(60),
         params:
             root=lambda wildcards, output: Path(output.ct[0]).parents[2],
             scans=DEVELOPMENT_SCANS,
@@ -36,8 +36,8 @@ rule sample_sheet:
     conda:
         "../envs/volumes.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
     params:
         samples=[vars(sample) for sample in SAMPLES.values()],
         find_centroids=bool(DOWNLOADED_SPLITS),
@@ -62,8 +62,8 @@ rule audit:
         "../envs/volumes.yaml"
     threads: 4
     resources:
-        mem_mb=16000,
-        runtime=60,
+        mem_mb=by_attempt(16000),
+        runtime=by_attempt(60),
     script:
         "../scripts/audit.py"
 
@@ -79,8 +79,8 @@ rule folds:
     conda:
         "../envs/volumes.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
     params:
         external=EXTERNAL_SCANS,
         number=config["folds"]["number"],

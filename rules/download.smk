@@ -84,8 +84,8 @@ for downloaded_split in DOWNLOADED_SPLITS:
         conda:
             "../envs/download.yaml"
         resources:
-            mem_mb=1000,
-            runtime=240,
+            mem_mb=by_attempt(1000),
+            runtime=by_attempt(240),
         params:
             folder=lambda wildcards, output: output.manifest.removesuffix(".sha256"),
         script:
@@ -100,7 +100,7 @@ rule verify_data:
     conda:
         "../envs/download.yaml"
     resources:
-        mem_mb=500,
-        runtime=240,
+        mem_mb=by_attempt(500),
+        runtime=by_attempt(240),
     script:
         "../scripts/verify_data.py"

@@ -18,8 +18,8 @@ rule evaluate:
         "../envs/volumes.yaml"
     threads: 4
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(60),
     params:
         fold=lambda wildcards: wildcards.fold,
     script:

@@ -16,8 +16,8 @@ rule predict:
         "../envs/torch.yaml"
     threads: 4
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(60),
         gpu=config["gpus"],
     params:
         device=config["training"]["device"],

@@ -16,8 +16,8 @@ rule preprocess:
     conda:
         "../envs/volumes.yaml"
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(10),
     params:
         grid=config["grid"],
     script:

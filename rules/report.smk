@@ -18,8 +18,8 @@ rule table1:
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(10),
     params:
         methods=METHODS,
         reference_method=config["reference_method"],
@@ -39,8 +39,8 @@ rule dataset_figure:
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(10),
     script:
         "../scripts/dataset_figure.py"
 
@@ -55,8 +55,8 @@ rule learning_curves:
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(10),
     params:
         methods=METHODS,
     script:
@@ -83,8 +83,8 @@ rule figure1:
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(10),
     params:
         methods=METHODS,
     script:

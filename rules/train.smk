@@ -17,8 +17,8 @@ rule train:
         "../envs/torch.yaml"
     threads: 8
     resources:
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=by_attempt(16000),
+        runtime=by_attempt(240),
         gpu=config["gpus"],
     params:
         settings=lambda wildcards: training_settings(config, wildcards.method),

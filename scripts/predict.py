@@ -15,6 +15,7 @@ from vertseg.cache import read_cache
 from vertseg.centroids import body_centres, write_centroids
 from vertseg.devices import choose_device
 from vertseg.folds import divide_caches
+from vertseg.gpus import claimed_gpus
 from vertseg.inference import predict_logits
 from vertseg.logs import logger, progress, step_log
 from vertseg.volumes import save_mask
@@ -48,9 +49,10 @@ if __name__ == "__main__":
         _, caches = divide_caches(
             snakemake.input.folds, snakemake.input.caches, snakemake.params.fold
         )
-        main(
-            snakemake.input.weights,
-            caches,
-            snakemake.params.device,
-            Path(snakemake.output[0]),
-        )
+        with claimed_gpus(snakemake.resources.gpu, snakemake.params.device):
+            main(
+                snakemake.input.weights,
+                caches,
+                snakemake.params.device,
+                Path(snakemake.output[0]),
+            )

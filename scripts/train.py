@@ -10,6 +10,7 @@ import torch
 
 from vertseg.devices import keep_freed_memory
 from vertseg.folds import divide_caches
+from vertseg.gpus import claimed_gpus
 from vertseg.logs import step_log
 from vertseg.training import TrainingSettings, train
 
@@ -20,11 +21,12 @@ if __name__ == "__main__":
         training, validation = divide_caches(
             snakemake.input.folds, snakemake.input.caches, snakemake.wildcards.fold
         )
-        train(
-            TrainingSettings.from_config(snakemake.params.settings),
-            training,
-            validation,
-            Path(snakemake.params.folder),
-            Path(snakemake.output.weights),
-            Path(snakemake.output.log),
-        )
+        with claimed_gpus(snakemake.resources.gpu, snakemake.params.settings["device"]):
+            train(
+                TrainingSettings.from_config(snakemake.params.settings),
+                training,
+                validation,
+                Path(snakemake.params.folder),
+                Path(snakemake.output.weights),
+                Path(snakemake.output.log),
+            )

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Submit a job to Grid Engine and print its number:
+# submit.sh NAME THREADS MEMORY_MB RUNTIME_MIN GPUS JOBSCRIPT
+set -euo pipefail
+
+# Your site: edit these lines. Empty values are left out.
+project=""
+queue=""
+gpu_queue=""
+# The parallel environment whose slots lie on one machine (`qconf -spl`).
+parallel="smp"
+# Memory per slot (h_vmem, mem_free, m_mem_free, ...). h_vmem counts what CUDA reserves, too.
+memory="h_vmem"
+# What the site calls a GPU.
+gpu="gpu"
+
+name=$1 threads=$2 memory_mb=$3 runtime_min=$4 gpus=$5 script=$6
+logs=.snakemake/sge_logs
+mkdir -p "$logs"
+
+options=(-terse -cwd -V -S /bin/bash -N "$name" -j y -o "$logs")
+options+=(-l "h_rt=$((runtime_min * 60))")
+# Rounded up.
+options+=(-l "$memory=$(((memory_mb + threads - 1) / threads))M")
+[ "$threads" = 1 ] || options+=(-pe "$parallel" "$threads")
+[ -z "$project" ] || options+=(-P "$project")
+if [ "$gpus" != 0 ]; then
+  options+=(-l "$gpu=$gpus")
+  queue=${gpu_queue:-$queue}
+fi
+[ -z "$queue" ] || options+=(-q "$queue")
+exec qsub "${options[@]}" "$script"

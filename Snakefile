@@ -22,14 +22,20 @@ include: "rules/predict.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
 include: "rules/external.smk"
+include: "rules/own_scans.smk"
 include: "rules/screening.smk"
+
+
+STUDY = [
+    *multiext(f"{RESULTS}/dataset", ".pdf", ".png"),
+    *multiext(f"{RESULTS}/table1", ".csv", ".md", ".tex"),
+    *multiext(f"{RESULTS}/figure1", ".pdf", ".png", ".svg"),
+    *multiext(f"{RESULTS}/learning_curves", ".pdf", ".png"),
+    *(multiext(f"{RESULTS}/external", ".csv", ".md", ".tex") if EXTERNAL_SCANS else []),
+]
 
 
 rule all:
     default_target: True
     input:
-        multiext(f"{RESULTS}/dataset", ".pdf", ".png"),
-        multiext(f"{RESULTS}/table1", ".csv", ".md", ".tex"),
-        multiext(f"{RESULTS}/figure1", ".pdf", ".png", ".svg"),
-        multiext(f"{RESULTS}/learning_curves", ".pdf", ".png"),
-        multiext(f"{RESULTS}/external", ".csv", ".md", ".tex") if EXTERNAL_SCANS else [],
+        f"{RESULTS}/report.html" if OWN_SCANS else STUDY,

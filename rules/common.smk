@@ -5,7 +5,12 @@ from snakemake.exceptions import WorkflowError
 from vertseg.config import check_config, training_settings
 from vertseg.errors import UserError
 from vertseg.folds import scans_by_subject
-from vertseg.sources import configured_samples, downloaded_splits, verse_scans
+from vertseg.sources import (
+    configured_samples,
+    downloaded_splits,
+    own_scans,
+    verse_scans,
+)
 
 BASE = Path(workflow.basedir)
 
@@ -13,6 +18,7 @@ try:
     check_config(config, BASE / "schemas/config.schema.yaml")
     development, external = configured_samples(config, BASE)
     scans_by_subject(development, config["folds"]["number"])
+    OWN_SCANS = own_scans(config)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

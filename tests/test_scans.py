@@ -20,7 +20,8 @@ from test_volumes import ALL_ORIENTATIONS, oblique_affine, reoriented
 from vertseg.dicom import files
 from vertseg.errors import UserError
 from vertseg.phantom import generate_phantom, preset
-from vertseg.scans import read_scan, scan_name, scan_names
+from vertseg.scan_files import scan_name, scan_names
+from vertseg.scans import read_scan
 
 AFFINE = oblique_affine()
 

@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 def _predict(arguments: argparse.Namespace) -> int:
     from vertseg.predict.models import load_model
     from vertseg.predict.pipeline import Options, predict_scan, write_failure
-    from vertseg.scans import scan_names
+    from vertseg.scan_files import scan_names
 
     names = scan_names(arguments.scans)
     output: Path = arguments.output

@@ -4,13 +4,10 @@ Reading NIfTI imports neither pydicom nor SimpleITK; each is imported for its ow
 """
 
 import os
-import re
 import shutil
 import tempfile
 import zipfile
 import zlib
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,14 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vertseg.errors import UserError
+from vertseg.scan_files import FORMATS, ITK, NIFTI, absolute_path, file_suffix, scan_name
 from vertseg.volumes import AIR_HU, Volume, load_ct, voxel_size_mm
 
 if TYPE_CHECKING:
     from vertseg.dicom.series import DicomSeries
 
-NIFTI = (".nii", ".nii.gz")
-ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
-FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), DICOM (folder, .zip)"
 
 MOST_BYTES = 16 << 30
 
@@ -69,16 +64,16 @@ def read_scan(path: str | os.PathLike[str], name: str | None = None) -> Scan:
     Raises:
         UserError: says what is wrong with the input and what to do.
     """
-    path = _absolute(path)
+    path = absolute_path(path)
     if not path.exists():
         raise UserError(f"{path}: no such file or folder. Check the path.")
     series = None
     try:
         if path.is_dir():
             volume, series = _read_dicom(path)
-        elif _suffix(path) in (*NIFTI, *ITK):
+        elif file_suffix(path) in (*NIFTI, *ITK):
             volume = _read_image(path)
-        elif _suffix(path) == ".zip" and (member := _only_image(path)):
+        elif file_suffix(path) == ".zip" and (member := _only_image(path)):
             volume = _read_member(path, member)
         else:
             volume, series = _read_dicom(path)
@@ -92,49 +87,8 @@ def read_scan(path: str | os.PathLike[str], name: str | None = None) -> Scan:
     return Scan(scan_name(path) if name is None else name, path, whole, series)
 
 
-def scan_name(path: str | os.PathLike[str]) -> str:
-    """BIDS-like stem for the outputs of a scan: `sub-x_ct.nii.gz` gives `sub-x`.
-
-    A DICOM folder gives its own name, one file of it `{folder}_{file}`. Characters other than
-    ASCII letters, digits, `_`, `-` and `.` become `-`.
-    """
-    path = _absolute(path)
-    suffix = _suffix(path)
-    if path.is_dir():
-        stem = path.name
-    elif suffix in (*NIFTI, *ITK, ".zip"):
-        stem = re.sub(r"[_-]ct$", "", path.name[: -len(suffix)], flags=re.IGNORECASE)
-    else:
-        stem = f"{path.parent.name}_{path.stem}"
-    return _safe(stem)
-
-
-def scan_names(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
-    """A name for each scan of one call, all different even where case does not count.
-
-    Scans of equal names (`p1/CT`, `p2/CT`) get their parent folders' names in front (`p1_CT`).
-
-    Raises:
-        UserError: a path is given twice, or names cannot be told apart.
-    """
-    given = [_absolute(path) for path in paths]
-    names = [scan_name(path) for path in given]
-    parents = [list(path.parents) for path in given]
-    while clashes := _clashes(names):
-        for index in clashes:
-            parent = parents[index].pop(0) if parents[index] else Path()
-            if not parent.name:
-                same = ", ".join(str(given[clash]) for clash in clashes)
-                raise UserError(
-                    f"{same}: these scans' outputs would have the same names. Give each scan once, "
-                    "or in calls of their own with different output folders."
-                )
-            names[index] = f"{_safe(parent.name)}_{names[index]}"
-    return names
-
-
 def _read_image(path: Path) -> Volume:
-    if _suffix(path) in NIFTI:
+    if file_suffix(path) in NIFTI:
         return load_ct(path)
     from vertseg.itk import load_itk_ct
 
@@ -145,7 +99,7 @@ def _read_dicom(path: Path) -> "tuple[Volume, DicomSeries]":
     from vertseg.dicom.files import is_dicom
     from vertseg.dicom.series import read_series
 
-    if path.is_file() and _suffix(path) != ".zip" and not is_dicom(path):
+    if path.is_file() and file_suffix(path) != ".zip" and not is_dicom(path):
         raise UserError(f"{path}: not a scan in a format that can be read. These are: {FORMATS}.")
     return read_series(path)
 
@@ -166,7 +120,7 @@ def _only_image(archive_path: Path) -> str | None:
         and not Path(info.filename).name.startswith(".")
         and "__MACOSX" not in info.filename
     ]
-    images = [name for name in names if _suffix(Path(name)) in _WHOLE_IMAGES]
+    images = [name for name in names if file_suffix(Path(name)) in _WHOLE_IMAGES]
     if not images:
         return None
     dicom = [name for name in names if Path(name).suffix.lower() in ("", ".dcm", ".ima")]
@@ -181,7 +135,7 @@ def _only_image(archive_path: Path) -> str | None:
 def _read_member(archive_path: Path, member: str) -> Volume:
     """Read an image of a zip archive by way of a temporary file whose name is ours."""
     with tempfile.TemporaryDirectory(prefix="vertseg-") as folder:
-        path = Path(folder, f"scan{_suffix(Path(member))}")
+        path = Path(folder, f"scan{file_suffix(Path(member))}")
         try:
             with zipfile.ZipFile(archive_path) as archive:
                 if archive.getinfo(member).file_size > MOST_BYTES:
@@ -244,23 +198,3 @@ def _whole_hu(array: np.ndarray) -> np.ndarray:
     np.rint(array, out=array)
     np.clip(array, AIR_HU, _INT16.max, out=array)
     return array.astype(np.int16)
-
-
-def _absolute(path: str | os.PathLike[str]) -> Path:
-    """An absolute path without `..`; links keep their names."""
-    return Path(os.path.normpath(Path(path).absolute()))
-
-
-def _suffix(path: Path) -> str:
-    """The suffix that tells the format, in lower case, or ""."""
-    known = (*NIFTI, *ITK, ".zip")
-    return max((s for s in known if path.name.lower().endswith(s)), key=len, default="")
-
-
-def _safe(stem: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-.") or "scan"
-
-
-def _clashes(names: list[str]) -> list[int]:
-    counts = Counter(name.casefold() for name in names)
-    return [index for index, name in enumerate(names) if counts[name.casefold()] > 1]

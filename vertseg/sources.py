@@ -15,6 +15,7 @@ from vertseg.samples import (
     verse_samples,
     without,
 )
+from vertseg.scan_files import find_scans, scan_names
 from vertseg.schemes import read_scheme
 
 SPLITS = ("training", "validation", "test")
@@ -26,6 +27,18 @@ def downloaded_splits(config: Config) -> list[str]:
     if data["source"] != "verse" or "root" in data:
         return []
     return [*data["splits"], *(source for source in _external(config) if source in SPLITS)]
+
+
+def own_scans(config: Config) -> dict[str, str]:
+    """Path of each scan to predict without reference, by the name of its outputs.
+
+    Raises:
+        UserError: the folder is missing or holds no scan.
+    """
+    if "predict" not in config:
+        return {}
+    paths = find_scans(config["predict"]["scans"])
+    return dict(zip(scan_names(paths), map(str, paths), strict=True))
 
 
 def configured_samples(config: Config, base: Path) -> tuple[list[Sample], list[Sample]]:

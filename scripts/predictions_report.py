@@ -1,0 +1,11 @@
+"""Write the report of all predicted scans.
+
+Reads their {scan}_result.json and the pictures and volumes that these name; writes report.html.
+"""
+
+from vertseg.logs import step_log
+from vertseg.report import write_report
+
+if __name__ == "__main__":
+    with step_log(snakemake.log[0]):
+        write_report(snakemake.input, snakemake.output[0])

@@ -1,0 +1,62 @@
+"""A folder of the user's scans through Snakemake."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import pytest
+import SimpleITK as sitk  # noqa: N813
+import yaml
+from conftest import copy_workflow, failing_snakemake, snakemake
+
+from vertseg.errors import UserError
+from vertseg.export import export_onnx
+from vertseg.networks import build_network
+from vertseg.phantom import generate_phantom, preset
+from vertseg.scan_files import find_scans
+from vertseg.weights import save_weights
+
+
+def test_scans_are_found_below_a_folder(tmp_path: Path) -> None:
+    for name in ("b/x_ct.nii.gz", "a.mha", "c/d/1.dcm", "c/d/2.dcm", "e.zip", ".hidden.nii",
+                 "f/.DS_Store", "b/notes.txt"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in find_scans(tmp_path)]
+    assert found == ["a.mha", "b/x_ct.nii.gz", "c/d", "e.zip"]
+    with pytest.raises(UserError, match="holds no scan"):
+        find_scans(tmp_path / "f")
+    with pytest.raises(UserError, match="no such folder"):
+        find_scans(tmp_path / "absent")
+
+
+@pytest.mark.workflow
+def test_a_folder_of_scans_ends_in_one_report(tmp_path: Path) -> None:
+    folder = copy_workflow(tmp_path / "workflow")
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    phantom = generate_phantom(5, preset("demo"))
+    nib.save(nib.Nifti1Image(phantom.ct, phantom.affine), scans / "one_ct.nii.gz")
+    sitk.WriteImage(sitk.ReadImage(scans / "one_ct.nii.gz"), scans / "two.mha")
+    settings = {"grid": [16, 16, 32], "crop": None}
+    network = {"network": "mobilenet_aspp", "options": {"aspp_rates": [1, 1, 1, 1]}}
+    weights = tmp_path / "tiny.safetensors"
+    save_weights(
+        weights, build_network("mobilenet_aspp", aspp_rates=[1, 1, 1, 1]),
+        {**network, "num_classes": 29, "settings": settings},
+    )  # fmt: skip
+    export_onnx(weights, tmp_path / "tiny.onnx")
+    own = {"predict": {"scans": str(scans), "model": str(tmp_path / "tiny.onnx")}}
+    (folder / "config/own.yaml").write_text(yaml.safe_dump(own))
+    arguments = ["--configfile", "config/predict.yaml", "config/own.yaml"]
+    snakemake(folder, *arguments)
+    results = folder / "results/predict"
+    page = (results / "report.html").read_text()
+    for name in ("one", "two"):
+        result = json.loads((results / f"{name}_result.json").read_text())
+        assert result["status"] == "done" and result["model"]["runtime"] == "onnx"
+        assert name in page
+    assert "Nothing to be done" in snakemake(folder, *arguments)
+    (scans / "flat.nii").write_bytes(b"no image")
+    output = failing_snakemake(folder, *arguments, "--keep-going")
+    assert "flat.nii" in output and "Traceback" not in output

@@ -13,6 +13,9 @@ if "container" in config:
     containerized: config["container"]
 
 
+report: "report/workflow.rst"
+
+
 include: "rules/common.smk"
 include: "rules/download.smk"
 include: "rules/data.smk"
@@ -23,13 +26,15 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 include: "rules/external.smk"
 include: "rules/screening.smk"
+include: "rules/summary.smk"
 
 
 rule all:
     default_target: True
     input:
         multiext(f"{RESULTS}/dataset", ".pdf", ".png"),
-        multiext(f"{RESULTS}/table1", ".csv", ".md", ".tex"),
+        multiext(f"{RESULTS}/table1", ".csv", ".md", ".tex", ".html"),
         multiext(f"{RESULTS}/figure1", ".pdf", ".png", ".svg"),
         multiext(f"{RESULTS}/learning_curves", ".pdf", ".png"),
         multiext(f"{RESULTS}/external", ".csv", ".md", ".tex") if EXTERNAL_SCANS else [],
+        expand(f"{RESULTS}/{{page}}.html", page=PAGES),

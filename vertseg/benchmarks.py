@@ -14,7 +14,7 @@ COLUMNS = {
     "io_in": "read_mb",
     "io_out": "written_mb",
 }
-"""Snakemake's columns and what they are called here; memory is in MiB, of all processes of a job."""
+"""Snakemake's columns and what they are called here; memory in MiB, of all processes of a job."""
 
 
 def collect_benchmarks(folder: Path) -> pd.DataFrame:

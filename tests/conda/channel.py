@@ -1,4 +1,4 @@
-"""Build a conda channel on this machine: python, pip, setuptools and wheel, nothing fetched from conda.
+"""Build a conda channel on this machine, of python, pip, setuptools and wheel.
 
     python channel.py FOLDER
 

@@ -1,7 +1,7 @@
 """What Snakemake asks of conda, answered with py-rattler: the solver and installer of pixi.
 
 Stands for `conda` where there is none: `info --json`, `--version`, `config --get`, `clean`
-and `env create --file FILE --prefix FOLDER` for files with channels, conda packages and a pip section.
+and `env create --file FILE --prefix FOLDER` (channels, conda packages and a pip section).
 CONDA_CHANNEL_ALIAS is the address that the channels' names are below, as conda's own setting.
 """
 

@@ -19,7 +19,7 @@ NAME = "checkpoint.pt"
 
 
 def fingerprint(settings: TrainingSettings, precision: str, caches: Sequence[Path]) -> str:
-    """SHA-256 of all that decides the weights: settings, precision in use, code, the scans' files."""
+    """SHA-256 of all that decides the weights: settings, precision, code, the scans' files."""
     digest = hashlib.sha256(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode())
     digest.update(precision.encode())
     digest.update(code_version(*TRAINING_CODE).encode())

@@ -22,7 +22,7 @@ rule benchmarks:
         mem_mb=1000,
         runtime=10,
     params:
-        folder=f"{RESULTS}/benchmarks",
+        folder=lambda wildcards, output: output[0].removesuffix(".tsv"),
         code=code_version("benchmarks"),
     script:
         "../scripts/collect_benchmarks.py"

@@ -26,7 +26,6 @@ pytestmark = [
 
 CONFIG = """
 torch: {torch}
-training: {{iterations: 2, validate_every: 2}}
 data:
   urls: {{training: ["{url}"]}}
 """

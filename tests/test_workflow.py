@@ -234,3 +234,10 @@ def test_the_papers_plan_needs_no_data(tmp_path: Path) -> None:
     plan = snakemake(copy_workflow(tmp_path), "--dry-run", "--quiet", "reason")
     for rule, count in {"download": 1, "preprocess": 61, "train": 15, "predict": 15}.items():
         assert re.search(rf"^{rule} +{count}$", plan, re.MULTILINE), plan
+
+
+def test_the_picture_of_the_rules_is_up_to_date(tmp_path: Path) -> None:
+    graph = snakemake(copy_workflow(tmp_path), "--rulegraph", "dot")
+    rules = set(re.findall(r'label = "(\w+)"', graph))
+    picture = (ROOT / "docs/images/rulegraph.svg").read_text()
+    assert set(re.findall(r">(\w+)</text>", picture)) == rules, "run `make rulegraph`"

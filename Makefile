@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 
-.PHONY: demo test test-slurm check viewer rulegraph clean
+.PHONY: demo test test-slurm check viewer rulegraph pins clean
 
 demo: .venv/demo.ready
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
@@ -36,6 +36,10 @@ viewer:
 # Needs Graphviz (apt-get install graphviz).
 rulegraph: .venv/demo.ready
 	$(BIN)/snakemake --rulegraph dot | dot -Tsvg -o docs/images/rulegraph.svg
+
+# After an edit of requirements.txt and `make check`, which installs it.
+pins:
+	$(BIN)/python envs/pin.py
 
 clean:
 	rm -rf .venv .snakemake results/demo

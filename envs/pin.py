@@ -29,7 +29,7 @@ def normal(name: str) -> str:
 
 
 def needs(name: str, extras: tuple[str, ...] = ()) -> set[str]:
-    """All packages that an installed one needs, directly or not, on this platform, but for what torch pins."""
+    """All packages that an installed one needs on this platform, but for those that torch pins."""
     found: set[str] = set()
     waiting = [(name, extras)]
     while waiting:

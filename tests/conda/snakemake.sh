@@ -20,7 +20,8 @@ if [[ ! -e $CONDA_HOME/ready || $here/requirements.txt -nt $CONDA_HOME/ready ]];
     base=$("${PYTHON:-python3.11}" -c 'import sys; print(f"{sys.base_prefix}/bin/python3.11")')
     "$base" -m venv "$CONDA_HOME/host"
     "$host" -m pip install --quiet --disable-pip-version-check \
-        "$(grep '^snakemake' "$root/requirements.txt")" --requirement "$here/requirements.txt"
+        --constraint <(sed 's/\[.*\]//' "$root/requirements.txt") snakemake \
+        --requirement "$here/requirements.txt"
     "$host" "$here/channel.py" "$CONDA_HOME/channels/conda-forge"
     touch "$CONDA_HOME/ready"
 fi

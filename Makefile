@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 
-.PHONY: demo test test-slurm check viewer clean
+.PHONY: demo test test-slurm check viewer rulegraph pins clean
 
 demo: .venv/demo.ready
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
@@ -32,6 +32,14 @@ check: .venv/test.ready
 viewer:
 	npm --prefix web ci --ignore-scripts
 	npm --prefix web run build
+
+# Needs Graphviz (apt-get install graphviz).
+rulegraph: .venv/demo.ready
+	$(BIN)/snakemake --rulegraph dot | dot -Tsvg -o docs/images/rulegraph.svg
+
+# After an edit of requirements.txt and `make check`, which installs it.
+pins:
+	$(BIN)/python envs/pin.py
 
 clean:
 	rm -rf .venv .snakemake results/demo

@@ -13,6 +13,9 @@ if "container" in config:
     containerized: config["container"]
 
 
+report: "report/workflow.rst"
+
+
 include: "rules/common.smk"
 include: "rules/download.smk"
 include: "rules/data.smk"
@@ -24,14 +27,16 @@ include: "rules/report.smk"
 include: "rules/external.smk"
 include: "rules/own_scans.smk"
 include: "rules/screening.smk"
+include: "rules/summary.smk"
 
 
 STUDY = [
     *multiext(f"{RESULTS}/dataset", ".pdf", ".png"),
-    *multiext(f"{RESULTS}/table1", ".csv", ".md", ".tex"),
+    *multiext(f"{RESULTS}/table1", ".csv", ".md", ".tex", ".html"),
     *multiext(f"{RESULTS}/figure1", ".pdf", ".png", ".svg"),
     *multiext(f"{RESULTS}/learning_curves", ".pdf", ".png"),
     *(multiext(f"{RESULTS}/external", ".csv", ".md", ".tex") if EXTERNAL_SCANS else []),
+    *expand(f"{RESULTS}/{{page}}.html", page=PAGES),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from snakemake.exceptions import WorkflowError
 
+from vertseg.code_version import TRAINING_CODE, code_version
 from vertseg.config import check_config, training_settings
 from vertseg.errors import UserError
 from vertseg.folds import scans_by_subject
@@ -56,3 +57,13 @@ def every_run(pattern):
 def by_attempt(amount):
     """A resource that grows when a failed job is tried again: the amount times the attempt."""
     return lambda wildcards, attempt: amount * attempt
+
+
+def in_report(path, category, title):
+    """A file shown in the workflow's report, with the caption report/{its name}.rst."""
+    return report(
+        path,
+        caption=f"../report/{Path(path).stem}.rst",
+        category=category,
+        labels={"content": title},
+    )

@@ -22,6 +22,7 @@ if config["data"]["source"] == "phantom":
             scans=DEVELOPMENT_SCANS,
             seed=config["seed"],
             preset=config["data"]["phantom"]["preset"],
+            code=code_version("labels", "phantom"),
         script:
             "../scripts/generate_phantoms.py"
 
@@ -64,6 +65,10 @@ rule audit:
     resources:
         mem_mb=by_attempt(16000),
         runtime=by_attempt(60),
+    params:
+        code=code_version(
+            "audit", "centroids", "labels", "metrics", "schemes", "volumes"
+        ),
     script:
         "../scripts/audit.py"
 

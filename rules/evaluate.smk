@@ -22,5 +22,6 @@ rule evaluate:
         runtime=by_attempt(60),
     params:
         fold=lambda wildcards: wildcards.fold,
+        code=code_version("centroids", "evaluation", "labels", "metrics", "volumes"),
     script:
         "../scripts/evaluate.py"

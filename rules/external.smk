@@ -54,5 +54,8 @@ use rule table1 as external_table with:
         markdown=f"{RESULTS}/external.md",
         latex=f"{RESULTS}/external.tex",
         per_label=f"{RESULTS}/external_per_label.csv",
+        html=in_report(f"{RESULTS}/external.html", "Results", "External test"),
     log:
         f"{RESULTS}/logs/external_table.log",
+    params:
+        title="External test",

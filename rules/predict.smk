@@ -13,7 +13,7 @@ rule predict:
     benchmark:
         f"{RESULTS}/benchmarks/predict/{{method}}_fold{{fold}}.tsv"
     conda:
-        "../envs/torch.yaml"
+        f"../envs/torch_{config['torch']}.yaml"
     threads: 4
     resources:
         mem_mb=by_attempt(8000),
@@ -22,5 +22,6 @@ rule predict:
     params:
         device=config["training"]["device"],
         fold=lambda wildcards: wildcards.fold,
+        code=code_version("centroids", "grid", "inference", "volumes"),
     script:
         "../scripts/predict.py"

@@ -20,5 +20,6 @@ rule preprocess:
         runtime=by_attempt(10),
     params:
         grid=config["grid"],
+        code=code_version("cache", "grid", "labels", "schemes", "volumes"),
     script:
         "../scripts/preprocess.py"

@@ -13,6 +13,7 @@ rule table1:
         markdown=f"{RESULTS}/table1.md",
         latex=f"{RESULTS}/table1.tex",
         per_label=f"{RESULTS}/per_label.csv",
+        html=in_report(f"{RESULTS}/table1.html", "Results", "Table 1"),
     log:
         f"{RESULTS}/logs/table1.log",
     conda:
@@ -25,6 +26,8 @@ rule table1:
         reference_method=config["reference_method"],
         seed=config["seed"],
         excluded=EXCLUDED_SCANS,
+        title="Table 1",
+        code=code_version("pages", "statistics", "tables"),
     script:
         "../scripts/table1.py"
 
@@ -33,7 +36,8 @@ rule dataset_figure:
     input:
         f"{RESULTS}/audit.tsv",
     output:
-        multiext(f"{RESULTS}/dataset", ".pdf", ".png"),
+        f"{RESULTS}/dataset.pdf",
+        in_report(f"{RESULTS}/dataset.png", "Data", "Vertebrae and fields of view"),
     log:
         f"{RESULTS}/logs/dataset_figure.log",
     conda:
@@ -41,6 +45,8 @@ rule dataset_figure:
     resources:
         mem_mb=by_attempt(2000),
         runtime=by_attempt(10),
+    params:
+        code=code_version("figures"),
     script:
         "../scripts/dataset_figure.py"
 
@@ -49,7 +55,8 @@ rule learning_curves:
     input:
         every_run(f"{RESULTS}/models/{{method}}/fold{{fold}}/log.csv"),
     output:
-        multiext(f"{RESULTS}/learning_curves", ".pdf", ".png"),
+        f"{RESULTS}/learning_curves.pdf",
+        in_report(f"{RESULTS}/learning_curves.png", "Training", "Learning curves"),
     log:
         f"{RESULTS}/logs/learning_curves.log",
     conda:
@@ -59,6 +66,7 @@ rule learning_curves:
         runtime=by_attempt(10),
     params:
         methods=METHODS,
+        code=code_version("figures"),
     script:
         "../scripts/learning_curves.py"
 
@@ -77,7 +85,8 @@ rule figure1:
         ),
         samples=f"{RESULTS}/samples.tsv",
     output:
-        multiext(f"{RESULTS}/figure1", ".pdf", ".png", ".svg"),
+        multiext(f"{RESULTS}/figure1", ".pdf", ".svg"),
+        in_report(f"{RESULTS}/figure1.png", "Results", "Figure 1"),
     log:
         f"{RESULTS}/logs/figure1.log",
     conda:
@@ -87,5 +96,6 @@ rule figure1:
         runtime=by_attempt(10),
     params:
         methods=METHODS,
+        code=code_version("figures"),
     script:
         "../scripts/figure1.py"

@@ -14,7 +14,7 @@ rule train:
     benchmark:
         f"{RESULTS}/benchmarks/train/{{method}}_fold{{fold}}.tsv"
     conda:
-        "../envs/torch.yaml"
+        f"../envs/torch_{config['torch']}.yaml"
     threads: 8
     resources:
         mem_mb=by_attempt(16000),
@@ -24,5 +24,6 @@ rule train:
         settings=lambda wildcards: training_settings(config, wildcards.method),
         folder=lambda wildcards, output: Path(output.weights).parent,
         folds=config["folds"]["number"],
+        code=code_version(*TRAINING_CODE),
     script:
         "../scripts/train.py"

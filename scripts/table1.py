@@ -1,7 +1,7 @@
 """Write Table 1, or that of the external test, and the table of labels.
 
 Reads the evaluation's CSVs of all methods and folds and the headers of the weights files; writes
-Table 1 as CSV (everything), Markdown and LaTeX (compact), and per_label.csv.
+Table 1 as CSV (everything), Markdown, LaTeX and HTML (compact), and per_label.csv.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from vertseg.tables import (
     read_evaluation,
     read_training_metadata,
     table1,
+    to_html,
     to_latex,
     to_markdown,
     write_csv,
@@ -29,6 +30,7 @@ def main(
     reference_method: str,
     seed: int,
     excluded: Sequence[str],
+    title: str,
     targets: dict[str, str],
 ) -> None:
     """Summarise all methods."""
@@ -38,6 +40,7 @@ def main(
     write_csv(table, targets["csv"])
     write_text(targets["markdown"], to_markdown(table, below))
     write_text(targets["latex"], to_latex(table, below))
+    write_text(targets["html"], to_html(table, title, below))
     write_csv(per_label_table(read_evaluation(labels), methods), targets["per_label"])
 
 
@@ -51,5 +54,6 @@ if __name__ == "__main__":
             snakemake.params.reference_method,
             snakemake.params.seed,
             snakemake.params.excluded,
+            snakemake.params.title,
             dict(snakemake.output.items()),
         )

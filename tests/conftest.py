@@ -19,6 +19,7 @@ WORKFLOW_PARTS = [
     "config",
     "envs",
     "profiles",
+    "report",
     "resources",
     "rules",
     "schemas",

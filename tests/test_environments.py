@@ -1,23 +1,62 @@
 """Conda environments and the pip installation run the same versions."""
 
 import re
+from importlib.metadata import requires
 
 import pytest
 import yaml
 from conftest import ROOT
+from packaging.requirements import Requirement
 
-PINS = set(re.findall(r"^[\w\[\]-]+==[\w.]+$", (ROOT / "requirements.txt").read_text(), re.M))
+ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
+EXACT = re.compile(r"([\w.-]+)(?:\[[\w,]+\])?={2,3}([\w.]+)(?:\+cpu)?")
+PINS = dict(
+    EXACT.fullmatch(line).groups()
+    for line in (ROOT / "requirements.txt").read_text().splitlines()
+    if not line.startswith("#")
+)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda path: path.stem)
-def test_environments_repeat_the_projects_pins(path) -> None:
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins(path) -> dict[str, str]:
     *conda, pip = yaml.safe_load(path.read_text())["dependencies"]
     assert conda == ["python=3.11", "pip"]
-    assert set(pip["pip"]) <= PINS
-    assert any("torch==" in pin for pin in pip["pip"]) == (path.stem == "torch")
+    return dict(EXACT.fullmatch(pin).groups() for pin in pip["pip"])
+
+
+@pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
+def test_environments_repeat_the_projects_pins(path) -> None:
+    own = pins(path)
+    assert own.items() <= PINS.items()
+    assert ("torch" in own) == path.stem.startswith("torch_")
+
+
+@pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
+def test_environments_pin_all_that_their_packages_need(path) -> None:
+    own = {normal(name) for name in pins(path)}
+    for name in own:
+        for text in requires(name) or []:
+            needed = Requirement(text)
+            applies = needed.marker is None or needed.marker.evaluate({"extra": ""})
+            # torch itself pins the CUDA libraries that its build needs.
+            if applies and not re.match(r"(nvidia|cuda)-|triton$", needed.name):
+                assert normal(needed.name) in own, f"{name} needs it: run python envs/pin.py"
+
+
+def test_the_builds_of_torch_have_the_same_version() -> None:
+    texts = [(ROOT / f"envs/torch_{build}.yaml").read_text() for build in ("cpu", "cuda")]
+    cpu, cuda = [re.search(r"torch(={2,3})([\d.]+)(\+cpu)?\n", text).groups() for text in texts]
+    assert cpu == ("==", PINS["torch"], "+cpu")
+    assert cuda == ("===", PINS["torch"], None)
 
 
 def test_every_rule_names_an_existing_environment() -> None:
     rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
-    named = set(re.findall(r"\.\./envs/(\w+\.yaml)", rules))
-    assert named == {path.name for path in (ROOT / "envs").glob("*.yaml")}
+    named = set()
+    for name in re.findall(r"\.\./envs/([^\"]+\.yaml)", rules):
+        builds = ("cpu", "cuda") if "{" in name else ("",)
+        named |= {re.sub(r"\{.*\}", build, name) for build in builds}
+    assert named == {path.name for path in ENVIRONMENTS}

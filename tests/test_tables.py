@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 from scipy import stats
+from test_pages import Cells
 
 from vertseg.errors import UserError
 from vertseg.evaluation import SCAN_COLUMNS
@@ -18,6 +19,7 @@ from vertseg.tables import (
     read_evaluation,
     read_training_metadata,
     table1,
+    to_html,
     to_latex,
     to_markdown,
     write_csv,
@@ -114,6 +116,12 @@ class TestText:
         assert [row.replace(r"\&", "").count("&") for row in rows] == [10, 10]
         assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
 
+    def test_the_page_has_the_cells_of_the_markdown(self, table: pd.DataFrame) -> None:
+        header, _, *rows = to_markdown(table, "").splitlines()[:4]
+        lines = [line.strip("|").split("|") for line in (header, *rows)]
+        cells = [[cell.strip() for cell in line] for line in lines]
+        assert Cells(to_html(table, "Table 1", "Note.")).rows == cells
+
     def test_the_note_stands_below(self, table: pd.DataFrame) -> None:
         assert to_markdown(table, "Note: 5 %.").endswith("\n\nNote: 5 %.\n")
         assert to_latex(table, "Note: 5 %.").endswith("\n% Note: 5 \\%.\n")
@@ -135,7 +143,8 @@ class TestText:
         table = table1(scans, TRAINING, METHODS, "ours", seed=0)
         assert table.filter(like="paper_").isna().all(axis=None)
         assert table["multi_label_dice_sd_folds"].isna().all()
-        for written in (to_markdown(table, text), to_latex(table, text)):
+        written_as = (to_markdown(table, text), to_latex(table, text), to_html(table, "", text))
+        for written in written_as:
             assert "Paper" not in written and "67.5" in written
         rows = [line for line in to_latex(table, "").splitlines() if line.startswith("Ours")]
         assert rows[0].count("&") == 6

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from vertseg.cache import CachedScan, write_cache
 from vertseg.errors import UserError
 from vertseg.grid import GridTransform
 from vertseg.training import TrainingSettings, train
+from vertseg.training.checkpoint import fingerprint
 from vertseg.volumes import Geometry
 from vertseg.weights import load_network
 
@@ -117,6 +119,20 @@ def test_a_checkpoint_of_other_settings_is_not_used(
     with caplog.at_level("WARNING", logger="vertseg"):
         train(settings, caches, [], tmp_path, tmp_path / "w.safetensors", tmp_path / "log.csv")
     assert (tmp_path / "w.safetensors").is_file()
+
+
+@pytest.mark.parametrize("changed", ["settings", "scans", "code"])
+def test_a_checkpoint_is_of_its_settings_scans_and_code(
+    caches: list[Path], monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    settings = TrainingSettings.from_config(SETTINGS)
+    before = fingerprint(settings, "fp32", caches)
+    assert fingerprint(settings, "fp32", caches) == before
+    if changed == "settings":
+        settings = replace(settings, learning_rate=0.1)
+    elif changed == "code":
+        monkeypatch.setattr("vertseg.training.checkpoint.code_version", lambda *modules: "new")
+    assert fingerprint(settings, "fp32", caches[:-1] if changed == "scans" else caches) != before
 
 
 def test_mistakes_are_explained(tmp_path: Path, caches: list[Path]) -> None:

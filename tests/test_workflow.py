@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
@@ -22,6 +24,12 @@ PARAMETERS = {
     "MobileNet/ASPP with flips": 1_278_749,
     "MobileNet/ASPP": 1_278_749,
 }
+
+
+METHODS = yaml.safe_load((ROOT / "config.yaml").read_text())["methods"]
+
+PER_METHOD = {"train", "predict", "evaluate"}
+REPORT = {"table1", "per_label_page", "figure1", "learning_curves", "benchmarks", "benchmarks_page"}
 
 
 @pytest.fixture(scope="module")
@@ -120,15 +128,99 @@ def test_a_finished_run_has_nothing_left_to_do(workflow: Path) -> None:
     assert "Nothing to be done" in snakemake(workflow, "--configfile", "config/miniature.yaml")
 
 
-def test_a_changed_recipe_reruns_the_methods_it_touches(workflow: Path) -> None:
-    change = workflow / "config/change.yaml"
-    change.write_text("methods: {unet: {training: {learning_rate: 0.02}}}")
+def planned(workflow: Path, change: str = "") -> dict[str, set[str]]:
+    """Rules that would run again, with the methods they would run for."""
+    (workflow / "config/change.yaml").write_text(change or "{}")
     arguments = ["--configfile", "config/miniature.yaml", "config/change.yaml"]
     jobs = snakemake(workflow, *arguments, "--dry-run")
-    assert "method=unet" in jobs
-    assert jobs.count("rule train:") == jobs.count("rule predict:") == 1
-    assert "method=mobilenet" not in jobs
-    assert "rule preprocess:" not in jobs
+    plan: dict[str, set[str]] = {}
+    for job in re.findall(r"^(?:local)?rule (\w+):\n((?: +.*\n)+)", jobs, re.MULTILINE):
+        plan.setdefault(job[0], set()).update(re.findall(r"wildcards: method=(\w+)", job[1]))
+    return plan
+
+
+@contextmanager
+def edited(path: Path, old: str, new: str) -> Iterator[None]:
+    """A source file with a change, for a while."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    try:
+        yield
+    finally:
+        path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "methods"),
+    [
+        ("methods: {unet: {training: {learning_rate: 0.02}}}", {"unet"}),
+        ("training: {learning_rate: 0.02}", set(METHODS)),
+        ("training: {flips: true}", set(METHODS) - {"mobilenet_aspp_flips"}),
+        ("networks: {resnet18_aspp: {aspp_rates: [1, 1, 1, 1]}}", {"resnet18_aspp"}),
+    ],
+)
+def test_a_changed_recipe_retrains_the_methods_it_touches(
+    workflow: Path, change: str, methods: set[str]
+) -> None:
+    plan = planned(workflow, change)
+    assert plan["train"] == plan["predict"] == plan["evaluate"] == methods
+    assert set(plan) == {*PER_METHOD, *REPORT, "all"}
+
+
+def test_a_changed_label_retrains_nothing(workflow: Path) -> None:
+    plan = planned(workflow, "methods: {unet: {label: A U-Net}}")
+    assert not {*PER_METHOD, "preprocess"} & set(plan)
+    assert {"table1", "figure1", "learning_curves"} <= set(plan)
+
+
+def test_changed_code_reruns_what_it_decides(workflow: Path) -> None:
+    package = workflow / "vertseg"
+    with edited(package / "figures/style.py", "PNG_DPI = 300", "PNG_DPI = 200"):
+        assert set(planned(workflow)) == {"dataset_figure", "learning_curves", "figure1", "all"}
+    with edited(package / "metrics.py", "TOLERANCE_MM = 20", "TOLERANCE_MM = 10"):
+        plan = planned(workflow)
+        assert plan["evaluate"] == set(METHODS)
+        assert not {"preprocess", "train", "predict"} & set(plan)
+    with edited(package / "losses.py", "0.95", "0.9"):
+        plan = planned(workflow)
+        assert plan["train"] == set(METHODS)
+        assert not {"generate_phantoms", "audit", "preprocess"} & set(plan)
+
+
+def test_changed_comments_rerun_nothing(workflow: Path) -> None:
+    path = workflow / "vertseg/losses.py"
+    with edited(path, '"""', '"""Reworded: '), edited(path, "\nimport", "\n\n# Why.\nimport"):
+        assert planned(workflow) == {}
+
+
+def test_all_long_steps_are_in_one_table(results: Path) -> None:
+    table = pd.read_csv(results / "benchmarks.tsv", sep="\t")
+    jobs = {(rule, job) for rule, job in table[["rule", "job"]].fillna("").to_numpy()}
+    assert {("generate_phantoms", ""), ("audit", "")} < jobs
+    assert {job for rule, job in jobs if rule == "train"} == {f"{key}_fold0" for key in METHODS}
+    assert (table["seconds"] > 0).all()
+    assert (table.loc[table["rule"] == "train", "peak_memory_mb"] > 100).all()
+
+
+def test_the_report_needs_nothing_else(workflow: Path) -> None:
+    snakemake(workflow, "--configfile", "config/miniature.yaml", "--report", "report.html")
+    page = (workflow / "report.html").read_text()
+    assert not re.findall(r"<(?:script|img|iframe)[^>]* src=.?https?:|<link[^>]*https?:", page)
+    categories = json.loads(re.search(r"var categories = (\{.*?\});?\n", page)[1])
+    shown = {
+        name: {Path(path).name for files in parts.values() for path in files}
+        for name, parts in categories.items()
+    }
+    assert shown == {
+        "Results": {"table1.html", "per_label.html", "figure1.png"},
+        "Training": {"learning_curves.png"},
+        "Data": {"audit.html", "dataset.png"},
+        "Run": {"benchmarks.html"},
+    }
+    captions = [path.read_text().split(None, 3)[:3] for path in (ROOT / "report").glob("*.rst")]
+    found = sum(" ".join(words) in page for words in captions)
+    assert found == len(captions) - len(["external"])
 
 
 def test_mistakes_in_the_configuration_stop_the_run(workflow: Path) -> None:
@@ -142,3 +234,10 @@ def test_the_papers_plan_needs_no_data(tmp_path: Path) -> None:
     plan = snakemake(copy_workflow(tmp_path), "--dry-run", "--quiet", "reason")
     for rule, count in {"download": 1, "preprocess": 61, "train": 15, "predict": 15}.items():
         assert re.search(rf"^{rule} +{count}$", plan, re.MULTILINE), plan
+
+
+def test_the_picture_of_the_rules_is_up_to_date(tmp_path: Path) -> None:
+    graph = snakemake(copy_workflow(tmp_path), "--rulegraph", "dot")
+    rules = set(re.findall(r'label = "(\w+)"', graph))
+    picture = (ROOT / "docs/images/rulegraph.svg").read_text()
+    assert set(re.findall(r">(\w+)</text>", picture)) == rules, "run `make rulegraph`"

@@ -1,6 +1,7 @@
 """Logging of a workflow step: warnings and errors to the terminal, everything to the step's log."""
 
 import logging
+import platform
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ def step_log(path: str) -> Iterator[logging.Logger]:
     logger.setLevel(logging.INFO)
     logger.handlers[:] = [to_file, to_terminal]
     logger.propagate = False
+    logger.info("Python %s of %s", platform.python_version(), sys.prefix)
     try:
         with logging_redirect_tqdm([logger]):
             yield logger

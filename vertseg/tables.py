@@ -15,6 +15,7 @@ from vertseg.errors import UserError
 from vertseg.files import atomic_path
 from vertseg.folds import EXTERNAL
 from vertseg.labels import NAMES, RANK
+from vertseg.pages import table_page
 from vertseg.statistics import (
     cluster_bootstrap_interval,
     holm,
@@ -259,6 +260,12 @@ def to_latex(table: pd.DataFrame, note: str) -> str:
         f"% {_latex(note)}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def to_html(table: pd.DataFrame, title: str, note: str) -> str:
+    """Table 1 as a page of HTML. Arguments as in `to_markdown`, and the page's heading."""
+    columns = {**_measured_columns(table, "–"), **_paper_columns(table, "–")}
+    return table_page(pd.DataFrame(columns), title, note)
 
 
 def _columns() -> list[str]:

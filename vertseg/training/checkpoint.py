@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from vertseg.code_version import TRAINING_CODE, code_version
 from vertseg.files import atomic_path
 from vertseg.logs import logger
 from vertseg.training.settings import TrainingSettings
@@ -18,9 +19,10 @@ NAME = "checkpoint.pt"
 
 
 def fingerprint(settings: TrainingSettings, precision: str, caches: Sequence[Path]) -> str:
-    """SHA-256 of all that decides the weights: settings, precision in use, the scans' files."""
+    """SHA-256 of all that decides the weights: settings, precision, code, the scans' files."""
     digest = hashlib.sha256(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode())
     digest.update(precision.encode())
+    digest.update(code_version(*TRAINING_CODE).encode())
     for path in caches:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -47,7 +49,7 @@ def load_checkpoint(folder: Path, run: str) -> dict[str, Any] | None:
         logger.warning("%s is damaged (%s): training starts anew.", path, error)
         return None
     if known != run:
-        logger.warning("%s is of other settings or scans: training starts anew.", path)
+        logger.warning("%s is of other settings, scans or code: training starts anew.", path)
         return None
     return state
 

@@ -1,0 +1,22 @@
+"""Collect what the run's long steps took into one table.
+
+Reads all files below benchmarks/; writes benchmarks.tsv (rule, job, time, memory, disk).
+"""
+
+from pathlib import Path
+
+from vertseg.benchmarks import collect_benchmarks
+from vertseg.files import atomic_path
+from vertseg.logs import step_log
+
+
+def main(folder: Path, target: str) -> None:
+    """Write the table."""
+    table = collect_benchmarks(folder)
+    with atomic_path(target) as temporary:
+        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+
+
+if __name__ == "__main__":
+    with step_log(snakemake.log[0]):
+        main(Path(snakemake.params.folder), snakemake.output[0])

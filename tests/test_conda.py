@@ -1,0 +1,148 @@
+"""--use-conda: every environment is created and every step runs inside its own, with no other help.
+
+Snakemake runs in an environment of its own, with stand-ins for conda and its channel
+(conda/snakemake.sh).
+"""
+
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import distributions, version
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from conftest import ROOT, copy_workflow
+from test_download import SCANS, verse_files
+from verse_server import running_server, zipped
+
+pytestmark = [
+    pytest.mark.workflow,
+    pytest.mark.skipif(sys.platform != "linux", reason="the channel is built for Linux"),
+]
+
+CONFIG = """
+torch: {torch}
+data:
+  urls: {{training: ["{url}"]}}
+"""
+
+IMPORT = "import sys; sys.path.extend(sys.argv[2:]); __import__(sys.argv[1])"
+VERSIONS = (
+    "import json; from importlib.metadata import distributions as d; "
+    "print(json.dumps({p.name: p.version for p in d()}))"
+)
+
+
+class Step(NamedTuple):
+    """A job that ran: its rule, its script's name, the interpreter and the environment's file."""
+
+    rule: str
+    script: str
+    python: Path
+    environment: str
+
+
+def conda_snakemake(folder: Path, *arguments: str) -> None:
+    command = [str(ROOT / "tests/conda/snakemake.sh"), "--cores", "2", *arguments]
+    threads = ["--set-threads", "train=1", "predict=1"]
+    environment = {**os.environ, "PYTHON": sys.executable, "NO_PROXY": "127.0.0.1"}
+    done = subprocess.run(
+        [*command, *threads], cwd=folder, env=environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the phantoms' miniature run and VerSe's download have run."""
+    folder = copy_workflow(tmp_path_factory.mktemp("conda") / "workflow")
+    rows = "".join(f"{scan}\t{scan.split('_')[0]}\ttraining\n" for scan in SCANS)
+    (folder / "resources/verse20.tsv").write_text("scan\tsubject\tsplit\n" + rows)
+    torch = "cpu" if version("torch").endswith("+cpu") else "cuda"
+    archive = zipped({f"training/{name}": data for name, data in verse_files().items()})
+    with running_server() as server:
+        server.files["training.zip"] = archive
+        url = server.url("training.zip")
+        (folder / "config/conda.yaml").write_text(CONFIG.format(torch=torch, url=url))
+        conda_snakemake(
+            folder, "verify_data", "data/verse20/training_sheet.tsv",
+            "--configfile", "config/conda.yaml",
+        )  # fmt: skip
+    conda_snakemake(folder, "--configfile", "config/miniature.yaml", "config/conda.yaml")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def steps(folder: Path) -> list[Step]:
+    """What Snakemake and the steps' logs recorded of every job that has outputs."""
+    steps = set()
+    for path in (folder / ".snakemake/metadata").rglob("*"):
+        if path.is_file():
+            record = json.loads(path.read_text())
+            log = (folder / record["log"][0]).read_text()
+            prefix = re.search(r" INFO Python [\d.]+ of (.+)", log)
+            script = re.search(r"scripts/(\w+)\.py", record["code"])
+            assert prefix and script, (path, log)
+            environment = base64.b64decode(record["conda_env"]).decode()
+            python = Path(prefix[1], "bin/python")
+            steps.add(Step(record["rule"], script[1], python, environment))
+    return sorted(steps)
+
+
+def test_every_step_ran_in_the_environment_of_its_rule(steps: list[Step]) -> None:
+    for step in steps:
+        created_from = step.python.parents[1].with_suffix(".yaml")
+        assert created_from.read_text() == step.environment, step.rule
+        assert step.environment in {path.read_text() for path in (ROOT / "envs").glob("*.yaml")}
+
+
+def test_every_script_ran_in_an_environment(steps: list[Step]) -> None:
+    # Rules without outputs leave no record: verify_data's log is looked at below.
+    scripts = {path.stem for path in (ROOT / "scripts").glob("*.py")} - {"verify_data"}
+    assert {step.script for step in steps} == scripts
+
+
+def test_a_rule_without_outputs_ran_in_an_environment_too(folder: Path) -> None:
+    log = (folder / "results/logs/verify_data.log").read_text()
+    prefix = re.search(r" INFO Python [\d.]+ of (.+)", log)
+    assert prefix
+    environment = Path(prefix[1]).with_suffix(".yaml").read_text()
+    assert environment == (ROOT / "envs/download.yaml").read_text()
+
+
+def test_every_step_imports_from_its_own_environment(steps: list[Step]) -> None:
+    own = [str(ROOT), str(ROOT / "scripts")]
+    for script, python in {(step.script, step.python) for step in steps}:
+        command = [str(python), "-I", "-c", IMPORT, script, *own]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{script}: {done.stderr}"
+
+
+def test_environments_and_tests_run_the_same_versions(steps: list[Step]) -> None:
+    ours = {normal(one.name): public(one.version) for one in distributions()}
+    for python in {step.python for step in steps}:
+        found = json.loads(subprocess.check_output([str(python), "-I", "-c", VERSIONS], text=True))
+        theirs = {normal(name): public(number) for name, number in found.items()}
+        for tool in ("pip", "setuptools", "wheel"):
+            theirs.pop(tool, None)
+        assert theirs == {name: ours.get(name) for name in theirs}
+
+
+def test_light_environments_stay_light(steps: list[Step]) -> None:
+    for step in steps:
+        packages = step.python.parents[1] / "lib/python3.11/site-packages"
+        needs_torch = step.script in ("train", "predict")
+        assert (packages / "torch").is_dir() == needs_torch, step.rule
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def public(number: str) -> str:
+    return number.partition("+")[0]

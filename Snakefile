@@ -19,6 +19,7 @@ include: "rules/data.smk"
 include: "rules/preprocess.smk"
 include: "rules/train.smk"
 include: "rules/predict.smk"
+include: "rules/nnunet.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
 include: "rules/external.smk"
@@ -31,5 +32,5 @@ rule all:
         multiext(f"{RESULTS}/dataset", ".pdf", ".png"),
         multiext(f"{RESULTS}/table1", ".csv", ".md", ".tex"),
         multiext(f"{RESULTS}/figure1", ".pdf", ".png", ".svg"),
-        multiext(f"{RESULTS}/learning_curves", ".pdf", ".png"),
+        multiext(f"{RESULTS}/learning_curves", ".pdf", ".png") if OWN_METHODS else [],
         multiext(f"{RESULTS}/external", ".csv", ".md", ".tex") if EXTERNAL_SCANS else [],

@@ -47,7 +47,9 @@ rule dataset_figure:
 
 rule learning_curves:
     input:
-        every_run(f"{RESULTS}/models/{{method}}/fold{{fold}}/log.csv"),
+        every_run(
+            f"{RESULTS}/models/{{method}}/fold{{fold}}/log.csv", methods=OWN_METHODS
+        ),
     output:
         multiext(f"{RESULTS}/learning_curves", ".pdf", ".png"),
     log:

@@ -16,20 +16,20 @@ NNUNET_DATA = f"{NNUNET}/preprocessed/{DATASET}"
 NNUNET_SCANS = f"{NNUNET_DATA}/{PLANS}_{CONFIGURATION}"
 
 
-def nnunet_step(script, workers=1):
+def nnunet_step(script, workers=1, results=f"{NNUNET}/trained"):
     """The start of a command: a script of nnU-Net's with the environment variables it needs."""
-    conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+    by_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
     variables = {
         "PYTHONPATH": BASE,
         "nnUNet_raw": f"{NNUNET}/raw",
         "nnUNet_preprocessed": f"{NNUNET}/preprocessed",
-        "nnUNet_results": f"{NNUNET}/trained",
+        "nnUNet_results": results,
         "nnUNet_n_proc_DA": workers,
         "nnUNet_def_n_proc": "{threads}",
         "OMP_NUM_THREADS": 1,
         "TORCHINDUCTOR_COMPILE_THREADS": 1,
     }
-    python = "python" if conda else shlex.quote(config["nnunet"]["python"])
+    python = "python" if by_conda else shlex.quote(config["nnunet"]["python"])
     settings = [f"{name}={shlex.quote(str(value))}" for name, value in variables.items()]
     return " ".join([*settings, python, shlex.quote(f"{BASE}/scripts/{script}"), "{log} "])
 
@@ -152,7 +152,11 @@ rule nnunet_train:
         settings=lambda wildcards: json.dumps(nnunet_settings(config, wildcards.method)),
         folder=lambda wildcards, output: Path(output.weights).parent,
     shell:
-        nnunet_step("nnunet_train.py", config["nnunet"]["workers"])
+        nnunet_step(
+            "nnunet_train.py",
+            config["nnunet"]["workers"],
+            f"{NNUNET}/trained/{{wildcards.method}}",
+        )
         + "--settings {params.settings:q} --fold {wildcards.fold} --threads {threads} "
         "--folder {params.folder:q}"
 

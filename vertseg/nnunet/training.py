@@ -61,8 +61,8 @@ def train_fold(
     _resume(trainer, own)
     if not (own / FINAL).exists():
         trainer.run_training()
-    elif not trainer.mirror_axes:
-        # Known to a trainer that has loaded its data; a finished one only says what it mirrors.
+    else:
+        # What is mirrored is known once the data are loaded, which a finished training leaves out.
         trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
     _write_log(folder / "log.csv", trainer)
     shutil.copyfile(own / "progress.png", folder / "progress.png")

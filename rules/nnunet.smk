@@ -30,8 +30,12 @@ def nnunet_step(script, workers=1, results=f"{NNUNET}/trained"):
         "TORCHINDUCTOR_COMPILE_THREADS": 1,
     }
     python = "python" if by_conda else shlex.quote(config["nnunet"]["python"])
-    settings = [f"{name}={shlex.quote(str(value))}" for name, value in variables.items()]
-    return " ".join([*settings, python, shlex.quote(f"{BASE}/scripts/{script}"), "{log} "])
+    settings = [
+        f"{name}={shlex.quote(str(value))}" for name, value in variables.items()
+    ]
+    return " ".join(
+        [*settings, python, shlex.quote(f"{BASE}/scripts/{script}"), "{log} "]
+    )
 
 
 rule nnunet_scan:
@@ -98,7 +102,8 @@ rule nnunet_plan:
     params:
         settings=json.dumps(config["nnunet"]["plan"]),
     shell:
-        nnunet_step("nnunet_plan.py") + "--settings {params.settings:q} --processes {threads}"
+        nnunet_step("nnunet_plan.py")
+        + "--settings {params.settings:q} --processes {threads}"
 
 
 rule nnunet_preprocess:
@@ -111,7 +116,9 @@ rule nnunet_preprocess:
             scan=DEVELOPMENT_SCANS,
             end=[".b2nd", "_seg.b2nd", ".pkl"],
         ),
-        expand(f"{NNUNET_DATA}/gt_segmentations/{{scan}}.nii.gz", scan=DEVELOPMENT_SCANS),
+        expand(
+            f"{NNUNET_DATA}/gt_segmentations/{{scan}}.nii.gz", scan=DEVELOPMENT_SCANS
+        ),
     log:
         f"{RESULTS}/logs/nnunet_preprocess.log",
     benchmark:

@@ -13,6 +13,7 @@ from nnunetv2.experiment_planning.plan_and_preprocess_api import (
     extract_fingerprint_dataset,
     preprocess_dataset,
 )
+from nnunetv2.paths import nnUNet_preprocessed
 
 from vertseg.nnunet.dataset import CONFIGURATION, DATASET, DATASET_ID, PLANS
 from vertseg.nnunet.settings import PlanSettings
@@ -22,7 +23,7 @@ ANY_MEMORY_GB = 1e6
 
 def preprocessed_folder() -> Path:
     """Where plan and preprocessed scans lie."""
-    return Path(os.environ["nnUNet_preprocessed"]) / DATASET
+    return Path(os.fspath(nnUNet_preprocessed)) / DATASET
 
 
 class Planner(ExperimentPlanner):
@@ -59,9 +60,9 @@ class Planner(ExperimentPlanner):
         else:
             # Patches start at the scans' median shape and shrink until they fit the memory.
             patch = np.array(wanted[::-1])[self.determine_transpose()[0]]
-            memory, self.UNet_vram_target_GB = self.UNet_vram_target_GB, ANY_MEMORY_GB
+            self.UNet_vram_target_GB = ANY_MEMORY_GB
             plan = super().get_plans_for_configuration(spacing, patch, *arguments)
-            self.UNet_vram_target_GB = memory
+            self.UNet_vram_target_GB = self.settings.gpu_memory_gb
             plan["median_image_size_in_voxels"] = median_shape
             plan["batch_size"] = self.UNet_min_batch_size
         if len(spacing) == 3 and self.settings.batch_size:

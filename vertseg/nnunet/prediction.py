@@ -92,4 +92,3 @@ class Predictor:
             predictor.label_manager.foreground_labels,
             num_processes=processes,
         )
-

@@ -36,9 +36,7 @@ LOG_COLUMNS = {
 """nnU-Net's names and ours of what log.csv holds for each epoch."""
 
 
-def train_fold(
-    settings: NnunetSettings, fold: int, folder: Path, terminal: TextIO
-) -> None:
+def train_fold(settings: NnunetSettings, fold: int, folder: Path, terminal: TextIO) -> None:
     """Train a fold, or go on where a killed run stopped; a finished one is only exported.
 
     nnU-Net's own files (checkpoints, log, progress.png) stay in its results folder.

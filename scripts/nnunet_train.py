@@ -12,15 +12,18 @@ from typing import TextIO
 
 import torch
 
+from vertseg.devices import choose_device
 from vertseg.nnunet.process import nnunet_log
 from vertseg.nnunet.settings import NnunetSettings
 
 
-def main(settings: NnunetSettings, fold: int, folder: Path, terminal: TextIO) -> None:
-    """Train the fold."""
+def main(settings: NnunetSettings, fold: int, threads: int, folder: Path, terminal: TextIO) -> None:
+    """Train the fold; with so many threads where a CPU does."""
     # nnU-Net is imported where its absence is explained.
     from vertseg.nnunet.training import train_fold
 
+    # nnU-Net found that beside a GPU more threads do not help.
+    torch.set_num_threads(threads if choose_device(settings.device).type == "cpu" else 1)
     train_fold(settings, fold, folder, terminal)
 
 
@@ -33,6 +36,5 @@ if __name__ == "__main__":
     parser.add_argument("--folder", type=Path, required=True)
     given = parser.parse_args()
     with nnunet_log(given.log) as terminal_stream:
-        torch.set_num_threads(given.threads)
         recipe = NnunetSettings.from_config(given.settings)
-        main(recipe, given.fold, given.folder, terminal_stream)
+        main(recipe, given.fold, given.threads, given.folder, terminal_stream)

@@ -47,8 +47,7 @@ def test_the_papers_recipe_is_the_default() -> None:
 
 def test_nnunets_methods_differ_as_stated() -> None:
     flips, plain, ours = (
-        nnunet_settings(PAPER, key)
-        for key in ("nnunet_flips", "nnunet", "mobilenet_aspp_nnunet")
+        nnunet_settings(PAPER, key) for key in ("nnunet_flips", "nnunet", "mobilenet_aspp_nnunet")
     )
     assert (plain["epochs"], plain["iterations_per_epoch"], plain["flips"]) == (200, 250, False)
     assert flips == plain | {"flips": True}

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -48,6 +50,22 @@ if __name__ == "__main__":
 """
 
 
+CANCELLED = """
+import multiprocessing, sys, time
+from vertseg.nnunet.process import nnunet_log
+
+def work():
+    time.sleep(600)
+
+if __name__ == "__main__":
+    with nnunet_log(sys.argv[1]):
+        worker = multiprocessing.get_context("fork").Process(target=work, daemon=True)
+        worker.start()
+        print("worker", worker.pid, flush=True)
+        time.sleep(600)
+"""
+
+
 class TestLabels:
     def test_values_are_consecutive_and_t13_is_the_last(self) -> None:
         labels = dataset_json(3)["labels"]
@@ -56,6 +74,7 @@ class TestLabels:
         assert (labels["C1"], labels["L6"], labels["T13"]) == (1, 25, 26)
         assert labels.keys() - {"background"} == set(NAMES.values())
 
+    @settings(deadline=None)
     @given(st.lists(st.sampled_from([0, *NAMES]), min_size=1))
     def test_the_way_back_is_exact(self, values: list[int]) -> None:
         verse = np.array(values, np.uint8)
@@ -156,6 +175,21 @@ def test_a_workers_failure_is_told_with_the_logs_tail(tmp_path: Path) -> None:
     assert "OSError: the disk is full" in done.stderr
     assert "epoch 1\n" not in done.stderr
     assert "epoch 1\n" in log.read_text()
+
+
+def test_a_cancelled_step_takes_its_workers_along(tmp_path: Path) -> None:
+    script, log = tmp_path / "step.py", tmp_path / "step.log"
+    script.write_text(CANCELLED)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, str(script), str(log)], env=environment)
+    deadline = time.monotonic() + 120
+    while not (log.exists() and "worker" in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    worker = int(log.read_text().split()[1])
+    process.terminate()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
 
 
 def test_a_missing_nnunet_is_explained(tmp_path: Path) -> None:

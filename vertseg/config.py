@@ -50,6 +50,15 @@ def check_config(config: Config, schema_path: str | Path) -> None:
             "training.crop is missing: on a grid of a fixed spacing scans differ in size, so that "
             f"batches are made of crops ({', '.join(whole)})."
         )
+    for key, method in config["methods"].items():
+        own, foreign = "training", "nnunet"
+        if engine(config, key) == "nnunet":
+            own, foreign = foreign, own
+        if foreign in method:
+            raise UserError(
+                f"methods.{key}.{foreign}: is not for the method's engine, "
+                f"{engine(config, key)}; its differences are stated as {own}."
+            )
     for method in config.get("skip_methods", []):
         if method not in config["methods"]:
             known = list(config["methods"])

@@ -2,10 +2,12 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TextIO
 
 from vertseg.errors import UserError
@@ -32,6 +34,7 @@ def nnunet_log(path: str) -> Iterator[TextIO]:
         os.dup2(log, stream)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     _set_up_logger(terminal)
+    _end_with_workers()
     try:
         yield terminal
     except UserError as error:
@@ -69,6 +72,18 @@ def _set_up_logger(terminal: TextIO) -> None:
     logger.setLevel(logging.INFO)
     logger.handlers[:] = [to_log, to_terminal]
     logger.propagate = False
+
+
+def _end_with_workers() -> None:
+    """Let a job that is cancelled take its workers along, which would wait for it forever."""
+    main = os.getpid()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != main:
+            os._exit(128 + number)
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def _tail(path: Path) -> str:

@@ -44,6 +44,7 @@ class Trainer(nnUNetTrainer):
         """
         self.settings = settings
         self.device = choose_device(settings.device)
+        torch.backends.cudnn.benchmark = self.device.type == "cuda"
         self.num_epochs = settings.epochs
         self.num_iterations_per_epoch = settings.iterations_per_epoch
         self.num_val_iterations_per_epoch = settings.validation_iterations

@@ -41,7 +41,7 @@ use rule nnunet_predict as nnunet_predict_external with:
     params:
         device=config["training"]["device"],
         fold="external",
-        cache=f"{RESULTS}/cache",
+        cache=lambda wildcards, input: Path(input.caches[0]).parent,
 
 
 use rule evaluate as evaluate_external with:

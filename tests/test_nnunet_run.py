@@ -31,6 +31,22 @@ NNUNET_METHODS = [key for key, method in METHODS.items() if method.get("engine")
 TRAINED = "Dataset001_vertebrae/Trainer__nnUNetPlans__3d_fullres/fold_0"
 
 
+TRANSFORMS = """
+import json, sys
+from vertseg.nnunet.planning import preprocessed_folder, read_plans
+from vertseg.nnunet.settings import NnunetSettings
+from vertseg.nnunet.trainer import make_trainer
+
+dataset = json.loads((preprocessed_folder() / "dataset.json").read_text())
+for flips in (False, True):
+    trainer = make_trainer(NnunetSettings(flips=flips), 0, read_plans(), dataset, sys.stderr)
+    trainer.initialize()
+    loader, _ = trainer.get_dataloaders()
+    names = [type(part).__name__ for part in loader.data_loader.transforms.transforms]
+    print("mirror:", "MirrorTransform" in names)
+"""
+
+
 @pytest.fixture(scope="module")
 def workflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of all eight methods: the folder it ran in."""
@@ -157,11 +173,19 @@ def test_settings_tell_mirrored_from_unmirrored_predictions(results: Path) -> No
             assert recorded["mirror_axes_test_time"] == mirrored
             assert recorded["engine"] == "nnU-Net 2.8.1"
             assert (recorded["epochs"], recorded["iterations"]) == (4, 8)
-        # nnU-Net's own account of the transforms that it ran.
+        # nnU-Net's own account of the training.
         debug = json.loads((results / f"nnunet/trained/{method}/{TRAINED}/debug.json").read_text())
-        transforms = debug["dataloader_train.generator.transforms"]
-        assert ("MirrorTransform" in transforms) == (method == "nnunet_flips")
+        assert debug["inference_allowed_mirroring_axes"] == str(tuple(mirrored) or None)
         assert debug["enable_deep_supervision"] == str(method != "mobilenet_aspp_nnunet")
+
+
+def test_batches_are_mirrored_only_with_flips(workflow: Path, tmp_path: Path) -> None:
+    _, env = training(workflow, tmp_path, 0)
+    done = subprocess.run(
+        [str(PYTHON), "-c", TRANSFORMS], env=env, capture_output=True, text=True, check=True
+    )
+    mirrored = [line.split()[1:] for line in done.stdout.splitlines() if line[:7] == "mirror:"]
+    assert mirrored == [["False"], ["True"]]
 
 
 def test_figure1_shows_all_methods_and_learning_curves_our_own(results: Path) -> None:

@@ -20,7 +20,7 @@ rule nnunet_train:
         "../envs/nnunet.yaml"
     threads: 8
     resources:
-        mem_mb=32000,
+        mem_mb=by_attempt(32000),
         runtime=2880,
         gpu=config["gpus"],
     params:
@@ -56,7 +56,7 @@ rule nnunet_predict:
         "../envs/nnunet.yaml"
     threads: 4
     resources:
-        mem_mb=48000,
+        mem_mb=by_attempt(48000),
         runtime=600,
         gpu=config["gpus"],
     params:

@@ -17,7 +17,7 @@ rule nnunet_scan:
     conda:
         "../envs/volumes.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=by_attempt(4000),
         runtime=10,
     script:
         "../scripts/nnunet_scan.py"
@@ -60,7 +60,7 @@ rule nnunet_plan:
         "../envs/nnunet.yaml"
     threads: 4
     resources:
-        mem_mb=24000,
+        mem_mb=by_attempt(24000),
         runtime=120,
     params:
         settings=json.dumps(config["nnunet"]["plan"]),
@@ -90,7 +90,7 @@ rule nnunet_preprocess:
         "../envs/nnunet.yaml"
     threads: 4
     resources:
-        mem_mb=48000,
+        mem_mb=by_attempt(48000),
         runtime=240,
     shell:
         nnunet_step("nnunet_preprocess.py") + "--processes {threads}"

@@ -32,7 +32,7 @@ rule nnunet_train:
             config["nnunet"]["workers"],
             f"{NNUNET}/trained/{{wildcards.method}}",
         )
-        + "--settings {params.settings:q} --fold {wildcards.fold} --threads {threads} "
+        + "--settings {params.settings:q} --fold {wildcards.fold} --threads {threads} --gpus {resources.gpu} "
         "--folder {params.folder:q}"
 
 
@@ -67,4 +67,4 @@ rule nnunet_predict:
         nnunet_step("nnunet_predict.py")
         + "--weights {input.weights:q} --samples {input.samples:q} --folds {input.folds:q} "
         "--cache {params.cache:q} --fold {params.fold} --device {params.device} "
-        "--threads {threads} --folder {output:q}"
+        "--threads {threads} --gpus {resources.gpu} --folder {output:q}"

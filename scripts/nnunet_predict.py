@@ -4,7 +4,7 @@ Reads the sample sheet with the CTs, the folds, cached scans and weights, of one
 that predict together; writes, for each scan, the three files of every method (see predict.py);
 for all, settings.json, and in nnunet/ the label maps in nnU-Net's values with nnU-Net's own
 summary.json. Usage: LOG --weights FILE... --samples TSV --folds TSV --cache FOLDER --fold K
---device NAME --threads N --folder predictions/{method}/fold{k}.
+--device NAME --threads N --gpus N --folder predictions/{method}/fold{k}.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from vertseg.devices import choose_device
 from vertseg.evaluation import centroids_path, mask_path
 from vertseg.files import write_json
 from vertseg.folds import EXTERNAL, read_folds
+from vertseg.gpus import claimed_gpus
 from vertseg.logs import logger, progress
 from vertseg.nnunet.dataset import from_nnunet
 from vertseg.nnunet.process import nnunet_log
@@ -67,8 +68,9 @@ if __name__ == "__main__":
     for name in ("--cache", "--folder"):
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--gpus", type=int, default=0)
     given = parser.parse_args()
-    with nnunet_log(given.log):
+    with nnunet_log(given.log), claimed_gpus(given.gpus, given.device):
         torch.set_num_threads(given.threads)
         fold_of = read_folds(given.folds)
         main(

@@ -2,7 +2,7 @@
 
 Reads nnUNet_preprocessed's data set; writes weights.safetensors, log.csv, progress.png and
 settings.json. nnU-Net's checkpoints lie in nnUNet_results, from where a killed run goes on.
-Usage: LOG --settings JSON --fold K --threads N --folder models/{method}/fold{k}.
+Usage: LOG --settings JSON --fold K --threads N --gpus N --folder models/{method}/fold{k}.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from typing import TextIO
 import torch
 
 from vertseg.devices import choose_device
+from vertseg.gpus import claimed_gpus
 from vertseg.nnunet.process import nnunet_log
 from vertseg.nnunet.settings import NnunetSettings
 
@@ -33,8 +34,10 @@ if __name__ == "__main__":
     parser.add_argument("--settings", type=json.loads, required=True)
     parser.add_argument("--fold", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--gpus", type=int, default=0)
     parser.add_argument("--folder", type=Path, required=True)
     given = parser.parse_args()
     with nnunet_log(given.log) as terminal_stream:
         recipe = NnunetSettings.from_config(given.settings)
-        main(recipe, given.fold, given.threads, given.folder, terminal_stream)
+        with claimed_gpus(given.gpus, recipe.device):
+            main(recipe, given.fold, given.threads, given.folder, terminal_stream)

@@ -32,7 +32,8 @@ rule nnunet_train:
             config["nnunet"]["workers"],
             f"{NNUNET}/trained/{{wildcards.method}}",
         )
-        + "--settings {params.settings:q} --fold {wildcards.fold} --threads {threads} --gpus {resources.gpu} "
+        + "--settings {params.settings:q} --fold {wildcards.fold} "
+        "--threads {threads} --gpus {resources.gpu} "
         "--folder {params.folder:q}"
 
 

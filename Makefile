@@ -3,12 +3,16 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 
-.PHONY: demo test test-slurm check viewer rulegraph pins clean
+.PHONY: demo demo-nnunet test test-slurm check viewer rulegraph pins clean
 
 demo: .venv/demo.ready
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
 
-test: check
+# The demo with nnU-Net's three methods, which come with an environment of their own (2 GB).
+demo-nnunet: .venv/demo.ready .venv-nnunet/ready
+	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml config/demo_nnunet.yaml
+
+test: check .venv-nnunet/ready
 	$(BIN)/python -m pytest
 
 # The workflow on a real SLURM of one node, which it installs (root, Debian).
@@ -42,7 +46,7 @@ pins:
 	$(BIN)/python envs/pin.py
 
 clean:
-	rm -rf .venv .snakemake results/demo
+	rm -rf .venv .venv-nnunet .snakemake results/demo
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -54,3 +58,8 @@ clean:
 .venv/test.ready: requirements-dev.txt requirements-cluster.txt requirements.txt .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@ .venv/demo.ready
+
+.venv-nnunet/ready: requirements-nnunet.txt
+	$(PYTHON) -m venv .venv-nnunet
+	.venv-nnunet/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-nnunet.txt
+	touch $@

@@ -22,6 +22,9 @@ include: "rules/data.smk"
 include: "rules/preprocess.smk"
 include: "rules/train.smk"
 include: "rules/predict.smk"
+include: "rules/nnunet_common.smk"
+include: "rules/nnunet_data.smk"
+include: "rules/nnunet.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
 include: "rules/external.smk"
@@ -34,7 +37,7 @@ STUDY = [
     *multiext(f"{RESULTS}/dataset", ".pdf", ".png"),
     *multiext(f"{RESULTS}/table1", ".csv", ".md", ".tex", ".html"),
     *multiext(f"{RESULTS}/figure1", ".pdf", ".png", ".svg"),
-    *multiext(f"{RESULTS}/learning_curves", ".pdf", ".png"),
+    *(multiext(f"{RESULTS}/learning_curves", ".pdf", ".png") if OWN_METHODS else []),
     *(multiext(f"{RESULTS}/external", ".csv", ".md", ".tex") if EXTERNAL_SCANS else []),
     *expand(f"{RESULTS}/{{page}}.html", page=PAGES),
 ]

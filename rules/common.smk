@@ -3,7 +3,13 @@
 from snakemake.exceptions import WorkflowError
 
 from vertseg.code_version import TRAINING_CODE, code_version
-from vertseg.config import check_config, training_settings
+from vertseg.config import (
+    check_config,
+    engine,
+    nnunet_settings,
+    running_methods,
+    training_settings,
+)
 from vertseg.errors import UserError
 from vertseg.folds import scans_by_subject
 from vertseg.sources import (
@@ -24,7 +30,9 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 RESULTS = config["results"]
-METHODS = config["methods"]
+METHODS = running_methods(config)
+OWN_METHODS = [method for method in METHODS if engine(config, method) == "vertseg"]
+NNUNET_METHODS = [method for method in METHODS if engine(config, method) == "nnunet"]
 FOLDS = config["folds"]["run"]
 SAMPLES = {sample.scan: sample for sample in [*development, *external]}
 DEVELOPMENT_SCANS = [sample.scan for sample in development]
@@ -38,6 +46,11 @@ wildcard_constraints:
     fold=r"\d+",
 
 
+def one_of(names):
+    """A wildcard's constraint: one of some names, or nothing at all if there are none."""
+    return "|".join(names) or "(?!)"
+
+
 def split_files(split):
     """The CT and mask files of a split of VerSe."""
     samples = verse_scans(config, BASE, [split])
@@ -49,9 +62,9 @@ def caches(scans):
     return expand(f"{RESULTS}/cache/{{scan}}.safetensors", scan=scans)
 
 
-def every_run(pattern):
+def every_run(pattern, methods=METHODS):
     """A path of every method and fold of this run."""
-    return expand(pattern, method=METHODS, fold=FOLDS)
+    return expand(pattern, method=methods, fold=FOLDS)
 
 
 def by_attempt(amount):

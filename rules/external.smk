@@ -21,6 +21,29 @@ use rule predict as predict_external with:
         fold="external",
 
 
+use rule nnunet_predict as nnunet_predict_external with:
+    input:
+        weights=expand(
+            f"{RESULTS}/models/{{method}}/fold{{fold}}/weights.safetensors",
+            fold=FOLDS,
+            allow_missing=True,
+        ),
+        samples=f"{RESULTS}/samples.tsv",
+        ct=[SAMPLES[scan].ct for scan in EXTERNAL_SCANS],
+        caches=caches(EXTERNAL_SCANS),
+        folds=ancient(f"{RESULTS}/folds.tsv"),
+    output:
+        directory(f"{RESULTS}/predictions/{{method}}/external"),
+    log:
+        f"{RESULTS}/logs/nnunet_predict/{{method}}_external.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/nnunet_predict/{{method}}_external.tsv"
+    params:
+        device=config["training"]["device"],
+        fold="external",
+        cache=lambda wildcards, input: Path(input.caches[0]).parent,
+
+
 use rule evaluate as evaluate_external with:
     input:
         predictions=f"{RESULTS}/predictions/{{method}}/external",

@@ -12,6 +12,8 @@ rule predict:
         f"{RESULTS}/logs/predict/{{method}}_fold{{fold}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/predict/{{method}}_fold{{fold}}.tsv"
+    wildcard_constraints:
+        method=one_of(OWN_METHODS),
     conda:
         f"../envs/torch_{config['torch']}.yaml"
     threads: 4

@@ -53,7 +53,9 @@ rule dataset_figure:
 
 rule learning_curves:
     input:
-        every_run(f"{RESULTS}/models/{{method}}/fold{{fold}}/log.csv"),
+        every_run(
+            f"{RESULTS}/models/{{method}}/fold{{fold}}/log.csv", methods=OWN_METHODS
+        ),
     output:
         f"{RESULTS}/learning_curves.pdf",
         in_report(f"{RESULTS}/learning_curves.png", "Training", "Learning curves"),

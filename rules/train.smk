@@ -13,6 +13,8 @@ rule train:
         f"{RESULTS}/logs/train/{{method}}_fold{{fold}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train/{{method}}_fold{{fold}}.tsv"
+    wildcard_constraints:
+        method=one_of(OWN_METHODS),
     conda:
         f"../envs/torch_{config['torch']}.yaml"
     threads: 8

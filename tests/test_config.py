@@ -5,7 +5,13 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from vertseg.config import check, check_config, training_settings
+from vertseg.config import (
+    check,
+    check_config,
+    nnunet_settings,
+    running_methods,
+    training_settings,
+)
 from vertseg.errors import UserError
 
 SCHEMA = ROOT / "schemas/config.schema.yaml"
@@ -39,6 +45,27 @@ def test_the_papers_recipe_is_the_default() -> None:
     assert training_settings(PAPER, "mobilenet_aspp_flips") == settings | {"flips": True}
 
 
+def test_nnunets_methods_differ_as_stated() -> None:
+    flips, plain, ours = (
+        nnunet_settings(PAPER, key) for key in ("nnunet_flips", "nnunet", "mobilenet_aspp_nnunet")
+    )
+    assert (plain["epochs"], plain["iterations_per_epoch"], plain["flips"]) == (200, 250, False)
+    assert flips == plain | {"flips": True}
+    assert ours == plain | {
+        "network": "mobilenet_aspp",
+        "network_options": PAPER["networks"]["mobilenet_aspp"],
+    }
+
+
+def test_skipped_methods_do_not_run() -> None:
+    assert list(running_methods(PAPER)) == list(PAPER["methods"])
+    assert len(PAPER["methods"]) == 8
+    demo = merged(PAPER, yaml.safe_load((ROOT / "config/demo.yaml").read_text()))
+    assert list(running_methods(demo)) == list(PAPER["methods"])[:5]
+    extended = merged(demo, yaml.safe_load((ROOT / "config/demo_nnunet.yaml").read_text()))
+    assert list(running_methods(extended)) == list(PAPER["methods"])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -49,6 +76,11 @@ def test_the_papers_recipe_is_the_default() -> None:
         ({"training": {"learning_rte": 1}}, "training: unknown key 'learning_rte'; did you mean"),
         ({"methods": {"unet": {"network": "unett"}}}, "methods.unet.network: 'unett' is not known"),
         ({"methods": {"new": {"label": "New"}}}, "methods.new: 'network' is a required property"),
+        ({"methods": {"nnunet": {"training": {}}}}, "methods.nnunet.training"),
+        ({"methods": {"unet": {"nnunet": {"epochs": 3}}}}, "methods.unet.nnunet"),
+        ({"nnunet": {"plan": {"patch": [1]}}}, "nnunet.plan: unknown key 'patch'; did you mean"),
+        ({"skip_methods": ["nnunett"]}, "skip_methods: 'nnunett' is no method; did you mean"),
+        ({"skip_methods": ["mobilenet_aspp"]}, "'mobilenet_aspp' is none of the methods"),
         ({"data": {"source": "phantom"}}, "data: 'phantom' is a required property"),
         ({"folds": {"run": [3]}}, "no fold 3"),
         ({"reference_method": "best"}, "'best' is none of the methods"),

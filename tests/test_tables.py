@@ -30,8 +30,8 @@ METHODS = {
     "other": {"label": "Other & co", "paper": None},
 }
 TRAINING = pd.DataFrame(
-    [("ours", 1_278_749, 100), ("ours", 1_278_749, 200)],
-    columns=["method", "parameters", "iterations"],
+    [("ours", 1_278_749, 100, np.nan), ("ours", 1_278_749, 200, np.nan)],
+    columns=["method", "parameters", "iterations", "epochs"],
 )
 DICE = {"ours": [0.5, 0.6, 0.7, 0.9], "other": [0.1, 0.4, 0.3, 0.2]}
 
@@ -84,7 +84,7 @@ class TestTable1:
     def test_training_is_the_folds_mean_or_blank(self, table: pd.DataFrame) -> None:
         assert table["parameters"][0] == 1_278_749
         assert table["iterations"][0] == 150
-        assert table.loc[1, ["parameters", "iterations"]].isna().all()
+        assert table.loc[1, ["parameters", "iterations", "epochs"]].isna().all()
 
     def test_what_cannot_be_compared_is_refused(self) -> None:
         scans = scan_table()
@@ -107,6 +107,15 @@ class TestText:
         assert cells[:2] == ["Ours", f"67.5 [{low:.1f}, {high:.1f}]"]
         assert cells[5:9] == ["1.3M", "150", "53.8", "–"]
         assert [cell.strip() for cell in other.strip("|").split("|")][5:] == ["–"] * 6
+
+    def test_lengths_in_epochs_are_shown_as_such(self) -> None:
+        methods = {"ours": METHODS["ours"], "other": {"label": "Other", "paper": {"epochs": 200}}}
+        training = pd.concat([TRAINING, TRAINING.assign(method="other", epochs=[1.0, 3.0])])
+        table = table1(scan_table(), training, methods, "ours", 0)
+        assert table["epochs"].tolist() == [pd.NA, 2]
+        assert table["paper_epochs"].tolist() == [pd.NA, 200]
+        *_, other = (line for line in to_markdown(table, "").splitlines() if line[:1] == "|")
+        assert " 150 (2 epochs) " in other and " 200 epochs " in other
 
     def test_latex_is_escaped_and_rectangular(self, table: pd.DataFrame) -> None:
         text = to_latex(table, "")
@@ -197,7 +206,12 @@ class TestFiles:
         path.parent.mkdir(parents=True)
         metadata = {"vertseg": json.dumps({"parameters": 7, "iterations": 3})}
         save_file({"w": np.zeros(7)}, path, metadata)
-        assert read_training_metadata([path]).values.tolist() == [["ours", 7, 3]]
+        (row,) = read_training_metadata([path]).to_dict("records")
+        assert (row["method"], row["parameters"], row["iterations"]) == ("ours", 7, 3)
+        assert np.isnan(row["epochs"])
+        metadata = {"vertseg": json.dumps({"parameters": 7, "iterations": 500, "epochs": 2})}
+        save_file({"w": np.zeros(7)}, path, metadata)
+        assert read_training_metadata([path])["epochs"].tolist() == [2]
         save_file({"w": np.zeros(7)}, path)
         with pytest.raises(UserError, match=r"weights\.safetensors"):
             read_training_metadata([path])

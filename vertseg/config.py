@@ -40,32 +40,82 @@ def check_config(config: Config, schema_path: str | Path) -> None:
             f"folds.run: there is no fold {beyond[0]}; with folds.number {folds['number']} the "
             f"folds are 0 to {folds['number'] - 1}."
         )
-    whole = [m for m in config["methods"] if not training_settings(config, m).get("crop")]
+    whole = [
+        key
+        for key in running_methods(config)
+        if engine(config, key) == "vertseg" and not training_settings(config, key).get("crop")
+    ]
     if isinstance(config["grid"], dict) and whole:
         raise UserError(
             "training.crop is missing: on a grid of a fixed spacing scans differ in size, so that "
             f"batches are made of crops ({', '.join(whole)})."
         )
-    if config["reference_method"] not in config["methods"]:
+    for key, method in config["methods"].items():
+        own, foreign = "training", "nnunet"
+        if engine(config, key) == "nnunet":
+            own, foreign = foreign, own
+        if foreign in method:
+            raise UserError(
+                f"methods.{key}.{foreign}: is not for the method's engine, "
+                f"{engine(config, key)}; its differences are stated as {own}."
+            )
+    for method in config.get("skip_methods", []):
+        if method not in config["methods"]:
+            known = list(config["methods"])
+            raise UserError(f"skip_methods: {method!r} is no method{_suggestion(method, known)}")
+    running = running_methods(config)
+    if config["reference_method"] not in running:
         raise UserError(
             f"reference_method: {config['reference_method']!r} is none of the methods "
-            f"({', '.join(config['methods'])})."
+            f"({', '.join(running)})."
         )
+
+
+def running_methods(config: Config) -> dict[str, Config]:
+    """The methods that are not skipped, by key, in order."""
+    skipped = config.get("skip_methods", [])
+    return {key: method for key, method in config["methods"].items() if key not in skipped}
+
+
+def engine(config: Config, method: str) -> str:
+    """What trains a method: vertseg, or nnunet."""
+    return config["methods"][method].get("engine", "vertseg")
 
 
 def training_settings(config: Config, method: str) -> Config:
     """Everything a method's training is told: the defaults, then the method's differences."""
-    entry = config["methods"][method]
     return {
-        "network": entry["network"],
-        "network_options": {
-            **config.get("networks", {}).get(entry["network"], {}),
-            **entry.get("network_options", {}),
-        },
+        **_network(config, method),
         "grid": config["grid"],
         "seed": config["seed"],
         **config["training"],
-        **entry.get("training", {}),
+        **config["methods"][method].get("training", {}),
+    }
+
+
+def nnunet_settings(config: Config, method: str) -> Config:
+    """Everything that nnU-Net is told of a method's training; its plan is all methods' alike."""
+    shared = {k: v for k, v in config["nnunet"].items() if k not in ("plan", "python")}
+    return {
+        **_network(config, method),
+        "seed": config["seed"],
+        "device": config["training"]["device"],
+        **shared,
+        **config["methods"][method].get("nnunet", {}),
+    }
+
+
+def _network(config: Config, method: str) -> Config:
+    entry = config["methods"][method]
+    network = entry.get("network")
+    if not network:
+        return {}
+    return {
+        "network": network,
+        "network_options": {
+            **config.get("networks", {}).get(network, {}),
+            **entry.get("network_options", {}),
+        },
     }
 
 

@@ -26,7 +26,7 @@ from vertseg.statistics import (
 Methods = Mapping[str, Mapping[str, Any]]
 """Rows of the table in order: key -> {"label": str, "paper": mapping or None}."""
 
-PAPER_KEYS = ("multi_label_dice", "binary_dice", "parameters", "iterations")
+PAPER_KEYS = ("multi_label_dice", "binary_dice", "parameters", "iterations", "epochs")
 
 _WITH_INTERVAL = ("multi_label_dice", "binary_dice", "id_rate", "localisation_error_mm")
 _TESTED = ("multi_label_dice", "binary_dice")
@@ -74,7 +74,8 @@ def read_training_metadata(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFr
         paths: `models/{method}/fold{k}/weights.safetensors`; the folders name method and fold.
 
     Returns:
-        A row for each file: method, parameters, iterations.
+        A row for each file: method, parameters, iterations, epochs (blank where a training is not
+        counted in epochs).
 
     Raises:
         UserError: a file cannot be read or does not state both.
@@ -85,12 +86,13 @@ def read_training_metadata(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFr
             with safe_open(path, framework="numpy") as file:
                 metadata = json.loads((file.metadata() or {})["vertseg"])
             parameters, iterations = int(metadata["parameters"]), int(metadata["iterations"])
+            epochs = metadata.get("epochs", math.nan)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{path}: states no parameters and iterations ({error!r}). Train again."
             ) from error
-        rows.append((path.parent.parent.name, parameters, iterations))
-    return pd.DataFrame(rows, columns=["method", "parameters", "iterations"])
+        rows.append((path.parent.parent.name, parameters, iterations, epochs))
+    return pd.DataFrame(rows, columns=["method", "parameters", "iterations", "epochs"])
 
 
 def table1(
@@ -147,7 +149,7 @@ def table1(
             for method in methods.values()
         ]
     table.insert(0, "method", [method["label"] for method in methods.values()])
-    whole = ["parameters", "iterations", "paper_iterations"]
+    whole = ["parameters", "iterations", "epochs", "paper_iterations", "paper_epochs"]
     table[whole] = table[whole].astype("float").round().astype("Int64")
     return table[_columns()]
 
@@ -269,7 +271,7 @@ def to_html(table: pd.DataFrame, title: str, note: str) -> str:
 
 
 def _columns() -> list[str]:
-    main = ["multi_label_dice", "binary_dice", "parameters", "iterations", "id_rate"]
+    main = ["multi_label_dice", "binary_dice", "parameters", "iterations", "epochs", "id_rate"]
     spread = [f"{name}_{end}" for name in _WITH_INTERVAL for end in ("low", "high", "sd_folds")]
     return [
         "method",
@@ -303,7 +305,7 @@ def _trained(training: pd.DataFrame, key: str) -> dict[str, float]:
     own = training[training["method"] == key]
     if own["parameters"].nunique() > 1:
         raise UserError(f"Method {key}: its folds' networks differ in size. Train them again.")
-    return {name: own[name].mean() for name in ("parameters", "iterations")}
+    return {name: own[name].mean() for name in ("parameters", "iterations", "epochs")}
 
 
 def _summary(own: pd.DataFrame, seed: int) -> dict[str, Any]:
@@ -335,7 +337,7 @@ def _measured_columns(table: pd.DataFrame, blank: str) -> dict[str, list[str]]:
         "Id. rate (%)": _with_interval(table, "id_rate", 100, blank),
         "Loc. error (mm)": _with_interval(table, "localisation_error_mm", 1, blank),
         "Parameters": [_short(value, blank) for value in table["parameters"]],
-        "Iterations": [_text(value, blank) for value in table["iterations"]],
+        "Iterations": _lengths(table["iterations"], table["epochs"], blank),
     }
 
 
@@ -346,7 +348,7 @@ def _paper_columns(table: pd.DataFrame, blank: str) -> dict[str, list[str]]:
         "Paper: multi-label Dice (%)": _percent(table["paper_multi_label_dice"], blank),
         "Paper: binary Dice (%)": _percent(table["paper_binary_dice"], blank),
         "Paper: parameters": [_text(value, blank) for value in table["paper_parameters"]],
-        "Paper: iterations": [_text(value, blank) for value in table["paper_iterations"]],
+        "Paper: iterations": _lengths(table["paper_iterations"], table["paper_epochs"], blank),
     }
 
 
@@ -370,6 +372,19 @@ def _short(count: Any, blank: str) -> str:
     if pd.isna(count):
         return blank
     return f"{count / 1e6:.1f}M" if count >= 1e6 else f"{count / 1e3:.0f}k"
+
+
+def _lengths(iterations: pd.Series, epochs: pd.Series, blank: str) -> list[str]:
+    """Lengths of trainings as text: iterations, epochs, or iterations (epochs)."""
+    cells = []
+    for steps, rounds in zip(iterations, epochs, strict=True):
+        if pd.isna(rounds):
+            cells.append(_text(steps, blank))
+        elif pd.isna(steps):
+            cells.append(_plural(rounds, "epoch"))
+        else:
+            cells.append(f"{steps} ({_plural(rounds, 'epoch')})")
+    return cells
 
 
 def _text(value: Any, blank: str) -> str:

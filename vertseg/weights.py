@@ -2,13 +2,12 @@
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from vertseg.devices import place_network
 from vertseg.errors import UserError
@@ -19,19 +18,28 @@ FORMAT = "vertseg-weights-1"
 
 
 def save_weights(
-    path: str | os.PathLike[str], network: nn.Module, metadata: dict[str, Any]
+    path: str | os.PathLike[str],
+    network: nn.Module,
+    metadata: dict[str, Any],
+    file_format: str = FORMAT,
 ) -> None:
     """Write a network atomically; the same network and metadata give the same bytes.
 
     Args:
         path: target.
-        network: made by `build_network(network, num_classes, **options)` of the metadata.
-        metadata: `network`, `options` and `num_classes`, and any JSON values worth keeping (grid,
-            iterations, settings). The format's version and the number of parameters are added.
+        network: for `load_network` made by `build_network(network, num_classes, **options)` of the
+            metadata.
+        metadata: for `load_network` `network`, `options` and `num_classes`; and any JSON values
+            worth keeping (grid, iterations, settings). The format and the number of parameters
+            are added.
+        file_format: name and version of what the file holds.
     """
-    described = {**metadata, "format": FORMAT, "parameters": count_parameters(network)}
+    described = {**metadata, "format": file_format, "parameters": count_parameters(network)}
+    first = shared_names(network)
     tensors = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+        if first[name] == name
     }
     with atomic_path(path) as temporary:
         # One key: safetensors writes several in random order.
@@ -47,17 +55,8 @@ def load_network(
         UserError: the file is missing, damaged, of another format, or does not fit the network it
             names.
     """
-    path = Path(path)
+    tensors, metadata = read_weights(path, FORMAT)
     try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("vertseg", "{}")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read as weights ({error}).") from error
-    try:
-        metadata = json.loads(text)
-        if metadata.get("format") != FORMAT:
-            raise UserError(f"{path}: not weights of this program's format ({FORMAT}).")
         network = build_network(metadata["network"], metadata["num_classes"], **metadata["options"])
         network.load_state_dict(tensors)
         limit_context(network, metadata["settings"]["crop"])
@@ -67,3 +66,39 @@ def load_network(
             "Train or download it anew."
         ) from error
     return place_network(network, torch.device(device)).eval(), metadata
+
+
+def read_weights(
+    path: str | os.PathLike[str], file_format: str
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors on the CPU and metadata of a file that `save_weights` wrote.
+
+    Raises:
+        UserError: the file is missing, damaged or of another format.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("vertseg", "{}")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read as weights ({error}).") from error
+    try:
+        metadata = json.loads(text)
+        found = metadata.get("format")
+    except (AttributeError, ValueError):
+        metadata, found = {}, None
+    if found != file_format:
+        raise UserError(
+            f"{path}: not weights of the format {file_format}"
+            + (f", but of {found}." if found else ".")
+        )
+    return tensors, metadata
+
+
+def shared_names(network: nn.Module) -> dict[str, str]:
+    """For each entry of a network's state the first one in the same memory, itself if alone."""
+    first: dict[int, str] = {}
+    return {
+        name: first.setdefault(tensor.data_ptr(), name)
+        for name, tensor in network.state_dict().items()
+    }

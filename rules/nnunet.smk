@@ -1,0 +1,71 @@
+"""Methods whose engine is nnU-Net. A killed training goes on from its last checkpoint."""
+
+
+rule nnunet_train:
+    input:
+        rules.nnunet_plan.output,
+        rules.nnunet_preprocess.output,
+    output:
+        weights=f"{RESULTS}/models/{{method}}/fold{{fold}}/weights.safetensors",
+        log=f"{RESULTS}/models/{{method}}/fold{{fold}}/log.csv",
+        settings=f"{RESULTS}/models/{{method}}/fold{{fold}}/settings.json",
+        progress=f"{RESULTS}/models/{{method}}/fold{{fold}}/progress.png",
+    log:
+        f"{RESULTS}/logs/nnunet_train/{{method}}_fold{{fold}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/nnunet_train/{{method}}_fold{{fold}}.tsv"
+    wildcard_constraints:
+        method=one_of(NNUNET_METHODS),
+    conda:
+        "../envs/nnunet.yaml"
+    threads: 8
+    resources:
+        mem_mb=by_attempt(32000),
+        runtime=2880,
+        gpu=config["gpus"],
+    params:
+        settings=lambda wildcards: json.dumps(nnunet_settings(config, wildcards.method)),
+        folder=lambda wildcards, output: Path(output.weights).parent,
+    shell:
+        nnunet_step(
+            "nnunet_train.py",
+            config["nnunet"]["workers"],
+            f"{NNUNET}/trained/{{wildcards.method}}",
+        )
+        + "--settings {params.settings:q} --fold {wildcards.fold} "
+        "--threads {threads} --gpus {resources.gpu} "
+        "--folder {params.folder:q}"
+
+
+rule nnunet_predict:
+    input:
+        weights=[f"{RESULTS}/models/{{method}}/fold{{fold}}/weights.safetensors"],
+        samples=f"{RESULTS}/samples.tsv",
+        ct=[SAMPLES[scan].ct for scan in DEVELOPMENT_SCANS],
+        caches=caches(DEVELOPMENT_SCANS),
+        folds=ancient(f"{RESULTS}/folds.tsv"),
+        references=rules.nnunet_preprocess.output,
+    output:
+        directory(f"{RESULTS}/predictions/{{method}}/fold{{fold}}"),
+    log:
+        f"{RESULTS}/logs/nnunet_predict/{{method}}_fold{{fold}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/nnunet_predict/{{method}}_fold{{fold}}.tsv"
+    wildcard_constraints:
+        method=one_of(NNUNET_METHODS),
+    conda:
+        "../envs/nnunet.yaml"
+    threads: 4
+    resources:
+        mem_mb=by_attempt(48000),
+        runtime=600,
+        gpu=config["gpus"],
+    params:
+        device=config["training"]["device"],
+        fold=lambda wildcards: wildcards.fold,
+        cache=lambda wildcards, input: Path(input.caches[0]).parent,
+    shell:
+        nnunet_step("nnunet_predict.py")
+        + "--weights {input.weights:q} --samples {input.samples:q} --folds {input.folds:q} "
+        "--cache {params.cache:q} --fold {params.fold} --device {params.device} "
+        "--threads {threads} --gpus {resources.gpu} --folder {output:q}"

@@ -1,0 +1,96 @@
+"""nnU-Net's data set, plan and preprocessed scans, which all its methods share."""
+
+
+rule nnunet_scan:
+    input:
+        ct=lambda wildcards: SAMPLES[wildcards.scan].ct,
+        mask=lambda wildcards: SAMPLES[wildcards.scan].mask,
+        labels=lambda wildcards: SAMPLES[wildcards.scan].labels or [],
+        audit=ancient(f"{RESULTS}/audit.tsv"),
+    output:
+        image=f"{NNUNET_RAW}/imagesTr/{{scan}}_0000.nii.gz",
+        label_map=f"{NNUNET_RAW}/labelsTr/{{scan}}.nii.gz",
+    log:
+        f"{RESULTS}/logs/nnunet_scan/{{scan}}.log",
+    group:
+        "preprocess"
+    conda:
+        "../envs/volumes.yaml"
+    resources:
+        mem_mb=by_attempt(4000),
+        runtime=10,
+    script:
+        "../scripts/nnunet_scan.py"
+
+
+rule nnunet_dataset:
+    input:
+        folds=ancient(f"{RESULTS}/folds.tsv"),
+    output:
+        dataset=f"{NNUNET_RAW}/dataset.json",
+        splits=f"{NNUNET_RAW}/splits_final.json",
+    log:
+        f"{RESULTS}/logs/nnunet_dataset.log",
+    conda:
+        "../envs/volumes.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        scans=DEVELOPMENT_SCANS,
+        folds=config["folds"]["number"],
+    script:
+        "../scripts/nnunet_dataset.py"
+
+
+rule nnunet_plan:
+    input:
+        rules.nnunet_dataset.output,
+        expand(rules.nnunet_scan.output, scan=DEVELOPMENT_SCANS),
+    output:
+        plans=f"{NNUNET_DATA}/{PLANS}.json",
+        fingerprint=f"{NNUNET_DATA}/dataset_fingerprint.json",
+        dataset=f"{NNUNET_DATA}/dataset.json",
+        splits=f"{NNUNET_DATA}/splits_final.json",
+    log:
+        f"{RESULTS}/logs/nnunet_plan.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/nnunet_plan.tsv"
+    conda:
+        "../envs/nnunet.yaml"
+    threads: 4
+    resources:
+        mem_mb=by_attempt(24000),
+        runtime=120,
+    params:
+        settings=json.dumps(config["nnunet"]["plan"]),
+    shell:
+        nnunet_step("nnunet_plan.py")
+        + "--settings {params.settings:q} --processes {threads}"
+
+
+rule nnunet_preprocess:
+    input:
+        rules.nnunet_plan.output,
+        expand(rules.nnunet_scan.output, scan=DEVELOPMENT_SCANS),
+    output:
+        expand(
+            f"{NNUNET_SCANS}/{{scan}}{{end}}",
+            scan=DEVELOPMENT_SCANS,
+            end=[".b2nd", "_seg.b2nd", ".pkl"],
+        ),
+        expand(
+            f"{NNUNET_DATA}/gt_segmentations/{{scan}}.nii.gz", scan=DEVELOPMENT_SCANS
+        ),
+    log:
+        f"{RESULTS}/logs/nnunet_preprocess.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/nnunet_preprocess.tsv"
+    conda:
+        "../envs/nnunet.yaml"
+    threads: 4
+    resources:
+        mem_mb=by_attempt(48000),
+        runtime=240,
+    shell:
+        nnunet_step("nnunet_preprocess.py") + "--processes {threads}"

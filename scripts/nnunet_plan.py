@@ -1,0 +1,29 @@
+"""Take the fingerprint of nnU-Net's raw data set, and plan.
+
+Reads nnUNet_raw's data set; writes dataset_fingerprint.json, nnUNetPlans.json, dataset.json and
+splits_final.json to nnUNet_preprocessed. Usage: LOG --settings JSON --processes N.
+"""
+
+import argparse
+import json
+
+from vertseg.nnunet.process import nnunet_log
+from vertseg.nnunet.settings import PlanSettings
+
+
+def main(settings: PlanSettings, processes: int) -> None:
+    """Plan, and log what was planned."""
+    # nnU-Net is imported where its absence is explained.
+    from vertseg.nnunet.planning import plan
+
+    plan(settings, processes)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("log")
+    parser.add_argument("--settings", type=json.loads, required=True)
+    parser.add_argument("--processes", type=int, required=True)
+    given = parser.parse_args()
+    with nnunet_log(given.log):
+        main(PlanSettings.from_config(given.settings), given.processes)

@@ -1,0 +1,129 @@
+"""Our scans as a raw data set of nnU-Net, and its labels as ours.
+
+nnU-Net wants consecutive label values: background 0, then VerSe's 26 vertebrae in numerical order,
+so C1-L6 keep their values and T13 becomes 26. All axes are RAS+ on disk, which nnU-Net reads as
+arrays (z, y, x).
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from vertseg.errors import UserError
+from vertseg.files import atomic_path
+from vertseg.folds import EXTERNAL
+from vertseg.labels import BACKGROUND, NAMES, VERTEBRAE
+from vertseg.volumes import Volume
+
+DATASET_ID = 1
+DATASET = "Dataset001_vertebrae"
+CONFIGURATION = "3d_fullres"
+PLANS = "nnUNetPlans"
+
+LABELS: tuple[int, ...] = (BACKGROUND, *VERTEBRAE)
+"""VerSe's value of each of nnU-Net's label values."""
+
+RAW_AXES = ("inferior-superior", "posterior-anterior", "left-right")
+"""The axes of nnU-Net's arrays (z, y, x) before its plan permutes them."""
+
+Splits = list[dict[str, list[str]]]
+"""For each fold the scans to train on ("train") and those held out ("val")."""
+
+
+def to_nnunet(label_map: np.ndarray) -> np.ndarray:
+    """Consecutive uint8 label values of a label map of VerSe's values, of any shape.
+
+    Raises:
+        ValueError: a value names no vertebra.
+    """
+    unknown = sorted(set(np.unique(label_map).tolist()) - set(LABELS))
+    if unknown:
+        raise ValueError(f"label values {unknown} name no vertebra")
+    table = np.zeros(max(LABELS) + 1, np.uint8)
+    table[list(LABELS)] = np.arange(len(LABELS))
+    return table[label_map]
+
+
+def from_nnunet(label_map: np.ndarray) -> np.ndarray:
+    """VerSe's values (uint8) of a label map of nnU-Net's values, of any shape."""
+    return np.array(LABELS, np.uint8)[label_map]
+
+
+def dataset_json(scans: int) -> dict[str, Any]:
+    """nnU-Net's description of a data set of so many training scans."""
+    return {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0}
+        | {NAMES[label]: value for value, label in enumerate(LABELS) if label != BACKGROUND},
+        "numTraining": scans,
+        "file_ending": ".nii.gz",
+        # SimpleITK's reader refuses directions that are not orthonormal.
+        "overwrite_image_reader_writer": "NibabelIO",
+    }
+
+
+def splits(fold_of: Mapping[str, str], scans: Iterable[str], number: int) -> Splits:
+    """nnU-Net's splits_final.json, from our folds.
+
+    Args:
+        fold_of: fold ("0", "1", ... or `EXTERNAL`) by scan name.
+        scans: the data set's scans.
+        number: how many folds there are.
+
+    Raises:
+        UserError: a scan has no fold, or a fold holds out no scan or all scans.
+    """
+    scans = sorted(scans)
+    folds = [str(fold) for fold in range(number)]
+    lost = [scan for scan in scans if fold_of.get(scan, EXTERNAL) not in folds]
+    if lost:
+        raise UserError(
+            f"folds.tsv: no fold for {', '.join(lost)}. Delete the table of folds and run again."
+        )
+    result = [
+        {
+            "train": [scan for scan in scans if fold_of[scan] != fold],
+            "val": [scan for scan in scans if fold_of[scan] == fold],
+        }
+        for fold in folds
+    ]
+    for fold, split in enumerate(result):
+        if not (split["train"] and split["val"]):
+            raise UserError(f"Fold {fold} holds out no scan, or all: nnU-Net cannot train on it.")
+    return result
+
+
+def check_names(scans: Iterable[str]) -> None:
+    """Check that nnU-Net's files can be told apart by the scans' names.
+
+    Raises:
+        UserError: a name ends as nnU-Net's own label files do.
+    """
+    odd = sorted(scan for scan in scans if scan.endswith("_seg"))
+    if odd:
+        raise UserError(
+            f"nnU-Net would take these scans for label maps: {', '.join(odd)}. Give them names "
+            "that do not end in _seg, or leave nnU-Net out (skip_methods)."
+        )
+
+
+def save_raw(path: str | os.PathLike[str], array: np.ndarray, volume: Volume) -> None:
+    """Write an array (x, y, z) on a volume's canonical grid as NIfTI, atomically."""
+    image = nib.Nifti1Image(np.ascontiguousarray(array), volume.affine)
+    image.header.set_xyzt_units("mm")
+    with atomic_path(Path(path)) as temporary:
+        nib.save(image, temporary)
+
+
+def stored_ct(array: np.ndarray) -> np.ndarray:
+    """A CT's voxels as they are stored for nnU-Net: int16 where that holds them, else float32."""
+    limits = np.iinfo(np.int16)
+    if np.issubdtype(array.dtype, np.integer) and limits.min <= array.min() <= array.max() <= (
+        limits.max
+    ):
+        return array.astype(np.int16)
+    return array.astype(np.float32)

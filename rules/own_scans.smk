@@ -1,5 +1,6 @@
 """Scans of your own, without labels: everything `vertseg predict` writes, and one report of all."""
 
+
 rule predict_own_scan:
     input:
         scan=lambda wildcards: OWN_SCANS[wildcards.scan],

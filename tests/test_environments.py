@@ -8,18 +8,16 @@ import yaml
 from conftest import ROOT
 from packaging.requirements import Requirement
 
-<<<<<<< HEAD
-ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
+ENVIRONMENTS = sorted(path for path in (ROOT / "envs").glob("*.yaml") if path.stem != "nnunet")
+"""All but nnU-Net's, which has a list of its own."""
 EXACT = re.compile(r"([\w.-]+)(?:\[[\w,]+\])?={2,3}([\w.]+)(?:\+cpu)?")
-PINS = dict(
-    EXACT.fullmatch(line).groups()
-    for line in (ROOT / "requirements.txt").read_text().splitlines()
-    if not line.startswith("#")
-=======
 PINS, NNUNET_PINS = (
-    set(re.findall(r"^[\w\[\]-]+==[\w.]+$", (ROOT / name).read_text(), re.M))
+    dict(
+        EXACT.fullmatch(line).groups()
+        for line in (ROOT / name).read_text().splitlines()
+        if line and not line.startswith(("#", "-"))
+    )
     for name in ("requirements.txt", "requirements-nnunet.txt")
->>>>>>> nnunet
 )
 
 
@@ -30,7 +28,6 @@ def normal(name: str) -> str:
 def pins(path) -> dict[str, str]:
     *conda, pip = yaml.safe_load(path.read_text())["dependencies"]
     assert conda == ["python=3.11", "pip"]
-<<<<<<< HEAD
     return dict(EXACT.fullmatch(pin).groups() for pin in pip["pip"])
 
 
@@ -58,30 +55,20 @@ def test_the_builds_of_torch_have_the_same_version() -> None:
     cpu, cuda = [re.search(r"torch(={2,3})([\d.]+)(\+cpu)?\n", text).groups() for text in texts]
     assert cpu == ("==", PINS["torch"], "+cpu")
     assert cuda == ("===", PINS["torch"], None)
-=======
-    assert set(pip["pip"]) == NNUNET_PINS if path.stem == "nnunet" else set(pip["pip"]) <= PINS
-    torch = any(pin.startswith("torch==") for pin in pip["pip"])
-    assert torch == (path.stem in ("torch", "nnunet"))
->>>>>>> nnunet
 
 
 def test_every_rule_names_an_existing_environment() -> None:
     rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
-<<<<<<< HEAD
     named = set()
     for name in re.findall(r"\.\./envs/([^\"]+\.yaml)", rules):
         builds = ("cpu", "cuda") if "{" in name else ("",)
         named |= {re.sub(r"\{.*\}", build, name) for build in builds}
-    assert named == {path.name for path in ENVIRONMENTS}
-=======
-    named = set(re.findall(r"\.\./envs/(\w+\.yaml)", rules))
     assert named == {path.name for path in (ROOT / "envs").glob("*.yaml")}
 
 
 def test_nnunets_environment_has_the_projects_versions() -> None:
     """So that nnU-Net neither replaces torch nor reads our files with other libraries."""
-    versions, own = (dict(pin.split("==") for pin in pins) for pins in (NNUNET_PINS, PINS))
-    shared = versions.keys() & own.keys()
+    assert pins(ROOT / "envs/nnunet.yaml") == NNUNET_PINS
+    shared = NNUNET_PINS.keys() & PINS.keys()
     assert "torch" in shared
-    assert {name: versions[name] for name in shared} == {name: own[name] for name in shared}
->>>>>>> nnunet
+    assert {name: NNUNET_PINS[name] for name in shared} == {name: PINS[name] for name in shared}

@@ -16,8 +16,13 @@ _CORNER = 0.75
 _ANTERIOR = 0.65
 """Share of the depth behind the part that no process reaches."""
 _WIDENING = 1.05
-_LEAST_WALL = 0.3
+_LEAST_WALL = 0.6
+"""Share of the middle columns that must end at a canal."""
+_LARGEST_BULGE_MM = 6.0
+"""Of the back wall; more is a canal that is filled in part."""
 _LEAST_MM3 = 500
+_DEEPEST = 1.3
+"""Depth of a body in widths beyond which it holds a filled canal."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,8 @@ def isolate_body(local: LocalVolume) -> Body | None:
     transverse processes of the neck); the corners that the opening rounds off are put back.
 
     Returns:
-        None if there is no canal behind the body, or too little is left of it.
+        None if no canal, or one that is filled in part, is found behind the body, or too little is
+        left of it.
     """
     solid = local.occupancy >= 0.5
     back = _back_wall(local, solid)
@@ -67,6 +73,11 @@ def isolate_body(local: LocalVolume) -> Body | None:
     inside = np.zeros_like(solid)
     inside[box] = front[box] & (to_opened <= _CORNER * radius_mm)
     if _too_small(inside, local):
+        return None
+    width, depth_voxels, _ = (
+        side.stop - side.start for side in ndimage.find_objects(inside.view(np.uint8))[0]
+    )
+    if depth_voxels > _DEEPEST * width:
         return None
     depth = np.zeros(solid.shape, np.float32)
     depth[box] = _depth(inside[box], local.step_mm)
@@ -107,7 +118,9 @@ def _back_wall(local: LocalVolume, solid: NDArray[np.bool_]) -> Floats | None:
         return None
     wall = forward[centre] - (gap[canal] - 0.5) * local.step_mm
     height = np.broadcast_to(up, canal.shape)[canal]
-    return _robust_curve(height, wall, up)
+    curve = _robust_curve(height, wall, up)
+    bulge = (curve[0] + curve[-1]) / 2 - curve[len(curve) // 2]
+    return curve if abs(bulge) <= _LARGEST_BULGE_MM else None
 
 
 def _robust_curve(x: Floats, y: Floats, at: Floats) -> Floats:

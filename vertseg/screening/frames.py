@@ -21,6 +21,7 @@ Floats = NDArray[np.floating]
 NEIGHBOUR_MM = 80.0
 """Body centres further apart are no neighbours: a level between them is missing."""
 
+_LEAST_ML = 1.0
 _CORE_GRID_MM = 2.0
 _CROP_MARGIN_MM = 8.0
 LOWER_MM = np.array([-33.0, -28.0, -23.0])
@@ -91,10 +92,15 @@ def first_frames(mask: NDArray, affine: Floats, boxes: dict[int, Box]) -> dict[i
         mask: label map (x, y, z).
         affine: voxel to RAS+ mm.
         boxes: each label's bounding box.
+
+    Returns:
+        By label; specks of less than 1 ml have no frame and are nobody's neighbour.
     """
     bodies, masses = {}, {}
+    least_voxels = 1000 * _LEAST_ML / voxel_size_mm(affine).prod()
     for label, box in boxes.items():
-        bodies[label], masses[label] = _core_and_mass(mask, label, box, affine)
+        if np.count_nonzero(mask[box] == label) >= least_voxels:
+            bodies[label], masses[label] = _core_and_mass(mask, label, box, affine)
     return {
         label: VertebraFrame(centre, upright_axes(up, _forward(centre - masses[label], up, affine)))
         for (label, centre), up in zip(bodies.items(), _upwards(bodies.values()), strict=True)
@@ -187,7 +193,7 @@ def _core_and_mass(mask: NDArray, label: int, box: Box, affine: Floats) -> tuple
 
 def _upwards(centres: Iterable[Floats]) -> list[Floats]:
     """Direction of the spine at each body centre, from the centres below and above it."""
-    points = np.array(list(centres))
+    points = np.array(list(centres)).reshape(-1, 3)
     order = np.argsort(points[:, 2])
     directions = [np.array([0.0, 0.0, 1.0])] * len(points)
     for place, index in enumerate(order):

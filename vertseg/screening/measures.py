@@ -12,6 +12,7 @@ from vertseg.screening.body import Body, isolate_body
 from vertseg.screening.fractures import Deformity, Reference, grade_heights
 from vertseg.screening.frames import (
     Box,
+    Floats,
     LocalVolume,
     VertebraFrame,
     first_frames,
@@ -76,7 +77,7 @@ class _Seen:
     """A vertebra's measures before it is compared with its neighbours."""
 
     measures: VertebraMeasures
-    frame: VertebraFrame
+    centre_mm: Floats
     heights: Heights | None
 
 
@@ -97,16 +98,14 @@ def measure_vertebrae(ct: Volume, mask: NDArray) -> list[VertebraMeasures]:
         for label, box in enumerate(ndimage.find_objects(mask), start=1)
         if box is not None and label in NAMES
     }
-    if not boxes:
-        return []
     frames = first_frames(mask, ct.affine, boxes)
     seen = [
-        _measure(ct, mask, label, boxes[label], frames[label])
+        _measure(ct, mask, label, boxes[label], frames.get(label))
         for label in sorted(boxes, key=RANK.__getitem__)
     ]
     grades = grade_heights(
         [
-            (one.frame.origin, None if region(one.measures.label) == "cervical" else one.heights)
+            (one.centre_mm, None if region(one.measures.label) == "cervical" else one.heights)
             for one in seen
         ]
     )
@@ -146,10 +145,10 @@ def isolated_body(
     return None if body is None else (local, body)
 
 
-def _measure(ct: Volume, mask: NDArray, label: int, box: Box, frame: VertebraFrame) -> _Seen:
+def _measure(ct: Volume, mask: NDArray, label: int, box: Box, frame: VertebraFrame | None) -> _Seen:
     cut = vertebra_cut(ct, mask, label, box)
     voxel_ml = float(voxel_size_mm(ct.affine).prod()) / 1000
-    volume_ml = np.count_nonzero(mask[box] == label) * voxel_ml
+    volume_ml = int(np.count_nonzero(mask[box] == label)) * voxel_ml
     base = VertebraMeasures(
         label,
         NAMES[label],
@@ -159,15 +158,15 @@ def _measure(ct: Volume, mask: NDArray, label: int, box: Box, frame: VertebraFra
         suppressed=(CUT_VERTEBRA,) if cut else (),
     )
     if label in NO_ORDINARY_BODY:
-        return _Seen(_without(base, "HU and heights (no ordinary body)"), frame, None)
+        return _nothing_but(base, "HU and heights (no ordinary body)")
+    if frame is None:
+        return _nothing_but(base, "HU and heights (less than 1 ml labelled)")
     isolated = isolated_body(ct, mask, label, box, frame)
     if isolated is None:
-        return _Seen(
-            _without(base, "HU and heights (no spinal canal found behind the body)"), frame, None
-        )
+        return _nothing_but(base, "HU and heights (no spinal canal found behind the body)")
     local, body = isolated
     if body_cut(local, body):
-        return _Seen(_without(replace(base, body_complete=False), CUT_BODY), local.frame, None)
+        return _nothing_but(replace(base, body_complete=False), CUT_BODY)
     heights = body_heights(end_plates(local, body))
     foreign = foreign_material(local, body)
     measures = replace(
@@ -180,7 +179,7 @@ def _measure(ct: Volume, mask: NDArray, label: int, box: Box, frame: VertebraFra
     if measures.trabecular_hu is None:
         measures = _without(measures, FOREIGN if foreign else TOO_SMALL)
     if heights is None:
-        return _Seen(_without(measures, "heights (end-plates not found)"), local.frame, None)
+        return _nothing_but(measures, "heights (end-plates not found)")
     return _Seen(
         replace(
             measures,
@@ -188,9 +187,14 @@ def _measure(ct: Volume, mask: NDArray, label: int, box: Box, frame: VertebraFra
             height_middle_mm=round(heights.middle, 2),
             height_posterior_mm=round(heights.posterior, 2),
         ),
-        local.frame,
+        local.frame.origin,
         heights,
     )
+
+
+def _nothing_but(measures: VertebraMeasures, reason: str) -> _Seen:
+    """A vertebra whose heights are unknown."""
+    return _Seen(_without(measures, reason), np.full(3, np.nan), None)
 
 
 def _without(measures: VertebraMeasures, reason: str) -> VertebraMeasures:

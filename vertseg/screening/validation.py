@@ -31,8 +31,8 @@ def compare_scan(sample: Sample, predicted_mask: str | None = None) -> list[dict
     True HU are those that the scanner shows: with its calibration offset.
 
     Returns:
-        A row for each vertebra of the reference. Those that the prediction lacks, or puts more
-        than 20 mm from their place, count as not found and have no measures.
+        A row for each vertebra of the reference. Those whose predicted centre is more than 20 mm
+        away or nearer to another vertebra count as not found and have no measures.
 
     Raises:
         UserError: a file is missing or unreadable, or the scan is no phantom.
@@ -137,8 +137,11 @@ def _true_values(truth: dict[str, Any], name: str) -> dict[str, float]:
 
 
 def _found(reference: Centres, predicted: Centres) -> set[int]:
-    return {
-        label
-        for label in reference.keys() & predicted.keys()
-        if np.linalg.norm(reference[label] - predicted[label]) <= TOLERANCE_MM
-    }
+    labels = list(reference)
+    points = np.array([reference[label] for label in labels])
+    found = set()
+    for label in reference.keys() & predicted.keys():
+        distances = np.linalg.norm(points - predicted[label], axis=1)
+        if distances.min() <= TOLERANCE_MM and labels[int(distances.argmin())] == label:
+            found.add(label)
+    return found

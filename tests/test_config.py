@@ -39,6 +39,12 @@ def test_the_papers_recipe_is_the_default() -> None:
     assert training_settings(PAPER, "mobilenet_aspp_flips") == settings | {"flips": True}
 
 
+def test_the_order_of_keys_does_not_matter() -> None:
+    reordered = PAPER | {"training": dict(reversed(PAPER["training"].items()))}
+    ours, others = (training_settings(c, "unet") for c in (PAPER, reordered))
+    assert list(ours) == list(others) and ours == others
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -56,7 +56,7 @@ def check_config(config: Config, schema_path: str | Path) -> None:
 def training_settings(config: Config, method: str) -> Config:
     """Everything a method's training is told: the defaults, then the method's differences."""
     entry = config["methods"][method]
-    return {
+    settings = {
         "network": entry["network"],
         "network_options": {
             **config.get("networks", {}).get(entry["network"], {}),
@@ -67,6 +67,8 @@ def training_settings(config: Config, method: str) -> Config:
         **config["training"],
         **entry.get("training", {}),
     }
+    # To Snakemake another order would be another recipe.
+    return dict(sorted(settings.items()))
 
 
 def _explain(error: ValidationError) -> str:

@@ -42,5 +42,6 @@ if config["data"]["source"] == "phantom":
                 if wildcards.masks == "reference"
                 else f"Phantoms, masks predicted by {METHODS[wildcards.masks]['label']}"
             ),
+            code=code_version("figures", "screening"),
         script:
             "../scripts/screening_validation.py"

@@ -12,7 +12,7 @@ from vertseg.code_version import TRAINING_CODE, code_version, module_files, stat
 
 DECIDES_NOTHING = {
     # What they do wrong stops a step or shows at once.
-    "errors", "files", "logs", "parallel", "devices", "weights",
+    "errors", "files", "logs", "parallel", "devices", "gpus", "weights",
     # Downloads and lists of scans: results of theirs are inputs, and never made again unasked.
     "archives", "bulk", "download", "verse", "samples",
     # Once drawn the folds stay.

@@ -73,7 +73,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder, "verify_data", "data/verse20/training_sheet.tsv",
             "--configfile", "config/conda.yaml",
         )  # fmt: skip
-    conda_snakemake(folder, "--configfile", "config/miniature.yaml", "config/conda.yaml")
+    conda_snakemake(
+        folder, "all", "results/miniature/screening/reference_vertebrae.csv",
+        "--configfile", "config/miniature.yaml", "config/conda.yaml",
+    )  # fmt: skip
     return folder
 
 

@@ -66,6 +66,12 @@ def test_skipped_methods_do_not_run() -> None:
     assert list(running_methods(extended)) == list(PAPER["methods"])
 
 
+def test_the_order_of_keys_does_not_matter() -> None:
+    reordered = PAPER | {"training": dict(reversed(PAPER["training"].items()))}
+    ours, others = (training_settings(c, "unet") for c in (PAPER, reordered))
+    assert list(ours) == list(others) and ours == others
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

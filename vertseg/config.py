@@ -84,13 +84,15 @@ def engine(config: Config, method: str) -> str:
 
 def training_settings(config: Config, method: str) -> Config:
     """Everything a method's training is told: the defaults, then the method's differences."""
-    return {
+    settings = {
         **_network(config, method),
         "grid": config["grid"],
         "seed": config["seed"],
         **config["training"],
         **config["methods"][method].get("training", {}),
     }
+    # To Snakemake another order would be another recipe.
+    return dict(sorted(settings.items()))
 
 
 def nnunet_settings(config: Config, method: str) -> Config:

@@ -1,0 +1,91 @@
+"""How good is a model on held-out phantoms, by field of view, and on labelled scans elsewhere?
+
+Predicts as `vertseg predict` does (whole scans, largest pieces), on each scan's own grid; prints
+a Markdown table.
+
+    python -m benchmarks.model_metrics MODEL results/model --fold 0
+    python -m benchmarks.model_metrics MODEL --scan CT MASK CENTROIDS
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from vertseg import metrics
+from vertseg.centroids import body_centres, read_centroids
+from vertseg.folds import read_folds
+from vertseg.logs import progress
+from vertseg.predict.models import Model, load_model
+from vertseg.predict.segment import segment
+from vertseg.samples import Sample, read_samples
+from vertseg.volumes import load_ct, load_mask
+
+COLUMNS = ("multi-label Dice", "binary Dice", "id. rate", "id. precision", "loc. error, mm",
+           "all labels right")  # fmt: skip
+
+
+def measure(model: Model, ct_path: str, mask_path: str, centroids_path: str) -> list[float]:
+    """The values of `COLUMNS` for one scan."""
+    ct = load_ct(ct_path)
+    reference = load_mask(mask_path, ct.native).array
+    annotated = read_centroids(centroids_path, ct.native.affine)
+    predicted = segment(model, ct).mask
+    centres = body_centres(predicted, ct.affine)
+    confusion = metrics.confusion(reference, predicted)
+    found = metrics.identification(annotated, centres)
+    offsets = metrics.label_offsets(annotated, centres)
+    right = metrics.common_shift(offsets, len(annotated)) == 0 and len(offsets) == len(annotated)
+    return [
+        metrics.multi_label_dice(confusion),
+        metrics.binary_dice(confusion),
+        found.rate,
+        found.precision,
+        found.localisation_error_mm,
+        float(right),
+    ]
+
+
+def field_of_view(sample: Sample) -> str:
+    """What a phantom shows."""
+    truth = Path(sample.mask).with_name(f"{sample.scan}_phantom.json")
+    return json.loads(truth.read_text())["field_of_view"]["kind"]
+
+
+def print_row(title: str, values: list[list[float]]) -> None:
+    means = np.nanmean(np.array(values), axis=0)
+    print(f"| {title} | {len(values)} |", " | ".join(f"{mean:.3f}" for mean in means), "|")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("results", type=Path, nargs="?", help="folder of a run on phantoms")
+    parser.add_argument("--fold", default="0", help="the fold that the model did not see")
+    parser.add_argument("--scan", nargs=3, metavar=("CT", "MASK", "CENTROIDS"))
+    options = parser.parse_args()
+    model = load_model(options.model)
+    print("| scans | n |", " | ".join(COLUMNS), "|")
+    print("|---|---:|" + "---:|" * len(COLUMNS))
+    if options.results:
+        fold_of = read_folds(options.results / "folds.tsv")
+        held_out = [
+            sample
+            for sample in read_samples(options.results / "samples.tsv")
+            if fold_of[sample.scan] == options.fold
+        ]
+        by_view = defaultdict(list)
+        for sample in progress(held_out, "predicting"):
+            values = measure(model, sample.ct, sample.mask, sample.centroids)
+            by_view[field_of_view(sample)].append(values)
+        for view, values in sorted(by_view.items()):
+            print_row(view, values)
+        print_row("all phantoms", [values for view in by_view.values() for values in view])
+    if options.scan:
+        print_row(Path(options.scan[0]).name, [measure(model, *options.scan)])
+
+
+if __name__ == "__main__":
+    main()

@@ -23,7 +23,14 @@ from vertseg.predict import pipeline
 from vertseg.predict import segment as segmenting
 from vertseg.predict.models import Model
 from vertseg.predict.pipeline import Options, predict_scan
-from vertseg.predict.segment import Piece, Segmentation, keep_largest_pieces, predict_grid, segment
+from vertseg.predict.segment import (
+    Piece,
+    Segmentation,
+    keep_largest_pieces,
+    labels_of_spine,
+    predict_grid,
+    segment,
+)
 from vertseg.predict.trust import doubts_about
 from vertseg.report.results import read_result
 from vertseg.screening import measure_vertebrae
@@ -335,6 +342,34 @@ class TestDoubts:
 
     def test_nothing_found(self) -> None:
         assert self.codes({}) == [("no_vertebra", ())]
+
+
+class TestOneSpine:
+    CELL_MM = np.array([5.0, 5.0, 5.0])
+
+    def test_what_lies_apart_is_not_of_the_spine(self) -> None:
+        label_map = np.zeros((40, 12, 60), np.uint8)
+        for label, z in ((22, 2), (21, 9), (20, 16), (18, 26)):
+            label_map[2:8, 2:8, z : z + 5] = label
+        label_map[30:34, 2:6, 20:24] = 5
+        assert labels_of_spine(label_map, self.CELL_MM) == [18, 20, 21, 22]
+        label_map[2:8, 2:8, 45:50] = 8
+        # 70 mm from label 18.
+        assert labels_of_spine(label_map, self.CELL_MM) == [18, 20, 21, 22]
+        assert labels_of_spine(np.zeros_like(label_map), self.CELL_MM) == []
+
+    def test_a_network_that_is_sure_of_nothing_finds_nothing(self, phantom: Phantom) -> None:
+        sure = oracle(phantom)
+
+        def forward(images: np.ndarray) -> np.ndarray:
+            return sure.forward(images) * 0.4
+
+        volume = Volume(phantom.ct, phantom.affine, Geometry(phantom.ct.shape, phantom.affine))
+        unsure = segment(Model("", "", "torch", sure.trained, forward), volume)
+        assert not unsure.mask.any() and not unsure.confidence
+        assert set(unsure.dismissed) == set(phantom.centroids_mm)
+        (doubt,) = doubts_about(volume, unsure, {}, trained())
+        assert doubt.code == "no_vertebra" and "47%" in doubt.message
 
 
 def test_segmenting_keeps_what_the_network_knows(phantom: Phantom) -> None:

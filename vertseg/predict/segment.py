@@ -1,7 +1,7 @@
 """A network's label map of a whole scan, in memory that does not grow with its length."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
@@ -9,7 +9,7 @@ from scipy import ndimage
 from vertseg.grid import AIR, GridTransform, grid_shape
 from vertseg.labels import BACKGROUND, RANK
 from vertseg.predict.models import Model
-from vertseg.volumes import Volume
+from vertseg.volumes import Volume, labels_present
 
 CHUNK_CELLS = 5_000_000
 """Cells that the network sees at a time: about 1.5 GB of activations."""
@@ -19,6 +19,13 @@ CONTEXT_CELLS = 36
 
 LEAST_ML = 1.5
 """What is smaller is no vertebra, not even a cut one worth showing."""
+
+SPINE_GAP_MM = 40.0
+"""Vertebrae further than this from all others of the spine are none."""
+_COARSE_CELLS = 2
+
+SURE = 0.6
+"""Mean softmax that at least one vertebra of a spine must reach."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +53,22 @@ class Segmentation:
         mask: label map (x, y, z) uint8 in the scan's canonical native space.
         confidence: mean softmax of a label within its cells, by label.
         pieces: parts of labels that were taken from them.
+        dismissed: mean softmax of labels that were left out, since they lie apart from the spine or
+            the network was sure of no vertebra in the scan.
     """
 
     mask: np.ndarray
     confidence: dict[int, float]
-    pieces: tuple[Piece, ...]
+    pieces: tuple[Piece, ...] = ()
+    dismissed: dict[int, float] = field(default_factory=dict)
 
 
 def segment(model: Model, ct: Volume) -> Segmentation:
     """Label every vertebra of a scan.
 
     A vertebra is one piece: cells of a label outside its largest piece go to their next best
-    label, as do labels that are too small for a vertebra.
+    label, as do labels that are too small for a vertebra. A patient has one spine: what lies apart
+    from it becomes background, as does all of it if the network is sure of no vertebra.
 
     Args:
         model: the network.
@@ -69,10 +80,21 @@ def segment(model: Model, ct: Volume) -> Segmentation:
     pieces = keep_largest_pieces(logits, label_map, cell_mm)
     confidence = {
         label: round(float(probability[label_map == label].mean(dtype=np.float32)), 3)
-        for label in sorted(np.unique(label_map).tolist(), key=lambda v: RANK.get(v, -1))
-        if label != BACKGROUND
+        for label in sorted(labels_present(label_map), key=RANK.__getitem__)
     }
-    return Segmentation(transform.decode_logits(logits, label_map), confidence, pieces)
+    kept = set(labels_of_spine(label_map, cell_mm))
+    if max((confidence[label] for label in kept), default=0) < SURE:
+        kept = set()
+    dismissed = confidence.keys() - kept
+    outside = np.isin(label_map, list(dismissed))
+    logits[1:, outside] = logits.min()
+    label_map[outside] = BACKGROUND
+    return Segmentation(
+        transform.decode_logits(logits, label_map),
+        {label: value for label, value in confidence.items() if label in kept},
+        pieces,
+        {label: value for label, value in confidence.items() if label in dismissed},
+    )
 
 
 def predict_grid(model: Model, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -130,6 +152,24 @@ def keep_largest_pieces(
                 logits[label][box][stray] = lost
                 label_map[box][stray] = logits[(slice(None), *box)][:, stray].argmax(axis=0)
     return tuple(found)
+
+
+def labels_of_spine(label_map: np.ndarray, cell_mm: np.ndarray) -> list[int]:
+    """Labels of the largest group of vertebrae with no gap wider than `SPINE_GAP_MM` in it.
+
+    Args:
+        label_map: (X, Y, Z), each label one piece.
+        cell_mm: size of a cell.
+    """
+    labels = np.array(labels_present(label_map))
+    if not len(labels):
+        return []
+    coarse = label_map[::_COARSE_CELLS, ::_COARSE_CELLS, ::_COARSE_CELLS]
+    to_nearest_mm = ndimage.distance_transform_edt(coarse == 0, sampling=cell_mm * _COARSE_CELLS)
+    groups, _ = ndimage.label(to_nearest_mm <= SPINE_GAP_MM / 2)
+    group_of = ndimage.maximum(groups, coarse, labels).astype(int)
+    sizes = np.bincount(group_of, np.bincount(label_map.ravel(), minlength=256)[labels])
+    return labels[group_of == sizes.argmax()].tolist()
 
 
 def _strays(cells: np.ndarray, label: int, cell_mm: np.ndarray) -> tuple[np.ndarray, list[Piece]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from vertseg.centroids import Centres
 from vertseg.labels import CRANIOCAUDAL, IDS, NAMES, RANK
-from vertseg.predict.segment import Segmentation
+from vertseg.predict.segment import LEAST_ML, Piece, Segmentation
 from vertseg.volumes import Volume
 
 LOW_CONFIDENCE = 0.6
@@ -55,12 +55,13 @@ def doubts_about(
         trained: what the model says of its training.
     """
     if not segmentation.confidence:
-        found = [Doubt("no_vertebra", (), "No vertebra was found in this scan.")]
+        found = [Doubt("no_vertebra", (), _nothing_found(segmentation.dismissed))]
     else:
         found = [
             *_order(centres),
             *_gaps(centres),
             *_pieces(segmentation),
+            *_apart(segmentation.dismissed),
             *_confidence(segmentation.confidence),
         ]
     return [*found, *_acquisition(ct, trained.get("training_range"))]
@@ -119,7 +120,29 @@ def _is_wide(steps: Sequence[float], index: int) -> bool:
     return bool(around) and steps[index] > GAP_RATIO * max(around)
 
 
+def _nothing_found(dismissed: Mapping[int, float]) -> str:
+    if not dismissed:
+        return "No vertebra was found in this scan."
+    return (
+        "No vertebra was found in this scan; what the network took for one at "
+        f"{max(dismissed.values()):.0%} confidence or less was left out."
+    )
+
+
+def _apart(dismissed: Mapping[int, float]) -> list[Doubt]:
+    if not dismissed:
+        return []
+    names = ", ".join(NAMES[label] for label in dismissed)
+    message = f"What lay apart from the spine and was taken for {names} was left out."
+    return [Doubt("apart", tuple(dismissed), message)]
+
+
 def _pieces(segmentation: Segmentation) -> list[Doubt]:
+    largest: dict[int, Piece] = {}
+    for piece in segmentation.pieces:
+        before = largest.get(piece.label)
+        if piece.volume_ml >= LEAST_ML and (before is None or piece.volume_ml > before.volume_ml):
+            largest[piece.label] = piece
     return [
         Doubt(
             "duplicate",
@@ -127,7 +150,7 @@ def _pieces(segmentation: Segmentation) -> list[Doubt]:
             f"A second piece of {NAMES[piece.label]}, {piece.volume_ml:.1f} ml and "
             f"{piece.distance_mm:.0f} mm from the first, was relabelled or left out.",
         )
-        for piece in segmentation.pieces
+        for piece in largest.values()
         if piece.share >= DUPLICATE_SHARE
         or (piece.distance_mm >= FAR_MM and piece.share >= DUPLICATE_SHARE / 3)
     ]

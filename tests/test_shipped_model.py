@@ -1,0 +1,66 @@
+"""The model that comes with the package."""
+
+import hashlib
+import re
+
+import numpy as np
+import pytest
+from conftest import REAL_DATA, ROOT
+
+from vertseg.centroids import body_centres, read_centroids
+from vertseg.metrics import binary_dice, confusion, identification
+from vertseg.phantom import generate_phantom, preset
+from vertseg.predict.models import SHIPPED, Model, load_model
+from vertseg.predict.segment import segment
+from vertseg.volumes import Geometry, Volume, load_ct, load_mask
+
+FOLDER = ROOT / "vertseg/models"
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load_model()
+
+
+def test_both_files_are_one_network_and_the_one_of_the_card(model: Model) -> None:
+    card = (FOLDER / "README.md").read_text()
+    for suffix in (".safetensors", ".onnx"):
+        path = FOLDER / f"{SHIPPED}{suffix}"
+        assert path.stat().st_size < 6e6
+        assert hashlib.sha256(path.read_bytes()).hexdigest() in card
+        assert load_model(path).trained == model.trained
+    assert model.trained["parameters"] == 1_278_749
+    assert re.search(r"no real CT", card)
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 1, 40, 48, 72)).astype(np.float32)
+    by_torch = load_model(FOLDER / f"{SHIPPED}.safetensors").forward(image)
+    np.testing.assert_allclose(model.forward(image), by_torch, atol=1e-3)
+
+
+def test_it_identifies_most_vertebrae_of_new_phantoms(model: Model) -> None:
+    hits, vertebrae, overlap = 0, 0, []
+    for seed in (2_000_001, 2_000_002, 2_000_003, 2_000_004):
+        phantom = generate_phantom(seed, preset("full"))
+        ct = Volume(phantom.ct, phantom.affine, Geometry(phantom.ct.shape, phantom.affine))
+        mask = segment(model, ct).mask
+        found = identification(phantom.centroids_mm, body_centres(mask, phantom.affine))
+        hits += sum(found.hits.values())
+        vertebrae += len(found.hits)
+        overlap.append(binary_dice(confusion(phantom.mask, mask)))
+    assert hits / vertebrae > 0.6
+    assert np.mean(overlap) > 0.6
+
+
+@pytest.mark.skipif(not (REAL_DATA / "verse014").is_dir(), reason="the VerSe sample is not here")
+def test_the_real_sample_is_as_the_card_says(model: Model) -> None:
+    stem = REAL_DATA / "verse014/sub-verse014"
+    ct = load_ct(f"{stem}_ct.nii.gz")
+    reference = load_mask(f"{stem}_seg-vert_msk.nii.gz", ct.native).array
+    mask = segment(model, ct).mask
+    found = identification(
+        read_centroids(f"{stem}_seg-vb_ctd.json", ct.native.affine), body_centres(mask, ct.affine)
+    )
+    row = re.search(r"\| sub-verse014[^|]*\|(.*)\|", (FOLDER / "README.md").read_text())
+    assert row
+    _, _, dice, rate, *_ = (float(cell) for cell in row[1].split("|"))
+    assert found.rate == pytest.approx(rate, abs=0.001)
+    assert binary_dice(confusion(reference, mask)) == pytest.approx(dice, abs=0.005)

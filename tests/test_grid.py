@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vertseg import grid
-from vertseg.grid import AIR, GridTransform, grid_shape, interpolation_matrix, normalise_hu
+from vertseg.grid import (
+    AIR,
+    GridTransform,
+    grid_shape,
+    interpolation_matrix,
+    normalise_hu,
+    without_unannotated,
+)
 from vertseg.volumes import Geometry
 
 sizes = st.integers(2, 40)
@@ -151,6 +158,14 @@ def test_cells_of_a_fixed_spacing_fill_the_scan(
     extent = np.multiply(shape, spacing)[[2, 0, 1]]
     for n, mm in zip(cells, extent, strict=True):
         assert n == 1 if mm < cell else abs(n * cell - mm) <= cell / 2 + 1e-9
+
+
+def test_no_cell_prefers_sacrum_or_coccyx() -> None:
+    logits = np.random.default_rng(0).normal(size=(29, 5, 6, 7))
+    expected = logits[[*range(26), 28]].argmax(axis=0)
+    expected[expected == 26] = 28
+    np.testing.assert_array_equal(without_unannotated(logits).argmax(axis=0), expected)
+    assert without_unannotated(np.zeros((5, 2, 2, 2))).shape == (5, 2, 2, 2)
 
 
 def test_a_fixed_shape_is_every_scans() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vertseg.volumes import AIR_HU, Geometry, voxel_size_mm
+from vertseg.volumes import AIR_HU, UNANNOTATED, Geometry, voxel_size_mm
 
 WINDOW_HU = (-450.0, 1050.0)
 """The radiologist's bone window (level 300 HU, width 1500 HU), mapped to [-1, 1]: fat, soft tissue
@@ -171,6 +171,19 @@ class GridTransform:
             stop = int(np.ceil((marked[-1] + 1.5) * scale - 0.5)) + 1
             box.append(slice(max(start, 0), min(stop, n)))
         return box[0], box[1], box[2]
+
+
+def without_unannotated(logits: np.ndarray) -> np.ndarray:
+    """Let no cell prefer a class that is never annotated (sacrum, coccyx); logits are changed.
+
+    A network that has not learned yet may.
+
+    Args:
+        logits: (C, X, Y, Z) floating.
+    """
+    classes = [label for label in UNANNOTATED if label < len(logits)]
+    logits[classes] = logits.min()
+    return logits
 
 
 def normalise_hu(ct: np.ndarray) -> np.ndarray:

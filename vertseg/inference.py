@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vertseg.grid import AIR, GridTransform, grid_shape
+from vertseg.grid import AIR, GridTransform, grid_shape, without_unannotated
 from vertseg.volumes import Volume
 
 
@@ -40,7 +40,7 @@ def predict_logits(
     each = (network(batch)[0].float().log_softmax(dim=0) for network in networks)
     mean = reduce(torch.logaddexp, each) - math.log(len(networks))
     x, y, z = image.shape
-    return mean[:, :x, :y, :z].cpu().numpy()
+    return without_unannotated(mean[:, :x, :y, :z].cpu().numpy())
 
 
 def segment_volume(network: nn.Module, ct: Volume, trained: dict[str, Any]) -> np.ndarray:

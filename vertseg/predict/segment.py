@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from vertseg.grid import AIR, GridTransform, grid_shape
+from vertseg.grid import AIR, GridTransform, grid_shape, without_unannotated
 from vertseg.labels import BACKGROUND, RANK
 from vertseg.predict.models import Model
 from vertseg.volumes import Volume, labels_present
@@ -114,7 +114,7 @@ def predict_grid(model: Model, image: np.ndarray) -> tuple[np.ndarray, np.ndarra
     for seen, kept in _chunks(padded.shape, z, max(smallest[2], 4), model.crop is not None):
         chunk = model.forward(np.ascontiguousarray(padded[None, None, :, :, seen]))
         own = slice(kept.start - seen.start, kept.stop - seen.start)
-        scores = chunk[:, :x, :y, own]
+        scores = without_unannotated(chunk[:, :x, :y, own])
         logits[..., kept] = scores
         best = scores.argmax(axis=0)
         label_map[..., kept] = best

@@ -19,8 +19,8 @@ rule benchmarks:
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
     params:
         folder=lambda wildcards, output: output[0].removesuffix(".tsv"),
         code=code_version("benchmarks"),
@@ -42,8 +42,8 @@ for page, (table, category, title) in PAGES.items():
         conda:
             "../envs/report.yaml"
         resources:
-            mem_mb=1000,
-            runtime=10,
+            mem_mb=by_attempt(1000),
+            runtime=by_attempt(10),
         params:
             title=title,
             code=code_version("pages"),

@@ -25,8 +25,8 @@ rule download:
     conda:
         "../envs/download.yaml"
     resources:
-        mem_mb=500,
-        runtime=2880,
+        mem_mb=by_attempt(500),
+        runtime=by_attempt(2880),
     script:
         "../scripts/download.py"
 
@@ -42,8 +42,8 @@ rule inventory:
     conda:
         "../envs/download.yaml"
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=by_attempt(500),
+        runtime=by_attempt(10),
     script:
         "../scripts/inventory.py"
 
@@ -59,8 +59,8 @@ rule verse_sheet:
     conda:
         "../envs/download.yaml"
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=by_attempt(500),
+        runtime=by_attempt(10),
     script:
         "../scripts/verse_sheet.py"
 

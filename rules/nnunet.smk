@@ -21,7 +21,7 @@ rule nnunet_train:
     threads: 8
     resources:
         mem_mb=by_attempt(32000),
-        runtime=2880,
+        runtime=by_attempt(2880),
         gpu=config["gpus"],
     params:
         settings=lambda wildcards: json.dumps(nnunet_settings(config, wildcards.method)),
@@ -58,7 +58,7 @@ rule nnunet_predict:
     threads: 4
     resources:
         mem_mb=by_attempt(48000),
-        runtime=600,
+        runtime=by_attempt(600),
         gpu=config["gpus"],
     params:
         device=config["training"]["device"],

@@ -13,12 +13,12 @@ rule nnunet_scan:
     log:
         f"{RESULTS}/logs/nnunet_scan/{{scan}}.log",
     group:
-        "preprocess"
+        "nnunet_scans"
     conda:
         "../envs/volumes.yaml"
     resources:
         mem_mb=by_attempt(4000),
-        runtime=10,
+        runtime=by_attempt(10),
     script:
         "../scripts/nnunet_scan.py"
 
@@ -34,8 +34,8 @@ rule nnunet_dataset:
     conda:
         "../envs/volumes.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
     params:
         scans=DEVELOPMENT_SCANS,
         folds=config["folds"]["number"],
@@ -61,7 +61,7 @@ rule nnunet_plan:
     threads: 4
     resources:
         mem_mb=by_attempt(24000),
-        runtime=120,
+        runtime=by_attempt(120),
     params:
         settings=json.dumps(config["nnunet"]["plan"]),
     shell:
@@ -91,6 +91,6 @@ rule nnunet_preprocess:
     threads: 4
     resources:
         mem_mb=by_attempt(48000),
-        runtime=240,
+        runtime=by_attempt(240),
     shell:
         nnunet_step("nnunet_preprocess.py") + "--processes {threads}"

@@ -34,8 +34,8 @@ if config["data"]["source"] == "phantom":
             "../envs/report.yaml"
         threads: 4
         resources:
-            mem_mb=8000,
-            runtime=60,
+            mem_mb=by_attempt(8000),
+            runtime=by_attempt(60),
         params:
             title=lambda wildcards: (
                 "Phantoms, reference masks"

@@ -11,6 +11,9 @@ from snakemake.profiles import ProfileConfigFileParser
 
 pytestmark = pytest.mark.workflow
 
+GROUPS = {"preprocess": "preprocess", "nnunet_scan": "nnunet_scans"}
+"""Rules of the paper's experiment whose jobs are submitted together, and their groups."""
+
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -51,7 +54,7 @@ def test_the_documented_jobs_are_those_that_start(plan: str) -> None:
     on_login_node = {"download", "inventory", "all", "total"}
     assert set(table) == set(counts) - on_login_node
     for rule, cells in table.items():
-        if rule == "preprocess":
+        if rule in GROUPS:
             continue
         jobs = requests(plan, rule)
         assert len(jobs) == int(counts[rule])
@@ -62,12 +65,14 @@ def test_the_documented_jobs_are_those_that_start(plan: str) -> None:
         assert cells == [*map(str, expected), str(values["gpus"] or "")], rule
 
 
-def test_the_documented_groups_are_those_that_start(plan: str) -> None:
-    cells = documented()["preprocess"]
-    [size] = [int(item.split("=")[1]) for item in profile("slurm")["group-components"]]
+@pytest.mark.parametrize(("rule", "group"), GROUPS.items())
+def test_the_documented_groups_are_those_that_start(plan: str, rule: str, group: str) -> None:
+    cells = documented()[rule]
+    size = int(dict(item.split("=") for item in profile("slurm")["group-components"])[group])
     cpus = int(profile("slurm")["cores"])
-    scans = requests(plan, "preprocess")
-    assert plan.count("Group job preprocess") == math.ceil(len(scans) / size) == int(cells[0])
+    scans = requests(plan, rule)
+    started = plan.count(f"Group job {group} ")
+    assert started == math.ceil(len(scans) / size) == int(cells[0])
     # As many scans side by side as there are CPUs.
     [one] = {tuple(scan.items()) for scan in scans}
     minutes = math.ceil(size / cpus) * dict(one)["runtime"]
@@ -82,7 +87,7 @@ def test_gpu_partitions_are_for_the_rules_that_ask_for_gpus(name: str) -> None:
     asking = set()
     for path in (ROOT / "rules").glob("*.smk"):
         for rule in re.split(r"^(?=rule |use rule )", path.read_text(), flags=re.M):
-            if "gpu=" in rule or re.match(r"use rule predict ", rule):
+            if "gpu=" in rule or re.match(r"use rule (nnunet_)?predict ", rule):
                 asking.add(re.match(r"(?:use rule \w+ as|rule) (\w+)", rule)[1])
     assert named == asking
 

@@ -26,6 +26,9 @@ rule nnunet_train:
     params:
         settings=lambda wildcards: json.dumps(nnunet_settings(config, wildcards.method)),
         folder=lambda wildcards, output: Path(output.weights).parent,
+        code=code_version(
+            "networks", "nnunet/settings", "nnunet/trainer", "nnunet/training"
+        ),
     shell:
         nnunet_step(
             "nnunet_train.py",
@@ -64,6 +67,15 @@ rule nnunet_predict:
         device=config["training"]["device"],
         fold=lambda wildcards: wildcards.fold,
         cache=lambda wildcards, input: Path(input.caches[0]).parent,
+        code=code_version(
+            "centroids",
+            "grid",
+            "networks",
+            "nnunet/dataset",
+            "nnunet/prediction",
+            "nnunet/trainer",
+            "volumes",
+        ),
     shell:
         nnunet_step("nnunet_predict.py")
         + "--weights {input.weights:q} --samples {input.samples:q} --folds {input.folds:q} "

@@ -19,6 +19,8 @@ rule nnunet_scan:
     resources:
         mem_mb=by_attempt(4000),
         runtime=by_attempt(10),
+    params:
+        code=code_version("labels", "nnunet/dataset", "schemes", "volumes"),
     script:
         "../scripts/nnunet_scan.py"
 
@@ -39,6 +41,7 @@ rule nnunet_dataset:
     params:
         scans=DEVELOPMENT_SCANS,
         folds=config["folds"]["number"],
+        code=code_version("labels", "nnunet/dataset"),
     script:
         "../scripts/nnunet_dataset.py"
 
@@ -64,6 +67,7 @@ rule nnunet_plan:
         runtime=by_attempt(120),
     params:
         settings=json.dumps(config["nnunet"]["plan"]),
+        code=code_version("nnunet/planning", "nnunet/settings"),
     shell:
         nnunet_step("nnunet_plan.py")
         + "--settings {params.settings:q} --processes {threads}"
@@ -92,5 +96,7 @@ rule nnunet_preprocess:
     resources:
         mem_mb=by_attempt(48000),
         runtime=by_attempt(240),
+    params:
+        code=code_version("nnunet/planning"),
     shell:
         nnunet_step("nnunet_preprocess.py") + "--processes {threads}"

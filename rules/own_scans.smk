@@ -27,6 +27,22 @@ rule predict_own_scan:
         runtime=by_attempt(10),
     params:
         dicom_seg=config.get("predict", {}).get("dicom_seg", False),
+        code=code_version(
+            "centroids",
+            "dicom",
+            "figures",
+            "grid",
+            "itk",
+            "labels",
+            "notice",
+            "predict",
+            "report/results",
+            "report/viewer",
+            "scan_files",
+            "scans",
+            "screening",
+            "volumes",
+        ),
     script:
         "../scripts/predict_own_scan.py"
 
@@ -43,5 +59,9 @@ rule predictions_report:
     resources:
         mem_mb=by_attempt(2000),
         runtime=by_attempt(10),
+    params:
+        code=code_version(
+            "centroids", "figures", "labels", "notice", "report", "volumes"
+        ),
     script:
         "../scripts/predictions_report.py"

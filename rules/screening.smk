@@ -42,6 +42,6 @@ if config["data"]["source"] == "phantom":
                 if wildcards.masks == "reference"
                 else f"Phantoms, masks predicted by {METHODS[wildcards.masks]['label']}"
             ),
-            code=code_version("figures", "screening"),
+            code=code_version("centroids", "figures", "screening", "tables", "volumes"),
         script:
             "../scripts/screening_validation.py"

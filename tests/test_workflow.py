@@ -26,7 +26,11 @@ PARAMETERS = {
 }
 
 
-METHODS = yaml.safe_load((ROOT / "config.yaml").read_text())["methods"]
+METHODS = {
+    key: method
+    for key, method in yaml.safe_load((ROOT / "config.yaml").read_text())["methods"].items()
+    if method.get("engine") != "nnunet"
+}
 
 PER_METHOD = {"train", "predict", "evaluate"}
 REPORT = {"table1", "per_label_page", "figure1", "learning_curves", "benchmarks", "benchmarks_page"}

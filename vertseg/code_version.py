@@ -22,28 +22,30 @@ def code_version(*modules: str) -> str:
     """Fingerprint of modules of this package; comments, docstrings and blank lines do not count.
 
     Args:
-        modules: names below `vertseg`, such as "losses"; a package stands for all that is in it.
+        modules: names below `vertseg`, such as "losses" or "nnunet/trainer"; a package stands
+            for all that is in it.
 
     Raises:
         FileNotFoundError: there is no such module.
     """
     digest = hashlib.sha256()
     for path in sorted({path for module in modules for path in module_files(module)}):
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         code = statements(text) if path.suffix == ".py" else text
         digest.update(f"{path.relative_to(PACKAGE).as_posix()}\n{code}\n".encode())
     return digest.hexdigest()[:12]
 
 
 def module_files(module: str) -> list[Path]:
-    """The file of a module, or those of a package with the tables beside its modules.
+    """The file of a module, or those of a package with the tables and templates beside its modules.
 
     Raises:
         FileNotFoundError: there is no such module.
     """
     path = PACKAGE / module
     if path.is_dir():
-        return [file for pattern in ("*.py", "*.tsv") for file in path.rglob(pattern)]
+        files = [file for file in path.rglob("*") if file.is_file()]
+        return [file for file in files if "__pycache__" not in file.parts]
     if not path.with_suffix(".py").is_file():
         raise FileNotFoundError(f"vertseg has no module {module}.")
     return [path.with_suffix(".py")]

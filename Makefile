@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 
-.PHONY: demo demo-nnunet test test-slurm check viewer rulegraph pins clean
+.PHONY: demo demo-nnunet test test-nnunet test-conda test-schedulers test-slurm check viewer rulegraph pins clean
 
 demo: .venv/demo.ready
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
@@ -12,8 +12,20 @@ demo: .venv/demo.ready
 demo-nnunet: .venv/demo.ready .venv-nnunet/ready
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml config/demo_nnunet.yaml
 
-test: check .venv-nnunet/ready
+test: check
 	$(BIN)/python -m pytest
+
+# nnU-Net itself, in an environment of its own (1.9 GB).
+test-nnunet: .venv/test.ready .venv-nnunet/ready
+	$(BIN)/python -m pytest -m nnunet
+
+# Every step in its conda environment, from a channel that is built for it.
+test-conda: .venv/test.ready
+	$(BIN)/python -m pytest -m conda
+
+# Profiles of Grid Engine and LSF, with commands that stand in for the schedulers'.
+test-schedulers: .venv/test.ready
+	$(BIN)/python -m pytest -m scheduler
 
 # The workflow on a real SLURM of one node, which it installs (root, Debian).
 test-slurm: .venv/test.ready

@@ -22,7 +22,7 @@ from test_download import SCANS, verse_files
 from verse_server import running_server, zipped
 
 pytestmark = [
-    pytest.mark.workflow,
+    pytest.mark.conda,
     pytest.mark.skipif(sys.platform != "linux", reason="the channel is built for Linux"),
 ]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, copy_workflow, snakemake
 
-pytestmark = pytest.mark.workflow
+pytestmark = pytest.mark.scheduler
 
 COMMANDS = ["qsub", "qstat", "qacct", "bsub", "bjobs", "badmin", "lsclusters", "bhist"]
 # A group job carries its group and its rule.

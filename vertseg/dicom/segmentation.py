@@ -21,9 +21,8 @@ from vertseg.errors import UserError
 from vertseg.figures.style import label_colour
 from vertseg.files import atomic_path
 from vertseg.labels import CRANIOCAUDAL, NAMES
+from vertseg.notice import RESEARCH_USE_ONLY
 from vertseg.volumes import Geometry, native_array
-
-NOTICE = "Research use only: not a medical device, not for diagnosis."
 
 _SERIES_NUMBER_OFFSET = 1000
 _MAY_BE_EMPTY = (
@@ -113,7 +112,7 @@ def _segmentation(
         software_versions=__version__,
         device_serial_number="0",
         content_label="VERTEBRAE",
-        content_description=NOTICE,
+        content_description=RESEARCH_USE_ONLY,
         series_description="Vertebrae (vertseg, research use only)",
     )
 

@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from vertseg.errors import UserError
 from vertseg.networks import NETWORKS, build_network, count_parameters, limit_context
-from vertseg.networks.blocks import moving_mean
+from vertseg.networks.blocks import SegmentationHead, moving_mean
 from vertseg.networks.depthwise import DepthwiseConv3d
+from vertseg.networks.folding import fold_batch_norms
 
 COUNTS = {
     "mobilenet_aspp": 1_278_749,
@@ -152,3 +154,32 @@ def test_a_network_sees_a_crop_as_in_training_and_no_more_of_a_larger_scan() -> 
         elsewhere = scan.clone()
         elsewhere[..., 150:] = 1
         torch.testing.assert_close(network(scan)[..., :64], network(elsewhere)[..., :64])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_head_convolves_context_and_skip_together(training: bool) -> None:
+    torch.manual_seed(0)
+    head = SegmentationHead(num_classes=5).train(training)
+    context, skip = torch.randn(2, 128, 3, 4, 5), torch.randn(2, 16, 6, 7, 9)
+    together = torch.cat([F.interpolate(context, (6, 7, 9)), skip], 1)
+    expected = F.interpolate(head.layers(together), (11, 13, 17), mode="trilinear")
+    torch.testing.assert_close(head(context, skip, (11, 13, 17)), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_folding_changes_no_logits(name: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(name, num_classes=5)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            nn.init.normal_(module.running_mean, 0, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 2)
+            nn.init.normal_(module.bias, 0, 0.1)
+    network.eval()
+    image = torch.randn(1, 1, 16, 20, 24)
+    with torch.inference_mode():
+        expected = network(image)
+        fold_batch_norms(network)
+        torch.testing.assert_close(network(image), expected, rtol=1e-3, atol=1e-4)
+    assert not any(isinstance(module, nn.BatchNorm3d) for module in network.modules())

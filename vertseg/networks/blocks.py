@@ -119,10 +119,16 @@ class SegmentationHead(nn.Module):
     def forward(self, context: Tensor, skip: Tensor, size: Sequence[int]) -> Tensor:
         """Context (N, 128, ...) and skip (N, 16, ...) to logits (N, classes, *size).
 
-        Context is brought to the skip's size (nearest), logits to the image's (trilinear).
+        Context is brought to the skip's size (nearest), logits to the image's (trilinear). The
+        first convolution of what both are together is the sum of two: that of the context needs
+        no neighbours and is done before the context grows eightfold.
         """
-        upsampled = F.interpolate(context, skip.shape[2:])
-        logits = self.layers(torch.cat([upsampled, skip], 1))
+        join, norm, activation = self.layers[0].children()
+        assert isinstance(join, nn.Conv3d)
+        of_context, of_skip = join.weight.split([CONTEXT_CHANNELS, SKIP_CHANNELS], dim=1)
+        joined = F.conv3d(skip, of_skip, join.bias)
+        joined = joined + F.interpolate(F.conv3d(context, of_context), skip.shape[2:])
+        logits = self.layers[1:](activation(norm(joined)))
         return F.interpolate(logits, list(size), mode="trilinear", align_corners=False)
 
 

@@ -99,16 +99,18 @@ def _load_torch(
     import torch
 
     from vertseg.devices import keep_freed_memory
+    from vertseg.networks.folding import fold_batch_norms
     from vertseg.weights import load_network
 
     if threads:
         torch.set_num_threads(threads)
     keep_freed_memory()
     network, trained = load_network(file)
+    fold_batch_norms(network)
 
     def forward(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return network(torch.from_numpy(images))[0].numpy()
+            return network(torch.from_numpy(images))[0].contiguous().numpy()
 
     return trained, forward
 

@@ -53,9 +53,10 @@ viewer:
 rulegraph: .venv/demo.ready
 	$(BIN)/snakemake --rulegraph dot | dot -Tsvg -o docs/images/rulegraph.svg
 
-# After an edit of requirements.txt and `make check`, which installs it.
-pins:
+# After an edit of requirements.txt or requirements-nnunet.txt.
+pins: .venv/test.ready .venv-nnunet/ready
 	$(BIN)/python envs/pin.py
+	.venv-nnunet/bin/python envs/pin.py
 
 clean:
 	rm -rf .venv .venv-nnunet .snakemake results/demo

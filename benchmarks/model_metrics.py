@@ -3,7 +3,7 @@
 Predicts as `vertseg predict` does (whole scans, largest pieces), on each scan's own grid; prints
 a Markdown table.
 
-    python -m benchmarks.model_metrics MODEL results/model --fold 0
+    python -m benchmarks.model_metrics MODEL results/model --fold 0 [--masks FOLDER]
     python -m benchmarks.model_metrics MODEL --scan CT MASK CENTROIDS
 """
 
@@ -16,23 +16,28 @@ import numpy as np
 
 from vertseg import metrics
 from vertseg.centroids import body_centres, read_centroids
+from vertseg.evaluation import mask_path
 from vertseg.folds import read_folds
 from vertseg.logs import progress
 from vertseg.predict.models import Model, load_model
 from vertseg.predict.segment import segment
 from vertseg.samples import Sample, read_samples
-from vertseg.volumes import load_ct, load_mask
+from vertseg.volumes import load_ct, load_mask, save_mask
 
 COLUMNS = ("multi-label Dice", "binary Dice", "id. rate", "id. precision", "loc. error, mm",
            "all labels right")  # fmt: skip
 
 
-def measure(model: Model, ct_path: str, mask_path: str, centroids_path: str) -> list[float]:
-    """The values of `COLUMNS` for one scan."""
+def measure(
+    model: Model, ct_path: str, reference_path: str, centroids_path: str, target: Path | None = None
+) -> list[float]:
+    """The values of `COLUMNS` for one scan, whose label map may be kept."""
     ct = load_ct(ct_path)
-    reference = load_mask(mask_path, ct.native).array
+    reference = load_mask(reference_path, ct.native).array
     annotated = read_centroids(centroids_path, ct.native.affine)
     predicted = segment(model, ct).mask
+    if target:
+        save_mask(target, predicted, ct.native)
     centres = body_centres(predicted, ct.affine)
     confusion = metrics.confusion(reference, predicted)
     found = metrics.identification(annotated, centres)
@@ -64,11 +69,14 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("results", type=Path, nargs="?", help="folder of a run on phantoms")
     parser.add_argument("--fold", default="0", help="the fold that the model did not see")
+    parser.add_argument("--masks", type=Path, help="folder to keep the phantoms' label maps in")
     parser.add_argument("--scan", nargs=3, metavar=("CT", "MASK", "CENTROIDS"))
     options = parser.parse_args()
     model = load_model(options.model)
     print("| scans | n |", " | ".join(COLUMNS), "|")
     print("|---|---:|" + "---:|" * len(COLUMNS))
+    if options.masks:
+        options.masks.mkdir(parents=True, exist_ok=True)
     if options.results:
         fold_of = read_folds(options.results / "folds.tsv")
         held_out = [
@@ -78,7 +86,8 @@ def main() -> None:
         ]
         by_view = defaultdict(list)
         for sample in progress(held_out, "predicting"):
-            values = measure(model, sample.ct, sample.mask, sample.centroids)
+            target = options.masks and mask_path(options.masks, sample.scan)
+            values = measure(model, sample.ct, sample.mask, sample.centroids, target)
             by_view[field_of_view(sample)].append(values)
         for view, values in sorted(by_view.items()):
             print_row(view, values)

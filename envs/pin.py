@@ -1,10 +1,11 @@
-"""Repeat the versions of requirements.txt in all environments, with those of what they need.
+"""Repeat the versions of requirements*.txt in all environments, with those of what they need.
 
     python envs/pin.py
 
-The first part of requirements.txt is written by hand. The second, and the pip sections of
-envs/*.yaml but for the names in their first part, follow from it and from what is installed in
-the environment of the Python that runs this: install the edited requirements first.
+The first part of requirements.txt and requirements-nnunet.txt is written by hand. The second, and
+the pip sections of envs/*.yaml but for the names in their first part, follow from it and from what
+is installed in the environment of the Python that runs this: install the edited requirements
+first. nnU-Net has an environment of its own, whose Python pins its list.
 """
 
 import re
@@ -15,7 +16,6 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 ENVIRONMENTS = Path(__file__).parent
-REQUIREMENTS = ENVIRONMENTS.parent / "requirements.txt"
 NEEDED = "# And what these need (envs/pin.py writes this part)."
 PIN = re.compile(
     r"^(?P<indent>[ -]*)(?P<name>[\w.-]+)(?P<extras>\[[\w,]+\])?={2,3}(?P<version>.+)$"
@@ -61,25 +61,39 @@ def pinned(lines: list[str]) -> list[str]:
     return [*lines[:end], *([indent.partition("-")[0] + NEEDED, *extra] if extra else [])]
 
 
-def main() -> None:
-    """Rewrite requirements.txt, then the environments."""
-    own = pinned(REQUIREMENTS.read_text().splitlines())
-    REQUIREMENTS.write_text("\n".join(own) + "\n")
+def pin(requirements: Path, environments: list[Path]) -> None:
+    """Rewrite a list of requirements, then the environments that repeat it.
+
+    Raises:
+        PackageNotFoundError: one of the packages is not installed here.
+    """
+    own = pinned(requirements.read_text().splitlines())
+    requirements.write_text("\n".join(own) + "\n")
     version = {normal(pin["name"]): pin["version"] for line in own if (pin := PIN.match(line))}
-    for path in sorted(ENVIRONMENTS.glob("*.yaml")):
+    for path in environments:
         lines = path.read_text().splitlines()
         start = lines.index("  - pip:") + 1
-        try:
-            lines[start:] = pinned(lines[start:])
-        except PackageNotFoundError as error:
-            print(f"{path}: left as it is, {error} here.", file=sys.stderr)
-            continue
+        lines[start:] = pinned(lines[start:])
         for index, line in enumerate(lines[start:], start):
             if pin := PIN.match(line):
                 public = pin["version"].partition("+")
                 new = version[normal(pin["name"])] + "".join(public[1:])
                 lines[index] = line.removesuffix(pin["version"]) + new
         path.write_text("\n".join(lines) + "\n")
+
+
+def main() -> None:
+    """Rewrite what is installed here."""
+    nnunet = ENVIRONMENTS / "nnunet.yaml"
+    others = sorted(set(ENVIRONMENTS.glob("*.yaml")) - {nnunet})
+    for name, environments in (
+        ("requirements.txt", others),
+        ("requirements-nnunet.txt", [nnunet]),
+    ):
+        try:
+            pin(ENVIRONMENTS.parent / name, environments)
+        except PackageNotFoundError as error:
+            print(f"{name}: left as it is, {error} here.", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,4 @@
-"""--use-conda: steps run inside environments of their own, with no other help.
-
-All but those of nnU-Net and of the user's own scans.
+"""--use-conda: every step runs inside an environment of its own, with no other help.
 
 Snakemake runs in an environment of its own, with stand-ins for conda and its channel
 (conda/snakemake.sh).
@@ -10,6 +8,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib.metadata import distributions, version
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import yaml
 from conftest import ROOT, copy_workflow
 from test_download import SCANS, verse_files
 from verse_server import running_server, zipped
@@ -30,7 +30,11 @@ CONFIG = """
 torch: {torch}
 data:
   urls: {{training: ["{url}"]}}
+nnunet: {{python: python}}
+skip_methods: {skipped}
 """
+METHODS = ("mobilenet_aspp", "nnunet")
+"""One of each engine: others run the same scripts."""
 
 IMPORT = "import sys; sys.path.extend(sys.argv[2:]); __import__(sys.argv[1])"
 VERSIONS = (
@@ -61,24 +65,33 @@ def conda_snakemake(folder: Path, *arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the phantoms' miniature run and VerSe's download have run."""
+    """Where VerSe's download, the phantoms' miniature run and a scan's prediction have run."""
     folder = copy_workflow(tmp_path_factory.mktemp("conda") / "workflow")
     rows = "".join(f"{scan}\t{scan.split('_')[0]}\ttraining\n" for scan in SCANS)
     (folder / "resources/verse20.tsv").write_text("scan\tsubject\tsplit\n" + rows)
     torch = "cpu" if version("torch").endswith("+cpu") else "cuda"
+    methods = yaml.safe_load((folder / "config.yaml").read_text())["methods"]
+    skipped = [key for key in methods if key not in METHODS]
+    shutil.copy(ROOT / "tests/miniature_nnunet.yaml", folder / "config/miniature_nnunet.yaml")
     archive = zipped({f"training/{name}": data for name, data in verse_files().items()})
     with running_server() as server:
         server.files["training.zip"] = archive
         url = server.url("training.zip")
-        (folder / "config/conda.yaml").write_text(CONFIG.format(torch=torch, url=url))
+        config = CONFIG.format(torch=torch, url=url, skipped=skipped)
+        (folder / "config/conda.yaml").write_text(config)
         conda_snakemake(
             folder, "verify_data", "data/verse20/training_sheet.tsv",
             "--configfile", "config/conda.yaml",
         )  # fmt: skip
     conda_snakemake(
         folder, "all", "results/miniature/screening/reference_vertebrae.csv",
-        "--configfile", "config/miniature.yaml", "config/conda.yaml",
+        "--configfile", "config/miniature.yaml", "config/miniature_nnunet.yaml",
+        "config/conda.yaml",
     )  # fmt: skip
+    (folder / "scans").mkdir()
+    scan = min((folder / "results/miniature").rglob("*_ct.nii.gz"))
+    (folder / "scans" / scan.name).symlink_to(scan)
+    conda_snakemake(folder, "--configfile", "config/predict.yaml", "config/conda.yaml")
     return folder
 
 
@@ -91,7 +104,7 @@ def steps(folder: Path) -> list[Step]:
             record = json.loads(path.read_text())
             log = (folder / record["log"][0]).read_text()
             prefix = re.search(r" INFO Python [\d.]+ of (.+)", log)
-            script = re.search(r"scripts/(\w+)\.py", record["code"])
+            script = re.search(r"scripts/(\w+)\.py", f"{record['shellcmd']} {record['code']}")
             assert prefix and script, (path, log)
             environment = base64.b64decode(record["conda_env"]).decode()
             python = Path(prefix[1], "bin/python")
@@ -109,11 +122,12 @@ def test_every_step_ran_in_the_environment_of_its_rule(steps: list[Step]) -> Non
 def test_every_script_ran_in_an_environment(steps: list[Step]) -> None:
     scripts = {path.stem for path in (ROOT / "scripts").glob("*.py")}
     # Rules without outputs leave no record: verify_data's log is looked at below.
-    scripts -= {"verify_data"}
-    # Not run here: nnU-Net, whose environment has 1.9 GB, and the user's own scans.
-    scripts -= {path.stem for path in (ROOT / "scripts").glob("nnunet_*.py")}
-    scripts -= {"predict_own_scan", "predictions_report"}
-    assert {step.script for step in steps} == scripts
+    assert {step.script for step in steps} == scripts - {"verify_data"}
+    environments = {step.environment for step in steps}
+    other_build = "cuda" if version("torch").endswith("+cpu") else "cpu"
+    unused = {ROOT / f"envs/torch_{other_build}.yaml"}
+    used = set((ROOT / "envs").glob("*.yaml")) - unused
+    assert environments == {path.read_text() for path in used}
 
 
 def test_a_rule_without_outputs_ran_in_an_environment_too(folder: Path) -> None:
@@ -134,18 +148,25 @@ def test_every_step_imports_from_its_own_environment(steps: list[Step]) -> None:
 
 def test_environments_and_tests_run_the_same_versions(steps: list[Step]) -> None:
     ours = {normal(one.name): public(one.version) for one in distributions()}
+    of_nnunet = {
+        normal(name): public(number)
+        for name, number in re.findall(
+            r"^([\w.-]+)==(.+)$", (ROOT / "requirements-nnunet.txt").read_text(), re.M
+        )
+    }
     for python in {step.python for step in steps}:
         found = json.loads(subprocess.check_output([str(python), "-I", "-c", VERSIONS], text=True))
         theirs = {normal(name): public(number) for name, number in found.items()}
         for tool in ("pip", "setuptools", "wheel"):
             theirs.pop(tool, None)
-        assert theirs == {name: ours.get(name) for name in theirs}
+        expected = of_nnunet if "nnunetv2" in theirs else ours
+        assert theirs == {name: expected.get(name) for name in theirs}
 
 
 def test_light_environments_stay_light(steps: list[Step]) -> None:
     for step in steps:
         packages = step.python.parents[1] / "lib/python3.11/site-packages"
-        needs_torch = step.script in ("train", "predict")
+        needs_torch = step.script in ("train", "predict") or step.script.startswith("nnunet_")
         assert (packages / "torch").is_dir() == needs_torch, step.rule
 
 

@@ -215,6 +215,25 @@ def test_a_filled_canal_is_said_and_not_measured() -> None:
     assert any("canal" in reason for reason in one.suppressed)
 
 
+def test_thick_slices_have_no_heights() -> None:
+    solids = [Solid(L1), Solid(L2)]
+    axial = measures(*straight_spine(solids, (0, 0, 0), (1, 1, 5)))
+    sagittal = measures(*straight_spine(solids, (0, 0, 0), (5, 1, 1)))
+    for name in ("L1", "L2"):
+        assert axial[name].suppressed == ("heights (slices too thick)",)
+        assert axial[name].height_middle_mm is None and axial[name].genant_grade is None
+        assert axial[name].trabecular_hu is not None
+        assert sagittal[name].height_middle_mm == pytest.approx(26, abs=1.1)
+
+
+def test_of_an_unsure_vertebra_the_volume_is_all() -> None:
+    ct, mask = straight_spine([Solid(L1), Solid(L2)])
+    sure, unsure = measure_vertebrae(ct, mask, unsure=[L2])
+    assert unsure.volume_ml is not None and "unsure" in unsure.suppressed[0]
+    assert all(getattr(unsure, field) is None for field in BODY_VALUES)
+    assert sure.height_reference == "own posterior height"
+
+
 @pytest.mark.parametrize("voxels", [1, 8, 300])
 def test_specks_are_measured_without_failing(voxels: int) -> None:
     ct, mask = straight_spine([Solid(L1)])

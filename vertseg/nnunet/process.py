@@ -2,6 +2,7 @@
 
 import logging
 import os
+import platform
 import signal
 import sys
 from collections.abc import Iterator
@@ -72,6 +73,7 @@ def _set_up_logger(terminal: TextIO) -> None:
     logger.setLevel(logging.INFO)
     logger.handlers[:] = [to_log, to_terminal]
     logger.propagate = False
+    logger.info("Python %s of %s", platform.python_version(), sys.prefix)
 
 
 def _end_with_workers() -> None:

@@ -19,7 +19,7 @@ from vertseg.files import write_json
 from vertseg.notice import RESEARCH_USE_ONLY
 from vertseg.predict.models import Model
 from vertseg.predict.segment import Segmentation, segment
-from vertseg.predict.trust import Doubt, doubts_about
+from vertseg.predict.trust import Doubt, doubts_about, unsure_of
 from vertseg.report.results import FORMAT
 from vertseg.scans import Scan, read_scan
 from vertseg.screening import VertebraMeasures, measure_vertebrae, summarise
@@ -147,7 +147,8 @@ def _predict(scan: Scan, model: Model, watch: Stopwatch) -> _Prediction:
         segmentation = segment(model, volume)
     with watch.phase("measure"):
         centres = body_centres(segmentation.mask, volume.affine)
-        measures = measure_vertebrae(volume, segmentation.mask)
+        unsure = unsure_of(segmentation.confidence)
+        measures = measure_vertebrae(volume, segmentation.mask, unsure)
     doubts = doubts_about(volume, segmentation, centres, model.trained)
     return _Prediction(scan, segmentation, centres, measures, doubts)
 

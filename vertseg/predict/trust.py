@@ -156,9 +156,13 @@ def _pieces(segmentation: Segmentation) -> list[Doubt]:
     ]
 
 
+def unsure_of(confidence: Mapping[int, float]) -> tuple[int, ...]:
+    """Labels of vertebrae that a network is unsure about."""
+    return tuple(label for label, value in confidence.items() if value < LOW_CONFIDENCE)
+
+
 def _confidence(confidence: Mapping[int, float]) -> list[Doubt]:
-    low = tuple(label for label, value in confidence.items() if value < LOW_CONFIDENCE)
-    if not low:
+    if not (low := unsure_of(confidence)):
         return []
     names = ", ".join(f"{NAMES[label]} ({confidence[label]:.0%})" for label in low)
     return [Doubt("low_confidence", low, f"The network is unsure about {names}.")]

@@ -1,5 +1,6 @@
 """Screening measures of every labelled vertebra in a CT."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +27,11 @@ NO_ORDINARY_BODY = frozenset({1, 2})
 """C1 and C2."""
 
 COARSE_STEP_MM, STEP_MM = 2.0, 1.0
+
+THICKEST_MM = 3.3
+"""Voxels longer than this along a vertebra's own axis say too little of its height: the validation
+went up to slices of 3 mm."""
+
 _AROUND_MM = 7.0
 _CANAL_MM = np.array([0.0, 3.0, 0.0])
 
@@ -81,12 +87,15 @@ class _Seen:
     heights: Heights | None
 
 
-def measure_vertebrae(ct: Volume, mask: NDArray) -> list[VertebraMeasures]:
+def measure_vertebrae(
+    ct: Volume, mask: NDArray, unsure: Collection[int] = ()
+) -> list[VertebraMeasures]:
     """Measure every labelled vertebra, from C1 downwards.
 
     Args:
         ct: HU, canonical axes.
         mask: label map with VerSe's values on the CT's grid, integers.
+        unsure: labels whose outlines are not to be relied on; of these only the volume is given.
 
     Raises:
         ValueError: the shapes differ.
@@ -100,7 +109,7 @@ def measure_vertebrae(ct: Volume, mask: NDArray) -> list[VertebraMeasures]:
     }
     frames = first_frames(mask, ct.affine, boxes)
     seen = [
-        _measure(ct, mask, label, boxes[label], frames.get(label))
+        _measure(ct, mask, label, boxes[label], frames.get(label), label in unsure)
         for label in sorted(boxes, key=RANK.__getitem__)
     ]
     grades = grade_heights(
@@ -145,7 +154,9 @@ def isolated_body(
     return None if body is None else (local, body)
 
 
-def _measure(ct: Volume, mask: NDArray, label: int, box: Box, frame: VertebraFrame | None) -> _Seen:
+def _measure(
+    ct: Volume, mask: NDArray, label: int, box: Box, frame: VertebraFrame | None, unsure: bool
+) -> _Seen:
     cut = vertebra_cut(ct, mask, label, box)
     voxel_ml = float(voxel_size_mm(ct.affine).prod()) / 1000
     volume_ml = int(np.count_nonzero(mask[box] == label)) * voxel_ml
@@ -157,6 +168,8 @@ def _measure(ct: Volume, mask: NDArray, label: int, box: Box, frame: VertebraFra
         volume_ml=None if cut else round(volume_ml, 2),
         suppressed=(CUT_VERTEBRA,) if cut else (),
     )
+    if unsure:
+        return _nothing_but(base, "HU and heights (the network is unsure of this vertebra)")
     if label in NO_ORDINARY_BODY:
         return _nothing_but(base, "HU and heights (no ordinary body)")
     if frame is None:
@@ -167,7 +180,8 @@ def _measure(ct: Volume, mask: NDArray, label: int, box: Box, frame: VertebraFra
     local, body = isolated
     if body_cut(local, body):
         return _nothing_but(replace(base, body_complete=False), CUT_BODY)
-    heights = body_heights(end_plates(local, body))
+    thick = np.abs(local.frame.axes[:, 2] @ ct.affine[:3, :3]).max() > THICKEST_MM
+    heights = None if thick else body_heights(end_plates(local, body))
     foreign = foreign_material(local, body)
     measures = replace(
         base,
@@ -179,7 +193,9 @@ def _measure(ct: Volume, mask: NDArray, label: int, box: Box, frame: VertebraFra
     if measures.trabecular_hu is None:
         measures = _without(measures, FOREIGN if foreign else TOO_SMALL)
     if heights is None:
-        return _nothing_but(measures, "heights (end-plates not found)")
+        return _nothing_but(
+            measures, "heights (slices too thick)" if thick else "heights (end-plates not found)"
+        )
     return _Seen(
         replace(
             measures,

@@ -5,7 +5,7 @@ import shlex
 
 from snakemake.settings.types import DeploymentMethod
 
-from vertseg.nnunet.dataset import CONFIGURATION, DATASET, PLANS
+from vertseg.nnunet.settings import CONFIGURATION, DATASET, PLANS
 
 NNUNET = f"{RESULTS}/nnunet"
 NNUNET_RAW = f"{NNUNET}/raw/{DATASET}"

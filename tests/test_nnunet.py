@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -183,9 +184,12 @@ def test_a_cancelled_step_takes_its_workers_along(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, str(script), str(log)], env=environment)
     deadline = time.monotonic() + 120
-    while not (log.exists() and "worker" in log.read_text()) and time.monotonic() < deadline:
+    started = None
+    while not started and time.monotonic() < deadline:
         time.sleep(0.05)
-    worker = int(log.read_text().split()[1])
+        started = log.exists() and re.search(r"^worker (\d+)\n", log.read_text(), re.M)
+    assert started
+    worker = int(started[1])
     process.terminate()
     assert process.wait(60) == 128 + signal.SIGTERM
     with pytest.raises(ProcessLookupError):

@@ -19,11 +19,6 @@ from vertseg.folds import EXTERNAL
 from vertseg.labels import BACKGROUND, NAMES, VERTEBRAE
 from vertseg.volumes import Volume
 
-DATASET_ID = 1
-DATASET = "Dataset001_vertebrae"
-CONFIGURATION = "3d_fullres"
-PLANS = "nnUNetPlans"
-
 LABELS: tuple[int, ...] = (BACKGROUND, *VERTEBRAE)
 """VerSe's value of each of nnU-Net's label values."""
 

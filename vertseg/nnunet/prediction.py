@@ -11,9 +11,8 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from vertseg.errors import UserError
-from vertseg.nnunet.dataset import CONFIGURATION
 from vertseg.nnunet.planning import preprocessed_folder
-from vertseg.nnunet.settings import NnunetSettings
+from vertseg.nnunet.settings import CONFIGURATION, NnunetSettings
 from vertseg.nnunet.trainer import build_architecture
 from vertseg.nnunet.training import FORMAT
 from vertseg.volumes import Volume

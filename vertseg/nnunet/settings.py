@@ -1,9 +1,14 @@
-"""What nnU-Net is told."""
+"""What nnU-Net is told, and what it calls things. Snakemake reads this: it needs no package."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from vertseg.errors import UserError
+
+DATASET_ID = 1
+DATASET = "Dataset001_vertebrae"
+CONFIGURATION = "3d_fullres"
+PLANS = "nnUNetPlans"
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ from vertseg.errors import UserError
 from vertseg.files import atomic_path
 from vertseg.logs import logger
 from vertseg.networks import build_network
-from vertseg.nnunet.dataset import CONFIGURATION
-from vertseg.nnunet.settings import NnunetSettings
+from vertseg.nnunet.settings import CONFIGURATION, NnunetSettings
 
 
 class Trainer(nnUNetTrainer):

@@ -16,9 +16,9 @@ from vertseg.errors import UserError
 from vertseg.files import atomic_path, write_json
 from vertseg.logs import logger
 from vertseg.networks import count_parameters
-from vertseg.nnunet.dataset import PLANS, RAW_AXES
+from vertseg.nnunet.dataset import RAW_AXES
 from vertseg.nnunet.planning import preprocessed_folder, read_plans
-from vertseg.nnunet.settings import NnunetSettings
+from vertseg.nnunet.settings import PLANS, NnunetSettings
 from vertseg.nnunet.trainer import Trainer, make_trainer
 from vertseg.weights import save_weights
 

@@ -196,6 +196,21 @@ def test_a_cancelled_step_takes_its_workers_along(tmp_path: Path) -> None:
         os.kill(worker, 0)
 
 
+def test_a_pools_workers_end_at_once(tmp_path: Path) -> None:
+    """A worker that handles the signal would not if it were about to wait for a lock."""
+    script = tmp_path / "step.py"
+    script.write_text(
+        "import multiprocessing, signal, sys\n"
+        "from vertseg.nnunet.process import nnunet_log\n"
+        "with nnunet_log(sys.argv[1]), multiprocessing.get_context('fork').Pool(2) as pool:\n"
+        "    print(pool.apply(signal.getsignal, [signal.SIGTERM]).name)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(script), str(tmp_path / "log")]
+    subprocess.run(command, env=environment, check=True, timeout=120)
+    assert (tmp_path / "log").read_text().endswith("SIG_DFL\n")
+
+
 def test_a_missing_nnunet_is_explained(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "scripts/nnunet_preprocess.py"), str(tmp_path / "log")]
     done = subprocess.run(

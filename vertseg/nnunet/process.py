@@ -77,15 +77,17 @@ def _set_up_logger(terminal: TextIO) -> None:
 
 
 def _end_with_workers() -> None:
-    """Let a job that is cancelled take its workers along, which would wait for it forever."""
-    main = os.getpid()
+    """Let a job that is cancelled take its workers along, which would wait for it forever.
+
+    A pool ends its workers by the same signal. They must not handle it: one that is about to wait
+    for a lock would never come to run the handler.
+    """
 
     def end(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != main:
-            os._exit(128 + number)
         sys.exit(128 + number)
 
     signal.signal(signal.SIGTERM, end)
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 def _tail(path: Path) -> str:

@@ -36,6 +36,10 @@ skip_methods: {skipped}
 METHODS = ("mobilenet_aspp", "nnunet")
 """One of each engine: others run the same scripts."""
 
+NEED_TORCH = ("train", "predict", *(f"nnunet_{step}" for step in
+              ("plan", "preprocess", "train", "predict")))  # fmt: skip
+"""Names of scripts."""
+
 IMPORT = "import sys; sys.path.extend(sys.argv[2:]); __import__(sys.argv[1])"
 VERSIONS = (
     "import json; from importlib.metadata import distributions as d; "
@@ -166,7 +170,7 @@ def test_environments_and_tests_run_the_same_versions(steps: list[Step]) -> None
 def test_light_environments_stay_light(steps: list[Step]) -> None:
     for step in steps:
         packages = step.python.parents[1] / "lib/python3.11/site-packages"
-        needs_torch = step.script in ("train", "predict") or step.script.startswith("nnunet_")
+        needs_torch = step.script in NEED_TORCH
         assert (packages / "torch").is_dir() == needs_torch, step.rule
 
 

@@ -6,6 +6,9 @@ rule train:
         caches=caches(DEVELOPMENT_SCANS),
         # Once drawn the folds stay: a later external test changes the file but not the folds.
         folds=ancient(f"{RESULTS}/folds.tsv"),
+        initial_weights=lambda wildcards: (
+            training_settings(config, wildcards.method).get("initial_weights") or []
+        ),
     output:
         weights=f"{RESULTS}/models/{{method}}/fold{{fold}}/weights.safetensors",
         log=f"{RESULTS}/models/{{method}}/fold{{fold}}/log.csv",

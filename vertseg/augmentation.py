@@ -1,4 +1,6 @@
-"""Random affine maps (and flips) of a batch of images with their label maps, random gray values."""
+"""Random affine and smooth maps of images with their label maps, flips, random gray values."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -6,6 +8,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vertseg.grid import AIR
+
+NODE_DISTANCE = 12
+"""Voxels between the nodes of a random displacement: about a vertebra's height at 2.5 mm."""
+
+BONE = (0.35, 0.5)
+"""Where bone begins, as a share of the window: 75 to 300 HU."""
+
+AIR_TOLERANCE = 0.02
 
 
 def random_affines(
@@ -31,18 +41,38 @@ def random_affines(
     return torch.from_numpy(matrices.astype(np.float32))
 
 
-def warp(image: Tensor, label: Tensor, affines: Tensor) -> tuple[Tensor, Tensor]:
+def random_displacements(
+    rng: np.random.Generator, batch_size: int, size: Sequence[int], strength: float
+) -> Tensor:
+    """Smooth displacements in voxels, float32 (N, 3, X, Y, Z), components along x, y and z.
+
+    Gaussian noise of SD `strength` at nodes 12 voxels apart, interpolated linearly.
+    """
+    nodes = [2 + n // NODE_DISTANCE for n in size]
+    noise = rng.standard_normal((batch_size, 3, *nodes), np.float32) * np.float32(strength)
+    return F.interpolate(torch.from_numpy(noise), list(size), mode="trilinear", align_corners=True)
+
+
+def warp(
+    image: Tensor, label: Tensor, affines: Tensor, displacements: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Resample images (bilinear) and label maps (nearest); outside is air and background.
 
     Args:
         image: (N, 1, X, Y, Z) in [-1, 1], floating.
         label: (N, X, Y, Z), any integer type.
         affines: (N, 3, 4), see `random_affines`.
+        displacements: (N, 3, X, Y, Z) in voxels, added to where the affine map reads.
 
     Returns:
         image in its type and label as int64, same shapes.
     """
     points = F.affine_grid(affines.to(image), list(image.shape), align_corners=False)
+    if displacements is not None:
+        # A voxel is 2 / size long in these coordinates, which come in the order z, y, x.
+        lengths = torch.tensor([2 / n for n in image.shape[2:]]).to(image)
+        moved = displacements.to(image) * lengths.view(3, 1, 1, 1)
+        points = points + moved.flip(1).permute(0, 2, 3, 4, 1)
     warped = F.grid_sample(image - AIR, points, mode="bilinear", align_corners=False) + AIR
     channel = label.unsqueeze(1).to(points.dtype)
     nearest = F.grid_sample(channel, points, mode="nearest", align_corners=False)
@@ -50,10 +80,12 @@ def warp(image: Tensor, label: Tensor, affines: Tensor) -> tuple[Tensor, Tensor]
 
 
 def random_intensities(rng: np.random.Generator, image: Tensor, strength: float) -> Tensor:
-    """Change contrast, brightness, sharpness and noise of each image at random.
+    """Change contrast, brightness, sharpness and noise of each image at random; air stays air.
 
-    Gray values in [-1, 1] are blurred (every second image, by a Gaussian of up to 1 voxel), mapped
-    by a power between 1/1.5 and 1.5, scaled by 1 +- 0.2, shifted by +- 0.15 and get noise of SD up
+    Gray values in [-1, 1] are blurred (along every second axis, by a Gaussian of up to 1 voxel) and
+    sharpened (every second image, by up to its detail below a voxel once more), mapped by a power
+    between 1/1.5 and 1.5, stretched by 0.5 to 2 above a value within that of bone, scaled by
+    1 +- 0.2 everywhere and by a smooth field of SD 0.1, shifted by +- 0.15 and get noise of SD up
     to 0.12; then they are clipped to [-1, 1] again.
 
     Args:
@@ -63,26 +95,36 @@ def random_intensities(rng: np.random.Generator, image: Tensor, strength: float)
     """
     count = len(image)
 
-    def draw(low: float, high: float) -> Tensor:
-        values = rng.uniform(low, high, (count, 1, 1, 1, 1)).astype(np.float32)
+    def draw(low: float, high: float, shape: Sequence[int] = (1, 1, 1, 1)) -> Tensor:
+        values = rng.uniform(low, high, (count, *shape)).astype(np.float32)
         return torch.from_numpy(values).to(image.device)
 
-    blurred = _blur(image, draw(-strength, strength).clamp_min(0))
-    power = 1.5 ** draw(-strength, strength)
-    changed = ((blurred + 1) / 2).clamp(0, 1) ** power * 2 - 1
+    changed = _blur(image, draw(-strength, strength, (3,)).clamp_min(0))
+    detail = changed - _blur(changed, torch.ones_like(changed[:, 0, 0, 0, :1]).expand(-1, 3))
+    changed = changed + draw(-strength, strength).clamp_min(0) * detail
+    # From here on air is 0 and the window's upper end 1.
+    changed = ((changed + 1) / 2).clamp(0, 1) ** 1.5 ** draw(-strength, strength)
+    bone = draw(*BONE)
+    changed = changed.minimum(bone) + (changed - bone).clamp_min(0) * 2 ** draw(-strength, strength)
+    field = rng.standard_normal((count, 1, 4, 4, 4), np.float32) * np.float32(0.1 * strength)
+    smooth = F.interpolate(
+        torch.from_numpy(field).to(image.device), image.shape[2:], mode="trilinear"
+    )
+    changed = changed * (1 + smooth) * 2 - 1
     changed = changed * (1 + 0.2 * draw(-strength, strength)) + 0.15 * draw(-strength, strength)
     noise = rng.standard_normal(image.shape, np.float32) * rng.uniform(0, 0.12 * strength)
-    return (changed + torch.from_numpy(noise).to(image.device)).clamp(AIR, 1)
+    changed = changed + torch.from_numpy(noise).to(image.device)
+    return torch.where(image > AIR + AIR_TOLERANCE, changed.clamp(AIR, 1), image)
 
 
 def _blur(image: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur of images (N, 1, X, Y, Z) by SDs (N, 1, 1, 1, 1) of up to a voxel."""
+    """Gaussian blur of images (N, 1, X, Y, Z) by SDs (N, 3) along x, y, z of up to a voxel."""
     offsets = torch.arange(-2, 3, device=image.device, dtype=image.dtype)
-    weights = torch.exp(-(offsets**2) / (2 * sigma.view(-1, 1) ** 2 + 1e-6))
-    weights = weights / weights.sum(1, keepdim=True)
+    weights = torch.exp(-(offsets**2) / (2 * sigma[..., None] ** 2 + 1e-6))
+    weights = weights / weights.sum(2, keepdim=True)
     result = image.transpose(0, 1)
     for axis in range(3):
-        kernel = weights.view(-1, 1, *(5 if a == axis else 1 for a in range(3)))
+        kernel = weights[:, axis].view(-1, 1, *(5 if a == axis else 1 for a in range(3)))
         padding = [part for a in (2, 1, 0) for part in ((2, 2) if a == axis else (0, 0))]
         padded = F.pad(result, padding, mode="replicate")
         result = F.conv3d(padded, kernel, groups=len(image))

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from vertseg.devices import place_network
 from vertseg.errors import UserError
-from vertseg.files import atomic_path
+from vertseg.files import atomic_path, file_sha256
 from vertseg.networks import build_network, count_parameters, limit_context
 
 FORMAT = "vertseg-weights-1"
@@ -66,6 +67,56 @@ def load_network(
             "Train or download it anew."
         ) from error
     return place_network(network, torch.device(device)).eval(), metadata
+
+
+def load_initial_weights(
+    network: nn.Module,
+    path: str | os.PathLike[str],
+    name: str,
+    options: dict[str, Any],
+    num_classes: int,
+) -> None:
+    """Give a new network the weights of a trained one of the same kind.
+
+    Args:
+        network: made by `build_network(name, num_classes, **options)`; changed.
+        path: safetensors file of the trained network.
+        name: of the network.
+        options: of the network; how it computes (`checkpointing`) may differ.
+        num_classes: of the network.
+
+    Raises:
+        UserError: the file cannot be read or is of another network.
+    """
+    tensors, metadata = read_weights(path, FORMAT)
+    for what, here, there in (
+        ("network", name, metadata.get("network")),
+        ("network_options", _shape_options(options), _shape_options(metadata.get("options", {}))),
+        ("num_classes", num_classes, metadata.get("num_classes")),
+    ):
+        if here != there:
+            raise UserError(
+                f"{path}: as initial weights they do not fit: their {what} is {there}, but this "
+                f"method's is {here}. Name weights of the same network, or leave out "
+                "training.initial_weights."
+            )
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: the weights do not fit the network that the file names ({error}). "
+            "Train or download it anew."
+        ) from error
+
+
+def described_initial_weights(path: str | os.PathLike[str] | None) -> dict[str, str] | None:
+    """Name and SHA-256 of the weights that a training starts from, for the result's metadata."""
+    return {"file": Path(path).name, "sha256": file_sha256(path)} if path else None
+
+
+def _shape_options(options: dict[str, Any]) -> dict[str, Any]:
+    """A network's options that decide which weights it has, as JSON gives them."""
+    return json.loads(json.dumps({k: v for k, v in options.items() if k != "checkpointing"}))
 
 
 def read_weights(

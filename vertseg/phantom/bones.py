@@ -17,10 +17,10 @@ _ROUNDNESS = 2.5
 
 
 class BonePen:
-    """Draws primitives given in one vertebra's frame."""
+    """Draws primitives given in one vertebra's frame; `bulk` thickens its rods."""
 
-    def __init__(self, field: DistanceField, frame: Frame, owner: int) -> None:
-        self.field, self.frame, self.owner = field, frame, owner
+    def __init__(self, field: DistanceField, frame: Frame, owner: int, bulk: float = 1.0) -> None:
+        self.field, self.frame, self.owner, self.bulk = field, frame, owner, bulk
 
     def rod(
         self,
@@ -30,7 +30,9 @@ class BonePen:
         stretch: tuple[float, float, float] = (1, 1, 1),
     ) -> None:
         """A capsule, see `raster.capsule`."""
-        self.field.add(capsule(self.field.grid, self.frame, start, end, radii, stretch), self.owner)
+        thickness = (self.bulk * radii[0], self.bulk * radii[1])
+        rod = capsule(self.field.grid, self.frame, start, end, thickness, stretch)
+        self.field.add(rod, self.owner)
 
     def ball(self, centre: ArrayLike, semi_axes: ArrayLike) -> None:
         """An ellipsoid around a local point."""
@@ -100,9 +102,15 @@ def vertebral_body(grid: Grid, vertebra: Vertebra) -> Patch | None:
     return Patch(region, np.maximum(to_wall, np.abs(superior) - end_plate))
 
 
-def draw_vertebra(field: DistanceField, vertebra: Vertebra) -> None:
-    """Add a vertebra to the distance field under its label value."""
-    pen = BonePen(field, vertebra.frame, vertebra.label)
+def draw_vertebra(field: DistanceField, vertebra: Vertebra, arch_bulk: float = 1.0) -> None:
+    """Add a vertebra to the distance field under its label value.
+
+    Args:
+        field: of all bones.
+        vertebra: the vertebra.
+        arch_bulk: factor on the thickness of arch and processes.
+    """
+    pen = BonePen(field, vertebra.frame, vertebra.label, arch_bulk)
     if vertebra.name == "C1":
         _draw_atlas(pen, vertebra)
         return

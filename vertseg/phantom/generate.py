@@ -7,6 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertseg.phantom.bones import OTHER_BONE, draw_vertebra
+from vertseg.phantom.degeneration import (
+    draw_osteophytes,
+    fill_vacuum,
+    sample_bone_look,
+    sample_wear,
+)
 from vertseg.phantom.geometry import Floats
 from vertseg.phantom.landmarks import sample_landmarks
 from vertseg.phantom.raster import DistanceField, Grid
@@ -15,6 +21,7 @@ from vertseg.phantom.settings import PhantomSettings
 from vertseg.phantom.skeleton import draw_skeleton
 from vertseg.phantom.spine import sample_subject
 from vertseg.phantom.subject import Subject
+from vertseg.phantom.surroundings import draw_muscles, draw_surroundings, vary_tissue
 from vertseg.phantom.tissue import fill_body, fill_brain, fill_discs_and_canal
 from vertseg.phantom.view import (
     FieldOfView,
@@ -23,7 +30,7 @@ from vertseg.phantom.view import (
     sample_grid,
     visible_share,
 )
-from vertseg.phantom.viscera import fill_viscera
+from vertseg.phantom.viscera import fill_viscera, sample_viscera_look
 
 
 @dataclass(frozen=True)
@@ -51,9 +58,17 @@ def generate_phantom(seed: int, settings: PhantomSettings) -> Phantom:
     Each stage draws from its own random stream, so `settings.omit` changes nothing but the
     structures left out.
     """
-    anatomy_rng, view_rng, landmark_rng, bone_rng, tissue_rng, scan_rng = (
-        np.random.default_rng(sequence) for sequence in np.random.SeedSequence(seed).spawn(6)
-    )
+    (
+        anatomy_rng,
+        view_rng,
+        landmark_rng,
+        bone_rng,
+        tissue_rng,
+        scan_rng,
+        degeneration_rng,
+        viscera_rng,
+        surroundings_rng,
+    ) = (np.random.default_rng(sequence) for sequence in np.random.SeedSequence(seed).spawn(9))
     upright = sample_subject(anatomy_rng, settings)
     view = sample_field_of_view(view_rng, upright, settings)
     subject = posed(view_rng, upright, view, settings)
@@ -61,10 +76,12 @@ def generate_phantom(seed: int, settings: PhantomSettings) -> Phantom:
     landmarks = sample_landmarks(landmark_rng, subject, settings)
     contrast = bool(view_rng.random() < settings.contrast_share)
 
+    wear = sample_wear(degeneration_rng, subject, settings)
     bones = DistanceField(grid)
     for vertebra in subject.vertebrae.values():
         if view.shows(vertebra, margin=60):
-            draw_vertebra(bones, vertebra)
+            draw_vertebra(bones, vertebra, wear.arch_bulk)
+            draw_osteophytes(bones, vertebra, wear)
     draw_skeleton(bones, subject, landmarks, settings, bone_rng)
     labelled = [
         name
@@ -74,12 +91,20 @@ def generate_phantom(seed: int, settings: PhantomSettings) -> Phantom:
     implants = sample_implants(scan_rng, labelled, settings)
 
     canvas = fill_body(tissue_rng, grid, subject, landmarks)
+    draw_muscles(surroundings_rng, canvas, subject, view, settings)
     fill_discs_and_canal(tissue_rng, canvas, subject, view)
+    fill_vacuum(canvas, subject, view, wear)
     fill_brain(canvas, subject, landmarks)
-    fill_viscera(tissue_rng, canvas, subject, view, landmarks, settings, contrast)
-    fill_bone(scan_rng, canvas, bones, subject)
+    viscera_look = sample_viscera_look(viscera_rng, settings)
+    fill_viscera(tissue_rng, canvas, subject, view, landmarks, settings, contrast, viscera_look)
+    vary_tissue(surroundings_rng, canvas, settings)
+    draw_surroundings(surroundings_rng, canvas, bones, subject, settings)
+    look = sample_bone_look(degeneration_rng, grid, subject, view, wear, settings)
+    fill_bone(scan_rng, canvas, bones, subject, settings, look)
     place_implants(scan_rng, canvas, subject, implants)
-    ct, offset_hu = acquire(scan_rng, canvas, settings)
+    ct, offset_hu = acquire(
+        scan_rng, canvas, settings, degeneration_rng.uniform(*settings.sharpening)
+    )
     return Phantom(
         ct=ct,
         mask=label_map(bones, subject, labelled),

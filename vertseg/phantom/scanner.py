@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter1d
 
 from vertseg.phantom.bones import OTHER_BONE, neural_arch
+from vertseg.phantom.degeneration import BoneLook
 from vertseg.phantom.geometry import Floats, Frame
 from vertseg.phantom.raster import DistanceField, Grid, capsule, ellipsoid
 from vertseg.phantom.settings import PhantomSettings
@@ -18,10 +19,16 @@ HU_RANGE = (-1024, 3071)
 _OTHER_BONE_HU = 190.0
 _TRABECULAR_TEXTURE_HU = 45.0
 _CEMENT_HU = 1700.0
+_DETAIL_MM = 1.2
 
 
 def fill_bone(
-    rng: np.random.Generator, canvas: Canvas, bones: DistanceField, subject: Subject
+    rng: np.random.Generator,
+    canvas: Canvas,
+    bones: DistanceField,
+    subject: Subject,
+    settings: PhantomSettings,
+    look: BoneLook,
 ) -> None:
     """Trabecular bone under a cortical rim, blended with its surroundings over a voxel.
 
@@ -36,8 +43,10 @@ def fill_bone(
     distance = bones.distance[near]
     texture = rng.standard_normal(distance.size, dtype=np.float32) * _TRABECULAR_TEXTURE_HU
     trabecular = trabecular_of[bones.owner[near]] + texture + 10 * canvas.texture[near]
-    cortical = rng.uniform(520, 950) * (0.6 + 0.4 * min(subject.bone_density, 1.2))
-    rim = np.exp(-(((distance + 0.8) / max(1.1, 0.7 * voxel)) ** 2))
+    if look.added_hu is not None:
+        trabecular += look.added_hu[near]
+    cortical = rng.uniform(*settings.cortical_hu) * (0.6 + 0.4 * min(subject.bone_density, 1.2))
+    rim = np.exp(-(((distance + 0.8) / (look.cortical_width * max(1.1, 0.7 * voxel))) ** 2))
     uneven_cortical = np.float32(cortical) * (1 + 0.12 * canvas.texture[near])
     bone = trabecular + (uneven_cortical - trabecular) * rim
     share = np.clip(0.5 - distance / max(0.9, 0.8 * voxel), 0, 1)
@@ -119,21 +128,29 @@ def _screws_and_rods(grid: Grid, vertebrae: list[Vertebra]) -> NDArray[np.bool_]
 
 
 def acquire(
-    rng: np.random.Generator, canvas: Canvas, settings: PhantomSettings
+    rng: np.random.Generator, canvas: Canvas, settings: PhantomSettings, sharpening: float = 0.0
 ) -> tuple[NDArray[np.int16], float]:
     """Blur anatomy and quantum noise by one reconstruction kernel; add a calibration offset.
+
+    Args:
+        rng: of the kernel, noise and offset.
+        canvas: the anatomy.
+        settings: the data set's.
+        sharpening: share of the detail below about a millimetre that is added once more.
 
     Returns:
         HU (x, y, z) and the offset.
     """
     grid = canvas.grid
-    kernel = np.clip(0.55 / grid.spacing * rng.uniform(0.6, 1.6), 0.2, 1.2)
+    kernel = np.clip(0.55 / grid.spacing * rng.uniform(*settings.kernel), 0.2, 1.2)
     deviation = rng.uniform(*settings.noise_sd_hu) * (2.5 / grid.spacing.prod()) ** 0.25
     offset = rng.normal(0, 6)
     noise = rng.standard_normal(grid.shape, dtype=np.float32)
     noise *= np.float32(deviation / _white_noise_gain(kernel))
     noise += canvas.hu
     hu = gaussian_filter(noise, kernel, truncate=3.0)
+    if sharpening:
+        hu += np.float32(sharpening) * (hu - gaussian_filter(hu, _DETAIL_MM / grid.spacing))
     hu += np.float32(offset)
     return np.clip(hu, *HU_RANGE, out=hu).astype(np.int16), offset
 

@@ -33,6 +33,23 @@ class PhantomSettings:
         contrast_share: share of contrast-enhanced scans.
         pose_sd_deg: SD of the patient's pitch, yaw and roll.
         noise_sd_hu: quantum noise of a 2.5 mm^3 voxel.
+        curvature_spread: factor on the SD of the curvature of neck, thorax and loin.
+        arch_bulk: factor on the thickness of a subject's vertebral arches and processes.
+        degenerated_share: share of subjects with osteophytes, dense joints and end-plates, and gas
+            in discs.
+        cortical_hu: attenuation of cortical bone of normal density.
+        cortical_width: factor on the width of the cortical rim.
+        marrow_sd_hu: SD of smooth differences of attenuation within a bone.
+        muscle_share: share of subjects whose psoas and back muscles stand out from fat.
+        tissue_sd_hu: SD of smooth differences of attenuation in the whole body.
+        organ_sd_hu: SD of each organ's and vessel's attenuation around its usual one.
+        aortic_contrast_hu: the aorta's attenuation in contrast-enhanced scans.
+        calcified_share: share of subjects with calcium in the aorta's wall.
+        oral_contrast_share: share of subjects whose bowel holds positive contrast agent.
+        table_share: share of scans with the scanner's table, where it is in the field of view.
+        arms_share: share of subjects with the arms beside the body.
+        kernel: factor on the width of the reconstruction kernel.
+        sharpening: of the reconstruction: the share of fine detail that is added once more.
         landmark_jitter_mm: SD of the height of lungs, diaphragm, organs and shoulder girdle
             relative to the vertebrae. It keeps soft tissue from giving the level away.
         minimum_visible: a vertebra is labelled if this part of its body is in the scan.
@@ -69,6 +86,22 @@ class PhantomSettings:
     contrast_share: float = 0.40
     pose_sd_deg: tuple[float, float, float] = (5.0, 5.0, 4.0)
     noise_sd_hu: Range = (12.0, 60.0)
+    curvature_spread: float = 1.0
+    arch_bulk: Range = (1.0, 1.0)
+    degenerated_share: float = 0.0
+    cortical_hu: Range = (520.0, 950.0)
+    cortical_width: Range = (1.0, 1.0)
+    marrow_sd_hu: Range = (0.0, 0.0)
+    muscle_share: float = 0.0
+    tissue_sd_hu: Range = (0.0, 0.0)
+    organ_sd_hu: float = 0.0
+    aortic_contrast_hu: Range = (160.0, 280.0)
+    calcified_share: float = 0.0
+    oral_contrast_share: float = 0.0
+    table_share: float = 0.0
+    arms_share: float = 0.0
+    kernel: Range = (0.6, 1.6)
+    sharpening: Range = (0.0, 0.0)
     landmark_jitter_mm: float = 12.0
     minimum_visible: float = 0.75
     omit: frozenset[str] = frozenset()
@@ -99,11 +132,49 @@ PRESETS: dict[str, PhantomSettings] = {
         anterior_margin_mm=(22.0, 40.0),
         whole_section_share=0.0,
     ),
+    "randomised": PhantomSettings(
+        in_plane_spacing_mm=(0.7, 1.5),
+        slice_spacing_mm=(1.0, 5.0),
+        sagittal_share=0.45,
+        length_mm=(120.0, 330.0),
+        field_of_view={
+            "cervical": 0.12,
+            "cervicothoracic": 0.10,
+            "thoracic": 0.16,
+            "thoracolumbar": 0.22,
+            "lumbar": 0.26,
+            "whole": 0.14,
+        },
+        lateral_margin_mm=(32.0, 95.0),
+        posterior_margin_mm=(60.0, 115.0),
+        anterior_margin_mm=(25.0, 100.0),
+        pose_sd_deg=(8.0, 6.0, 5.0),
+        noise_sd_hu=(8.0, 90.0),
+        curvature_spread=1.6,
+        arch_bulk=(0.9, 1.5),
+        degenerated_share=0.5,
+        cortical_hu=(350.0, 1500.0),
+        cortical_width=(0.6, 2.0),
+        marrow_sd_hu=(0.0, 90.0),
+        muscle_share=0.8,
+        tissue_sd_hu=(2.0, 25.0),
+        organ_sd_hu=25.0,
+        aortic_contrast_hu=(120.0, 450.0),
+        calcified_share=0.4,
+        oral_contrast_share=0.25,
+        table_share=0.7,
+        arms_share=0.3,
+        kernel=(0.4, 2.2),
+        sharpening=(0.0, 1.5),
+    ),
 }
 
 
 def preset(name: str) -> PhantomSettings:
-    """Settings by name: "demo", VerSe-like spine crops, or "full", all fields of view.
+    """Settings by name.
+
+    "demo": VerSe-like spine crops; "full": all fields of view; "randomised": all that, and anatomy,
+    attenuation and acquisition varied beyond what is usual, to learn from for real scans.
 
     Raises:
         ValueError: there is no preset of that name.

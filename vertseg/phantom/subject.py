@@ -150,9 +150,9 @@ def sample_vertebrae(
     width, depth, height, processes = (_correlated(rng, count, 0.025) for _ in range(4))
     discs = rng.uniform(0.8, 1.15) * _correlated(rng, count, 0.12) * _degeneration(rng, count)
     curvature = {
-        "cervical": rng.normal(1.0, 0.5),
-        "thoracic": rng.normal(1.0, 0.25),
-        "lumbar": rng.normal(1.0, 0.3),
+        "cervical": rng.normal(1.0, 0.5 * settings.curvature_spread),
+        "thoracic": rng.normal(1.0, 0.25 * settings.curvature_spread),
+        "lumbar": rng.normal(1.0, 0.3 * settings.curvature_spread),
     }
     vertebrae = []
     for index, level in enumerate(levels):

@@ -1,10 +1,12 @@
 """Lungs, organs, great vessels, airway and bowel."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from vertseg.phantom.geometry import Floats
-from vertseg.phantom.landmarks import Landmarks
+from vertseg.phantom.geometry import Floats, Frame
+from vertseg.phantom.landmarks import ORGANS, Landmarks
 from vertseg.phantom.raster import DistanceField, Patch, ellipsoid
 from vertseg.phantom.settings import PhantomSettings
 from vertseg.phantom.skeleton import chest_rings
@@ -17,6 +19,36 @@ _CUPOLA_MM = 75.0
 _CHEST_WALL_MM = 9.0
 _DIAPHRAGM_DOME_MM = 55.0
 _COSTOPHRENIC_RECESS_MM = 45.0
+
+
+@dataclass(frozen=True)
+class VisceraLook:
+    """How this patient's organs differ from the usual.
+
+    Attributes:
+        added_hu: by organ or vessel.
+        bowel_contrast_hu: added to the bowel's fluid.
+        plaques: rows (along the aorta 0 to 1, angle in radians, radius in mm, HU) of calcium.
+    """
+
+    added_hu: dict[str, float]
+    bowel_contrast_hu: float
+    plaques: Floats
+
+
+def sample_viscera_look(rng: np.random.Generator, settings: PhantomSettings) -> VisceraLook:
+    """Attenuation of organs, oral contrast and calcium in the aorta's wall."""
+    added = rng.normal(0, 1, len(ORGANS)) * settings.organ_sd_hu
+    has_contrast, has_plaques = rng.random(2) < (
+        settings.oral_contrast_share,
+        settings.calcified_share,
+    )
+    count = int(rng.integers(4, 40)) if has_plaques else 0
+    return VisceraLook(
+        dict(zip(ORGANS, added.tolist(), strict=True)),
+        float(rng.uniform(100, 500)) if has_contrast else 0.0,
+        rng.uniform((0, 0, 1.5, 400), (1, 2 * np.pi, 5, 1300), (count, 4)),
+    )
 
 
 def fill_lungs(canvas: Canvas, subject: Subject, landmarks: Landmarks) -> None:
@@ -90,6 +122,7 @@ def fill_organs(
     subject: Subject,
     landmarks: Landmarks,
     contrast: bool,
+    look: VisceraLook,
 ) -> None:
     """Liver (right), spleen and heart (left), kidneys and bowel."""
     breadth = np.sqrt(subject.girth)
@@ -102,11 +135,14 @@ def fill_organs(
     )
     for organ, level, offset, semi_axes, hu in organs:
         frame = subject.at(level, offset).shifted((0, 0, landmarks.organ_shift[organ]))
-        canvas.paint(ellipsoid(canvas.grid, frame, np.array(semi_axes) * subject.size), hu)
+        organ_patch = ellipsoid(canvas.grid, frame, np.array(semi_axes) * subject.size)
+        canvas.paint(organ_patch, hu + look.added_hu[organ])
     for _ in range(rng.integers(3, 9)):
         level = str(rng.choice(["L1", "L2", "L3", "L4"]))
         loop = subject.at(level, rng.uniform((-90, 55, -30), (90, 110, 30)))
         content_hu = float(rng.choice([-900, -900, 30]))
+        if content_hu > 0:
+            content_hu += look.bowel_contrast_hu
         canvas.paint(ellipsoid(canvas.grid, loop, rng.uniform(8, 26, 3)), content_hu)
 
 
@@ -117,10 +153,12 @@ def fill_vessels(
     view: FieldOfView,
     landmarks: Landmarks,
     contrast: bool,
+    settings: PhantomSettings,
+    look: VisceraLook,
 ) -> None:
     """Descending aorta (left of the spine), inferior vena cava (right) and airway."""
     size = subject.size
-    aortic_hu = rng.uniform(160, 280) if contrast else BLOOD_HU
+    aortic_hu = rng.uniform(*settings.aortic_contrast_hu) if contrast else BLOOD_HU
     before_body = {
         level: vertebra.body_depth / 2 + 9 for level, vertebra in subject.vertebrae.items()
     }
@@ -135,12 +173,24 @@ def fill_vessels(
     airway = {"C2": (0, 26, 0), "C4": (0, 26, 0), "C6": (0, 25, 0), "T1": (0, 28, 0)}
     bifurcation = {"T4": (0, 32, landmarks.organ_shift["heart"])}
     for course, radius, hu in (
-        (aorta, 11.5, aortic_hu),
-        (cava, 11.0, 120 if contrast else BLOOD_HU),
+        (aorta, 11.5, aortic_hu + look.added_hu["aorta"]),
+        (cava, 11.0, (120 if contrast else BLOOD_HU) + look.added_hu["vena cava"]),
         (airway | bifurcation, 7.0, AIRWAY_HU),
     ):
         points = [subject.at(level, offset).origin for level, offset in course.items()]
         canvas.paint(_vessel(canvas, np.array(points), radius * size, view), hu, texture_hu=3)
+        if course is aorta:
+            _draw_plaques(look.plaques, canvas, np.array(points), radius * size)
+
+
+def _draw_plaques(plaques: Floats, canvas: Canvas, course: Floats, radius: float) -> None:
+    """Calcium in the wall of the aorta, whose axis passes through world points (n, 3)."""
+    along = np.linspace(0, 1, len(course))
+    for place, angle, size, hu in plaques:
+        centre = np.array([np.interp(place, along, course[:, axis]) for axis in range(3)])
+        centre[:2] += radius * np.array([np.cos(angle), np.sin(angle)])
+        plaque = ellipsoid(canvas.grid, Frame(centre, np.eye(3)), (size, size, 2 * size))
+        canvas.paint(plaque, hu, 50)
 
 
 def _vessel(canvas: Canvas, points: Floats, radius: float, view: FieldOfView) -> Patch | None:
@@ -170,11 +220,12 @@ def fill_viscera(
     landmarks: Landmarks,
     settings: PhantomSettings,
     contrast: bool,
+    look: VisceraLook,
 ) -> None:
     """All soft structures of chest and abdomen, without the omitted ones."""
     if "lungs" not in settings.omit:
         fill_lungs(canvas, subject, landmarks)
     if "organs" not in settings.omit:
-        fill_organs(rng, canvas, subject, landmarks, contrast)
+        fill_organs(rng, canvas, subject, landmarks, contrast, look)
     if "vessels" not in settings.omit:
-        fill_vessels(rng, canvas, subject, view, landmarks, contrast)
+        fill_vessels(rng, canvas, subject, view, landmarks, contrast, settings, look)

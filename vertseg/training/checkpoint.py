@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from vertseg.code_version import TRAINING_CODE, code_version
-from vertseg.files import atomic_path
+from vertseg.files import atomic_path, file_sha256
 from vertseg.logs import logger
 from vertseg.training.settings import TrainingSettings
 
@@ -19,13 +19,14 @@ NAME = "checkpoint.pt"
 
 
 def fingerprint(settings: TrainingSettings, precision: str, caches: Sequence[Path]) -> str:
-    """SHA-256 of all that decides the weights: settings, precision, code, the scans' files."""
+    """SHA-256 of all that decides the weights: settings, precision, code, scans, first weights."""
     digest = hashlib.sha256(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode())
     digest.update(precision.encode())
     digest.update(code_version(*TRAINING_CODE).encode())
     for path in caches:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(file_sha256(path)))
+    if settings.initial_weights:
+        digest.update(bytes.fromhex(file_sha256(settings.initial_weights)))
     return digest.hexdigest()
 
 

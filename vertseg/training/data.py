@@ -8,7 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vertseg.augmentation import random_affines, random_intensities, warp
+from vertseg.augmentation import (
+    random_affines,
+    random_displacements,
+    random_intensities,
+    warp,
+)
 from vertseg.cache import read_cache
 from vertseg.errors import UserError
 from vertseg.grid import AIR
@@ -112,7 +117,12 @@ def random_batch(
     if settings.crop:
         pairs = [random_crop(image, label, settings.crop, rng) for image, label in pairs]
     images, labels = (torch.stack(part).to(device) for part in zip(*pairs, strict=True))
-    warped, targets = warp(images[:, None].float(), labels, affines)
+    displacements = None
+    if settings.elastic_strength:
+        displacements = random_displacements(
+            rng, settings.batch_size, labels.shape[1:], settings.elastic_strength
+        )
+    warped, targets = warp(images[:, None].float(), labels, affines, displacements)
     if settings.intensity_strength:
         warped = random_intensities(rng, warped, settings.intensity_strength)
     return warped, targets

@@ -18,7 +18,7 @@ from vertseg.training.data import load_scans
 from vertseg.training.record import Record, write_log
 from vertseg.training.settings import TrainingSettings
 from vertseg.training.trainer import Trainer
-from vertseg.weights import save_weights
+from vertseg.weights import described_initial_weights, save_weights
 
 
 def train(
@@ -30,6 +30,8 @@ def train(
     log: Path,
 ) -> None:
     """Train a network on cached scans, or go on where a killed run stopped.
+
+    It starts from random weights or from those of a trained network (`initial_weights`).
 
     Adam on random mini-batches, affine augmentation, edge- and class-weighted NLL (Hempe &
     Heinrich, MIDL 2021). On a CPU, two runs give the same bytes, killed or not.
@@ -44,7 +46,8 @@ def train(
         log: target of the table of losses (CSV), rewritten at every checkpoint.
 
     Raises:
-        UserError: scans are too few, unlabelled or of different grids; the loss is not finite.
+        UserError: scans are too few, unlabelled or of different grids; the initial weights are not
+            of the same network; the loss is not finite.
     """
     if len(training_caches) < settings.batch_size:
         raise UserError(
@@ -95,6 +98,7 @@ def train(
             "options": settings.network_options,
             "num_classes": settings.num_classes,
             "iterations": settings.iterations,
+            "initial_weights": described_initial_weights(settings.initial_weights),
             "training_scans": len(training),
             "training_range": training.acquisition_range(),
             "settings": dataclasses.asdict(settings),

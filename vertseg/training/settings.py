@@ -17,6 +17,8 @@ class TrainingSettings:
     Attributes:
         network: name in `vertseg.networks.NETWORKS`.
         network_options: that network's own, such as `aspp_rates` and `checkpointing`.
+        initial_weights: file (safetensors) of a trained network of the same kind to go on from, or
+            none to start from random weights.
         grid: that the scans lie on: its shape, or `{"spacing_mm": s}`.
         num_classes: number of output channels.
         iterations: Adam steps.
@@ -24,6 +26,8 @@ class TrainingSettings:
         learning_rate: Adam's, at the start.
         schedule: constant, or half a cosine from `learning_rate` to 0.
         affine_strength: SD of the noise on the 12 entries of the affine augmentation.
+        elastic_strength: SD in voxels of smooth random displacements, 0 for none; see
+            `augmentation.random_displacements`.
         flips: mirror each axis with probability 1/2.
         class_weight_exponent: class weights are voxel counts to the power of minus this.
         edge_weight: added to the loss weight 0.95 of voxels on label borders.
@@ -42,6 +46,7 @@ class TrainingSettings:
 
     network: str
     network_options: dict[str, Any] = field(default_factory=dict)
+    initial_weights: str | None = None
     grid: GridSpec = (128, 128, 128)
     num_classes: int = NUM_CLASSES
     iterations: int = 1500
@@ -49,6 +54,7 @@ class TrainingSettings:
     learning_rate: float = 1e-3
     schedule: Literal["constant", "cosine"] = "constant"
     affine_strength: float = 0.07
+    elastic_strength: float = 0.0
     flips: bool = False
     class_weight_exponent: float = 0.5
     edge_weight: float = 2.0

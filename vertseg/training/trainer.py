@@ -22,6 +22,7 @@ from vertseg.networks import build_network, limit_context
 from vertseg.training.data import LabelledScans, random_batch
 from vertseg.training.record import History
 from vertseg.training.settings import TrainingSettings
+from vertseg.weights import load_initial_weights
 
 SMALLEST_LOSS_SCALE = 2.0**-10
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -34,6 +35,9 @@ class Trainer:
         settings: the recipe.
         training: scans to learn from.
         validation: scans to look at, perhaps none.
+
+    Raises:
+        UserError: the initial weights cannot be read or are of another network.
     """
 
     def __init__(
@@ -47,6 +51,14 @@ class Trainer:
         torch.backends.cudnn.benchmark = on_gpu
         torch.manual_seed(settings.seed)
         network = build_network(settings.network, settings.num_classes, **settings.network_options)
+        if settings.initial_weights:
+            load_initial_weights(
+                network,
+                settings.initial_weights,
+                settings.network,
+                settings.network_options,
+                settings.num_classes,
+            )
         limit_context(network, settings.crop)
         self.network = place_network(network, self.device)
         self._training = training

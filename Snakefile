@@ -31,6 +31,7 @@ include: "rules/external.smk"
 include: "rules/own_scans.smk"
 include: "rules/screening.smk"
 include: "rules/summary.smk"
+include: "rules/ship.smk"
 
 
 STUDY = [

@@ -3,7 +3,13 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from vertseg.augmentation import _blur, random_affines, random_intensities, warp
+from vertseg.augmentation import (
+    _blur,
+    random_affines,
+    random_displacements,
+    random_intensities,
+    warp,
+)
 from vertseg.losses import class_weights, label_edges, segmentation_loss, soft_dice_loss
 
 
@@ -58,6 +64,29 @@ def test_no_augmentation_is_the_identity_and_outside_is_air() -> None:
     assert (outside == -1).all() and (background == 0).all()
 
 
+def test_displacements_are_in_voxels_along_x_y_and_z() -> None:
+    image = torch.rand(2, 1, 6, 7, 9)
+    label = torch.randint(0, 29, (2, 6, 7, 9))
+    moves = torch.zeros(2, 3, 6, 7, 9)
+    moves[0, 0], moves[1, 1], moves[1, 2] = 2, 1, -3
+    same = random_affines(np.random.default_rng(0), 2, 0.0)
+    warped, warped_label = warp(image, label, same, moves)
+    torch.testing.assert_close(warped[0, 0, :4], image[0, 0, 2:], atol=1e-5, rtol=0)
+    torch.testing.assert_close(warped[1, 0, :, :6, 3:], image[1, 0, :, 1:, :6], atol=1e-5, rtol=0)
+    assert torch.equal(warped_label[0, :4], label[0, 2:])
+    assert (warped[0, 0, 4:] == -1).all() and (warped_label[0, 4:] == 0).all()
+
+
+def test_random_displacements_are_smooth_and_of_the_strength_asked_for() -> None:
+    drawn = random_displacements(np.random.default_rng(0), 6, (25, 37, 49), 1.5)
+    assert drawn.shape == (6, 3, 25, 37, 49)
+    assert drawn[..., 0, 0, 0].std() == pytest.approx(1.5, rel=0.4)
+    # Nodes of SD 1.5 are 12 voxels apart: a step is seldom more than their difference over 12.
+    for axis in (2, 3, 4):
+        assert drawn.diff(dim=axis).abs().mean() < 1.5 / 6
+    assert not random_displacements(np.random.default_rng(0), 1, (8, 8, 8), 0.0).any()
+
+
 def test_flips_mirror_image_and_label_together() -> None:
     image = torch.rand(8, 1, 4, 4, 4)
     label = (image[:, 0] * 20).to(torch.uint8)
@@ -106,9 +135,18 @@ def test_random_intensities_stay_in_range_and_depend_on_the_generator_alone() ->
     torch.testing.assert_close(unchanged, image, atol=1e-5, rtol=0)
 
 
+def test_random_intensities_leave_air_and_do_not_invert() -> None:
+    rising = torch.linspace(-1, 1, 64).view(1, 1, 1, 1, 64).repeat(40, 1, 12, 12, 1)
+    rising[..., :4] = -1
+    changed = random_intensities(np.random.default_rng(8), rising, 0.7)
+    assert (changed[..., :4] == -1).all()
+    means = changed.mean((1, 2, 3))
+    assert (means[:, 56:].mean(1) > means[:, 16:24].mean(1)).all()
+
+
 def test_the_blur_of_random_intensities_is_a_gaussian() -> None:
     image = np.random.default_rng(3).uniform(-1, 1, (2, 1, 11, 10, 9)).astype(np.float32)
-    blurred = _blur(torch.from_numpy(image), torch.tensor([0.0, 0.8]).view(2, 1, 1, 1, 1))
+    blurred = _blur(torch.from_numpy(image), torch.tensor([[0.0, 0.0, 0.0], [0.8, 0.3, 0.6]]))
     np.testing.assert_allclose(blurred[0], image[0], atol=1e-5)
-    expected = gaussian_filter(image[1, 0], 0.8, mode="nearest", radius=2)
+    expected = gaussian_filter(image[1, 0], (0.8, 0.3, 0.6), mode="nearest", radius=2)
     np.testing.assert_allclose(blurred[1, 0], expected, atol=1e-5)

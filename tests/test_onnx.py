@@ -11,11 +11,11 @@ import torch
 from conftest import ROOT
 
 from vertseg.errors import UserError
-from vertseg.export import export_onnx
+from vertseg.export import export_onnx, largest_difference
 from vertseg.networks import build_network
 from vertseg.phantom import generate_phantom, preset
 from vertseg.predict.models import load_model
-from vertseg.weights import save_weights
+from vertseg.weights import load_network, save_weights
 
 CROP = [16, 20, 24]
 WITHOUT_TORCH = """
@@ -58,6 +58,16 @@ def test_both_runtimes_agree_on_images_of_any_size(weights, exported, size) -> N
     assert by_torch.shape == by_onnx.shape == (29, *size)
     np.testing.assert_allclose(by_onnx, by_torch, atol=1e-3)
     assert (by_onnx.argmax(0) == by_torch.argmax(0)).mean() > 0.9999
+
+
+def test_the_difference_of_the_two_files_is_measured(weights, exported, tmp_path) -> None:
+    assert largest_difference(weights, exported) < 1e-3
+    network, trained = load_network(weights)
+    with torch.no_grad():
+        network.head.layers[-1].bias += 0.25
+    changed = tmp_path / "changed.safetensors"
+    save_weights(changed, network, trained)
+    assert largest_difference(changed, exported) == pytest.approx(0.25, abs=1e-3)
 
 
 def test_the_model_says_what_it_was_trained_on(weights, exported) -> None:

@@ -256,6 +256,169 @@ def test_unknown_names_are_refused():
         preset("demoo")
 
 
+# Variation for learning that transfers to real scans
+
+
+VARIED = replace(
+    SMALL, field_of_view={"lumbar": 1.0}, screw_share=0.0, cement_share=0.0, fracture_share=0.0
+)
+
+
+def of_bone(phantom: Phantom, percentile: float) -> float:
+    return float(np.percentile(phantom.ct[phantom.mask > 0], percentile))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cortical_hu": (1400.0, 1500.0)},
+        {"cortical_width": (2.0, 2.0)},
+        {"marrow_sd_hu": (80.0, 80.0)},
+        {"muscle_share": 1.0},
+        {"tissue_sd_hu": (20.0, 20.0)},
+        {"organ_sd_hu": 60.0},
+        {"calcified_share": 1.0},
+        {"oral_contrast_share": 1.0},
+        {"kernel": (2.2, 2.2)},
+        {"sharpening": (1.5, 1.5)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_variation_of_the_look_changes_no_label(change: dict):
+    usual = generate_phantom(4, VARIED)
+    varied = generate_phantom(4, replace(VARIED, **change))
+    np.testing.assert_array_equal(varied.mask, usual.mask)
+    assert varied.truth == usual.truth
+    assert (np.abs(varied.ct.astype(int) - usual.ct) > 15).any()
+    again = generate_phantom(4, replace(VARIED, **change))
+    np.testing.assert_array_equal(varied.ct, again.ct)
+
+
+def test_cortex_and_marrow_are_as_bright_as_asked_for():
+    usual = generate_phantom(4, VARIED)
+    dense = generate_phantom(4, replace(VARIED, cortical_hu=(1900.0, 1900.0)))
+    wide = generate_phantom(4, replace(VARIED, cortical_width=(2.0, 2.0)))
+    uneven = generate_phantom(4, replace(VARIED, marrow_sd_hu=(90.0, 90.0)))
+    assert of_bone(dense, 95) > 1.5 * of_bone(usual, 95)
+    assert of_bone(wide, 50) > 1.15 * of_bone(usual, 50)
+    bodies = [level for level in usual.truth["levels"] if level[0] == "L"]
+    spread = []
+    for phantom in (usual, uneven):
+        eroded = ndimage.binary_erosion(phantom.mask > 0, iterations=2)
+        inside = [phantom.ct[eroded & (phantom.mask == IDS[level])].std() for level in bodies]
+        spread.append(np.mean(inside))
+    assert spread[1] > spread[0] + 15
+
+
+def test_thick_arches_and_osteophytes_enlarge_vertebrae_and_leave_their_centres():
+    usual = generate_phantom(4, VARIED)
+    thick = generate_phantom(4, replace(VARIED, arch_bulk=(1.4, 1.4)))
+    worn = generate_phantom(4, replace(VARIED, degenerated_share=1.0))
+    volume = (usual.mask > 0).sum()
+    for varied, least, most in ((thick, 1.1, 1.6), (worn, 1.005, 1.2)):
+        assert varied.centroids_mm.keys() == usual.centroids_mm.keys()
+        for label, centre in usual.centroids_mm.items():
+            np.testing.assert_array_equal(varied.centroids_mm[label], centre)
+        assert least * volume < (varied.mask > 0).sum() < most * volume
+        assert ((varied.mask > 0) | (usual.mask == 0)).all()
+
+
+def test_worn_discs_hold_gas_and_worn_joints_are_dense():
+    settings = replace(VARIED, degenerated_share=1.0, noise_sd_hu=(1.0, 1.0))
+    gas, denser = 0, []
+    for seed in range(6):
+        healthy = generate_phantom(seed, replace(settings, degenerated_share=0.0))
+        worn = generate_phantom(seed, settings)
+        difference = worn.ct.astype(int) - healthy.ct
+        both = (worn.mask == healthy.mask) & (worn.mask > 0)
+        denser.append((difference[both] > 150).mean())
+        gas += (difference < -150).any()
+    assert gas >= 2
+    assert np.mean(denser) > 0.02
+
+
+def test_a_steeper_kernel_and_sharpening_make_edges_steeper():
+    usual = generate_phantom(4, replace(VARIED, noise_sd_hu=(1.0, 1.0)))
+    sharp = generate_phantom(4, replace(VARIED, noise_sd_hu=(1.0, 1.0), sharpening=(1.5, 1.5)))
+    steepness = [np.abs(np.diff(one.ct.astype(float), axis=1)).mean() for one in (usual, sharp)]
+    assert steepness[1] > 1.2 * steepness[0]
+
+
+def test_table_and_arms_lie_outside_the_body():
+    whole = replace(
+        VARIED, sagittal_share=0.0, whole_section_share=1.0, field_of_view={"thoracolumbar": 1.0}
+    )
+    bare = generate_phantom(1, whole)
+    for change in ({"table_share": 1.0}, {"arms_share": 1.0}):
+        varied = generate_phantom(1, replace(whole, **change))
+        np.testing.assert_array_equal(varied.mask, bare.mask)
+        changed = np.abs(varied.ct.astype(int) - bare.ct) > 60
+        assert changed.mean() > 0.002
+        assert np.median(bare.ct[changed]) < -900
+        back = np.flatnonzero((bare.ct > -300).any(axis=(0, 2)))[0]
+        behind = np.nonzero(changed)[1] < back + 40 / bare.affine[1, 1]
+        assert behind.all() if "table_share" in change else not behind.all()
+
+
+def test_calcium_lies_before_the_spine():
+    usual = generate_phantom(4, replace(VARIED, contrast_share=0.0))
+    calcified = generate_phantom(4, replace(VARIED, contrast_share=0.0, calcified_share=1.0))
+    added = (calcified.ct.astype(int) - usual.ct) > 250
+    assert added.any() and not calcified.mask[added].any()
+    front = max(centre[1] for centre in usual.centroids_mm.values())
+    points = nib.affines.apply_affine(usual.affine, np.argwhere(added))
+    assert np.median(points[:, 1]) > front
+
+
+def test_curvature_spreads_as_asked_for():
+    spreads = [
+        np.std([
+            sum(v.lordosis for v in subject.vertebrae.values() if v.region == "lumbar")
+            for subject in (
+                sample_subject(np.random.default_rng(seed), replace(DEMO, fracture_share=0.0,
+                               variant={}, curvature_spread=factor))
+                for seed in range(60)
+            )
+        ])
+        for factor in (0.0, 1.0, 2.0)
+    ]  # fmt: skip
+    assert spreads[0] < 0.4 * spreads[1] < 0.8 * spreads[2]
+    assert spreads[2] == pytest.approx(2 * spreads[1], rel=0.15)
+
+
+@pytest.mark.parametrize("variant", ["T13", "L6", "no T12", "no L5", None])
+def test_the_randomised_preset_suits_every_variant(variant: str | None):
+    coarse = replace(
+        preset("randomised"),
+        in_plane_spacing_mm=(2.5, 2.5),
+        slice_spacing_mm=(3.0, 3.0),
+        variant={variant: 1.0} if variant else {},
+        field_of_view={"whole": 1.0},
+        degenerated_share=1.0,
+        arms_share=1.0,
+    )
+    for seed in range(3):
+        phantom = generate_phantom(seed, coarse)
+        assert phantom.truth["variant"] == variant
+        assert len(phantom.truth["levels"]) > 10
+        present = {NAMES[int(label)] for label in np.unique(phantom.mask) if label}
+        assert present == set(phantom.truth["levels"])
+
+
+def test_the_randomised_preset_holds_thin_slabs_and_thick_slices():
+    settings = preset("randomised")
+    widths, slices = [], []
+    for seed in range(80):
+        rng = np.random.default_rng(seed)
+        upright = sample_subject(rng, settings)
+        view = sample_field_of_view(rng, upright, settings)
+        grid = sample_grid(rng, posed(rng, upright, view, settings), view, settings)
+        widths.append(grid.spacing[0] * grid.shape[0])
+        slices.append(max(grid.spacing))
+    assert min(widths) < 85 and max(widths) > 300
+    assert min(slices) < 1.5 and max(slices) > 4.5
+
+
 # Anatomy over many subjects
 
 

@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import os
 import random
 import signal
@@ -10,16 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT
 from safetensors.numpy import save_file
 
 from vertseg.cache import CachedScan, write_cache
 from vertseg.errors import UserError
 from vertseg.grid import GridTransform
+from vertseg.networks import build_network
 from vertseg.training import TrainingSettings, train
 from vertseg.training.checkpoint import fingerprint
 from vertseg.volumes import Geometry
-from vertseg.weights import load_network
+from vertseg.weights import load_initial_weights, load_network, save_weights
 
 SETTINGS = {
     "network": "mobilenet",
@@ -121,18 +124,79 @@ def test_a_checkpoint_of_other_settings_is_not_used(
     assert (tmp_path / "w.safetensors").is_file()
 
 
-@pytest.mark.parametrize("changed", ["settings", "scans", "code"])
+@pytest.mark.parametrize("changed", ["settings", "scans", "code", "initial weights"])
 def test_a_checkpoint_is_of_its_settings_scans_and_code(
-    caches: list[Path], monkeypatch: pytest.MonkeyPatch, changed: str
+    tmp_path: Path, caches: list[Path], monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
-    settings = TrainingSettings.from_config(SETTINGS)
+    first = tmp_path / "first.safetensors"
+    first.write_bytes(b"one")
+    settings = TrainingSettings.from_config(SETTINGS | {"initial_weights": str(first)})
     before = fingerprint(settings, "fp32", caches)
     assert fingerprint(settings, "fp32", caches) == before
     if changed == "settings":
         settings = replace(settings, learning_rate=0.1)
+    elif changed == "initial weights":
+        first.write_bytes(b"two")
     elif changed == "code":
         monkeypatch.setattr("vertseg.training.checkpoint.code_version", lambda *modules: "new")
     assert fingerprint(settings, "fp32", caches[:-1] if changed == "scans" else caches) != before
+
+
+def test_a_run_goes_on_from_a_trained_network(tmp_path: Path, caches: list[Path]) -> None:
+    first, second, log = (tmp_path / name for name in ("1.safetensors", "2.safetensors", "log"))
+    options = {"iterations": 40, "checkpoint_every": 50}
+    train(TrainingSettings.from_config(SETTINGS | options), caches, [], tmp_path, first, log)
+    learned = [float(row["loss"]) for row in csv.DictReader(log.open())]
+    options |= {"iterations": 1, "learning_rate": 1e-12, "initial_weights": str(first)}
+    train(TrainingSettings.from_config(SETTINGS | options), caches, [], tmp_path, second, log)
+    goes_on = [float(row["loss"]) for row in csv.DictReader(log.open())]
+    assert goes_on[0] < 0.8 * learned[0]
+    before, after = (dict(load_network(path)[0].named_parameters()) for path in (first, second))
+    for name, parameter in before.items():
+        torch.testing.assert_close(after[name], parameter, atol=1e-6, rtol=0)
+    _, trained = load_network(second)
+    digest = hashlib.sha256(first.read_bytes()).hexdigest()
+    assert trained["initial_weights"] == {"file": "1.safetensors", "sha256": digest}
+    assert load_network(first)[1]["initial_weights"] is None
+
+
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [
+        ({"network": "unet"}, "network is unet"),
+        ({"num_classes": 6}, "num_classes is 6"),
+        ({"network": "mobilenet_aspp", "options": {"aspp_rates": [1, 1, 1, 1]}}, "network is"),
+    ],
+)
+def test_initial_weights_must_be_of_the_same_network(
+    tmp_path: Path, caches: list[Path], other: dict, what: str
+) -> None:
+    path = tmp_path / "other.safetensors"
+    kind = {"network": "mobilenet", "options": {}, "num_classes": 5} | other
+    network = build_network(kind["network"], kind["num_classes"], **kind["options"])
+    save_weights(path, network, kind)
+    settings = TrainingSettings.from_config(SETTINGS | {"initial_weights": str(path)})
+    targets = (tmp_path, tmp_path / "w.safetensors", tmp_path / "log.csv")
+    with pytest.raises(UserError, match=what):
+        train(settings, caches, [], *targets)
+    assert not (tmp_path / "w.safetensors").exists()
+
+
+def test_initial_weights_of_other_options_or_that_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "aspp.safetensors"
+    options = {"aspp_rates": [1, 2, 4, 8]}
+    kind = {"network": "mobilenet_aspp", "options": options, "num_classes": 5}
+    network = build_network("mobilenet_aspp", 5, **options)
+    save_weights(path, network, kind)
+    other = build_network("mobilenet_aspp", 5, aspp_rates=[2, 4, 8, 16], checkpointing=True)
+    with pytest.raises(UserError, match="network_options"):
+        load_initial_weights(other, path, "mobilenet_aspp", {"aspp_rates": [2, 4, 8, 16]}, 5)
+    same_but = options | {"checkpointing": True}
+    load_initial_weights(other, path, "mobilenet_aspp", same_but, 5)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(other.state_dict()[name], tensor)
+    with pytest.raises(UserError, match=r"gone\.safetensors"):
+        load_initial_weights(other, tmp_path / "gone.safetensors", "mobilenet_aspp", options, 5)
 
 
 def test_mistakes_are_explained(tmp_path: Path, caches: list[Path]) -> None:

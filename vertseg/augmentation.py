@@ -100,7 +100,7 @@ def random_intensities(rng: np.random.Generator, image: Tensor, strength: float)
         return torch.from_numpy(values).to(image.device)
 
     changed = _blur(image, draw(-strength, strength, (3,)).clamp_min(0))
-    detail = changed - _blur(changed, torch.ones_like(changed[:, 0, 0, 0, :1]).expand(-1, 3))
+    detail = changed - _blur(changed, torch.ones(count, 3, device=image.device))
     changed = changed + draw(-strength, strength).clamp_min(0) * detail
     # From here on air is 0 and the window's upper end 1.
     changed = ((changed + 1) / 2).clamp(0, 1) ** 1.5 ** draw(-strength, strength)

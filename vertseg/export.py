@@ -3,10 +3,12 @@
 import json
 import os
 
+import numpy as np
 import onnx
 import torch
 
 from vertseg.files import atomic_path
+from vertseg.predict.models import load_model
 from vertseg.weights import load_network
 
 OPSET = 18
@@ -45,3 +47,15 @@ def export_onnx(weights: str | os.PathLike[str], target: str | os.PathLike[str])
     onnx.checker.check_model(model)
     with atomic_path(target) as temporary:
         onnx.save(model, temporary)
+
+
+def largest_difference(weights: str | os.PathLike[str], model: str | os.PathLike[str]) -> float:
+    """Largest difference of an ONNX model's logits from its network's, on an image of noise.
+
+    Raises:
+        UserError: a file cannot be loaded.
+    """
+    network = load_model(weights)
+    size = [n + 5 for n in network.crop or EXAMPLE_CELLS]
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 1, *size)).astype(np.float32)
+    return float(np.abs(network.forward(image) - load_model(model).forward(image)).max())

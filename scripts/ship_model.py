@@ -1,0 +1,30 @@
+"""Make a trained network the model that comes with the package.
+
+Reads its files (safetensors, ONNX); replaces those in vertseg/models/ and says their SHA-256, which
+the model card there must state.
+"""
+
+import shutil
+from pathlib import Path
+
+import vertseg
+from vertseg.files import atomic_path, file_sha256
+from vertseg.logs import logger, step_log
+from vertseg.predict.models import SHIPPED
+
+MODELS = Path(vertseg.__file__).parent / "models"
+
+
+def main(files: list[str], folder: Path = MODELS) -> None:
+    """Copy the files into the package."""
+    for file in files:
+        target = folder / f"{SHIPPED}{Path(file).suffix}"
+        with atomic_path(target) as temporary:
+            shutil.copyfile(file, temporary)
+        # A warning, so that it is also shown on the terminal.
+        logger.warning("%s: SHA-256 %s", target, file_sha256(target))
+
+
+if __name__ == "__main__":
+    with step_log(snakemake.log[0]):
+        main(list(snakemake.input))

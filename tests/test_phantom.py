@@ -260,7 +260,13 @@ def test_unknown_names_are_refused():
 
 
 VARIED = replace(
-    SMALL, field_of_view={"lumbar": 1.0}, screw_share=0.0, cement_share=0.0, fracture_share=0.0
+    SMALL,
+    field_of_view={"lumbar": 1.0},
+    lateral_margin_mm=(80.0, 90.0),
+    anterior_margin_mm=(90.0, 100.0),
+    screw_share=0.0,
+    cement_share=0.0,
+    fracture_share=0.0,
 )
 
 
@@ -307,7 +313,8 @@ def test_cortex_and_marrow_are_as_bright_as_asked_for():
         eroded = ndimage.binary_erosion(phantom.mask > 0, iterations=2)
         inside = [phantom.ct[eroded & (phantom.mask == IDS[level])].std() for level in bodies]
         spread.append(np.mean(inside))
-    assert spread[1] > spread[0] + 15
+    # Noise between nodes is interpolated, which takes part of its SD of 90 HU.
+    assert 25 < np.sqrt(spread[1] ** 2 - spread[0] ** 2) < 90
 
 
 def test_thick_arches_and_osteophytes_enlarge_vertebrae_and_leave_their_centres():
@@ -320,7 +327,8 @@ def test_thick_arches_and_osteophytes_enlarge_vertebrae_and_leave_their_centres(
         for label, centre in usual.centroids_mm.items():
             np.testing.assert_array_equal(varied.centroids_mm[label], centre)
         assert least * volume < (varied.mask > 0).sum() < most * volume
-        assert ((varied.mask > 0) | (usual.mask == 0)).all()
+        # What is lost went to an unlabelled neighbour that has grown too.
+        assert ((varied.mask == 0) & (usual.mask > 0)).sum() < 0.01 * volume
 
 
 def test_worn_discs_hold_gas_and_worn_joints_are_dense():
@@ -345,19 +353,28 @@ def test_a_steeper_kernel_and_sharpening_make_edges_steeper():
 
 
 def test_table_and_arms_lie_outside_the_body():
-    whole = replace(
-        VARIED, sagittal_share=0.0, whole_section_share=1.0, field_of_view={"thoracolumbar": 1.0}
+    wide = replace(
+        VARIED,
+        sagittal_share=0.0,
+        field_of_view={"thoracolumbar": 1.0},
+        lateral_margin_mm=(270.0, 280.0),
+        posterior_margin_mm=(115.0, 120.0),
     )
-    bare = generate_phantom(1, whole)
-    for change in ({"table_share": 1.0}, {"arms_share": 1.0}):
-        varied = generate_phantom(1, replace(whole, **change))
-        np.testing.assert_array_equal(varied.mask, bare.mask)
-        changed = np.abs(varied.ct.astype(int) - bare.ct) > 60
-        assert changed.mean() > 0.002
-        assert np.median(bare.ct[changed]) < -900
-        back = np.flatnonzero((bare.ct > -300).any(axis=(0, 2)))[0]
-        behind = np.nonzero(changed)[1] < back + 40 / bare.affine[1, 1]
-        assert behind.all() if "table_share" in change else not behind.all()
+    for name in ("table_share", "arms_share"):
+        seen = 0
+        for seed in range(4):
+            bare = generate_phantom(seed, wide)
+            varied = generate_phantom(seed, replace(wide, **{name: 1.0}))
+            np.testing.assert_array_equal(varied.mask, bare.mask)
+            changed = np.argwhere(np.abs(varied.ct.astype(int) - bare.ct) > 60)
+            if len(changed) < 0.001 * bare.ct.size:
+                continue
+            seen += 1
+            assert np.median(bare.ct[tuple(changed.T)]) < -800
+            body = np.flatnonzero((bare.ct > -300).any(axis=(0, 2)))
+            behind = changed[:, 1] < body[0] + 40 / bare.affine[1, 1]
+            assert behind.all() if name == "table_share" else behind.mean() < 0.5
+        assert seen >= 2
 
 
 def test_calcium_lies_before_the_spine():

@@ -1,6 +1,8 @@
-"""Draw the same number of phantoms of two presets side by side, in the bone window.
+"""What do the presets of the phantom look like? Lumbar scans of the same seeds, in the bone window.
 
-python -m benchmarks.phantom_presets docs/images/phantom_presets.png
+    python -m benchmarks.phantom_presets docs/images/phantom_presets.png
+
+writes the picture of docs/phantom.md.
 """
 
 import argparse

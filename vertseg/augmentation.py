@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,6 +17,9 @@ BONE = (0.35, 0.5)
 """Where bone begins, as a share of the window: 75 to 300 HU."""
 
 AIR_TOLERANCE = 0.02
+
+FATTY_MARROW = -0.48
+"""Its gray value in a normalised image: -60 HU."""
 
 
 def random_affines(
@@ -39,6 +43,37 @@ def random_affines(
         signs = rng.choice([-1.0, 1.0], (batch_size, 1, 3))
         matrices[:, :, :3] *= signs
     return torch.from_numpy(matrices.astype(np.float32))
+
+
+def random_rotations(
+    rng: np.random.Generator, batch_size: int, size: Sequence[int], deviation_deg: float
+) -> Tensor:
+    """Rotations about the middle, from output to input in `affine_grid`'s coordinates, (N, 3, 4).
+
+    The SD is that of the pitch, about the left-right axis, as lordosis and kyphosis tilt vertebrae
+    that way most. Yaw and roll have half as much. On a grid of cubic cells nothing is sheared.
+
+    Args:
+        rng: numpy generator, the only source of randomness.
+        batch_size: number of matrices N.
+        size: cells (X, Y, Z) of the grid.
+        deviation_deg: SD of the pitch in degrees.
+    """
+    angles = np.deg2rad(deviation_deg) * rng.standard_normal((batch_size, 3)) * (1, 0.5, 0.5)
+    turns = Rotation.from_euler("xyz", angles).as_matrix()
+    lengths = np.array(size, float)
+    # Coordinates run from -1 to 1 along every axis, in the order z, y, x.
+    scaled = turns * (lengths / lengths[:, None])
+    matrices = np.zeros((batch_size, 3, 4), np.float32)
+    matrices[:, :, :3] = scaled[:, ::-1, ::-1]
+    return torch.from_numpy(matrices)
+
+
+def composed(first: Tensor, second: Tensor) -> Tensor:
+    """The affine maps (N, 3, 4) that apply `first` and then `second` to a point."""
+    linear = second[:, :, :3] @ first[:, :, :3]
+    shift = second[:, :, :3] @ first[:, :, 3:] + second[:, :, 3:]
+    return torch.cat([linear, shift], 2)
 
 
 def random_displacements(
@@ -77,6 +112,28 @@ def warp(
     channel = label.unsqueeze(1).to(points.dtype)
     nearest = F.grid_sample(channel, points, mode="nearest", align_corners=False)
     return warped, nearest.squeeze(1).to(torch.int64)
+
+
+def random_densities(
+    rng: np.random.Generator, image: Tensor, label: Tensor, strength: float
+) -> Tensor:
+    """Make the vertebrae of each image denser or, more often, less dense, down to fatty marrow.
+
+    Their gray values gain between -0.4 and 0.15 (-300 to 110 HU) for an image, and a smooth field
+    of SD 0.1, but do not fall below that of fatty marrow.
+
+    Args:
+        rng: numpy generator, the only source of randomness.
+        image: (N, 1, X, Y, Z) in [-1, 1], float32.
+        label: (N, X, Y, Z), any integer type; 0 is background.
+        strength: scales the above, from 0 (no change).
+    """
+    shift = rng.uniform(-0.4, 0.15, (len(image), 1, 1, 1, 1)).astype(np.float32)
+    nodes = rng.standard_normal((len(image), 1, 4, 4, 6), np.float32) * np.float32(0.1)
+    gain = torch.from_numpy(strength * (shift + nodes)).to(image)
+    gain = F.interpolate(gain, image.shape[2:], mode="trilinear")
+    inside = F.avg_pool3d((label[:, None] > 0).to(image), 3, 1, 1)
+    return torch.maximum(image + inside * gain, image.clamp(max=FATTY_MARROW))
 
 
 def random_intensities(rng: np.random.Generator, image: Tensor, strength: float) -> Tensor:

@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 
 from vertseg.augmentation import (
+    composed,
     random_affines,
+    random_densities,
     random_displacements,
     random_intensities,
+    random_rotations,
     warp,
 )
 from vertseg.cache import read_cache
@@ -117,12 +120,18 @@ def random_batch(
     if settings.crop:
         pairs = [random_crop(image, label, settings.crop, rng) for image, label in pairs]
     images, labels = (torch.stack(part).to(device) for part in zip(*pairs, strict=True))
+    if settings.rotation_deg:
+        size = labels.shape[1:]
+        turns = random_rotations(rng, settings.batch_size, size, settings.rotation_deg)
+        affines = composed(affines, turns)
     displacements = None
     if settings.elastic_strength:
         displacements = random_displacements(
             rng, settings.batch_size, labels.shape[1:], settings.elastic_strength
         )
     warped, targets = warp(images[:, None].float(), labels, affines, displacements)
+    if settings.density_strength:
+        warped = random_densities(rng, warped, targets, settings.density_strength)
     if settings.intensity_strength:
         warped = random_intensities(rng, warped, settings.intensity_strength)
     return warped, targets

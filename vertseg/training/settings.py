@@ -26,6 +26,8 @@ class TrainingSettings:
         learning_rate: Adam's, at the start.
         schedule: constant, or half a cosine from `learning_rate` to 0.
         affine_strength: SD of the noise on the 12 entries of the affine augmentation.
+        rotation_deg: SD of the random pitch in degrees, 0 for none; see
+            `augmentation.random_rotations`.
         elastic_strength: SD in voxels of smooth random displacements, 0 for none; see
             `augmentation.random_displacements`.
         flips: mirror each axis with probability 1/2.
@@ -34,6 +36,8 @@ class TrainingSettings:
         dice_weight: weight of the soft Dice loss that is added, 0 for none.
         intensity_strength: of random changes of contrast, brightness, sharpness and noise, 0 for
             none; see `augmentation.random_intensities`.
+        density_strength: of random changes of the vertebrae's density, 0 for none; see
+            `augmentation.random_densities`.
         crop: cells (X, Y, Z) of the random crops that a batch is made of; none for whole scans,
             which must then have the same shape.
         precision: auto is fp16 with loss scaling on CUDA, fp32 on a CPU.
@@ -54,12 +58,14 @@ class TrainingSettings:
     learning_rate: float = 1e-3
     schedule: Literal["constant", "cosine"] = "constant"
     affine_strength: float = 0.07
+    rotation_deg: float = 0.0
     elastic_strength: float = 0.0
     flips: bool = False
     class_weight_exponent: float = 0.5
     edge_weight: float = 2.0
     dice_weight: float = 0.0
     intensity_strength: float = 0.0
+    density_strength: float = 0.0
     crop: Sequence[int] | None = None
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     checkpoint_every: int = 50

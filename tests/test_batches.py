@@ -1,5 +1,7 @@
 """Random batches of whole scans and of crops."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -53,3 +55,26 @@ def test_scans_of_different_sizes_make_a_batch_of_crops() -> None:
     images, labels = random_batch(scans, settings, np.random.default_rng(0), torch.device("cpu"))
     assert images.shape == (3, 1, 8, 12, 16) and labels.shape == (3, 8, 12, 16)
     assert set(labels.unique().tolist()) == {0, 3}
+
+
+def test_a_batch_with_all_augmentation_depends_on_the_generator_alone() -> None:
+    rng = np.random.default_rng(1)
+    scans = LabelledScans(
+        [torch.from_numpy(rng.uniform(-1, 1, (20, 18, 22))).half() for _ in range(3)],
+        [torch.from_numpy(rng.integers(0, 5, (20, 18, 22)).astype(np.uint8)) for _ in range(3)],
+        [],
+    )
+    changes = {"rotation_deg": 10.0, "elastic_strength": 1.0, "density_strength": 1.0}
+    settings = TrainingSettings(
+        "unet", batch_size=2, crop=(12, 12, 16), intensity_strength=1.0, **changes
+    )
+
+    def batch(seed: int, **different) -> torch.Tensor:
+        changed = replace(settings, **different)
+        return random_batch(scans, changed, np.random.default_rng(seed), torch.device("cpu"))[0]
+
+    image = batch(7)
+    assert image.shape == (2, 1, 12, 12, 16) and image.min() >= -1 and image.max() <= 1
+    assert torch.equal(image, batch(7)) and not torch.equal(image, batch(8))
+    for name in changes:
+        assert not torch.equal(image, batch(7, **{name: 0.0}))

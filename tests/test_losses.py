@@ -1,13 +1,16 @@
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import affine_transform, gaussian_filter
 
 from vertseg.augmentation import (
     _blur,
+    composed,
     random_affines,
+    random_densities,
     random_displacements,
     random_intensities,
+    random_rotations,
     warp,
 )
 from vertseg.losses import class_weights, label_edges, segmentation_loss, soft_dice_loss
@@ -62,6 +65,57 @@ def test_no_augmentation_is_the_identity_and_outside_is_air() -> None:
     away[:, :, 3] = 5
     outside, background = warp(image, label, away)
     assert (outside == -1).all() and (background == 0).all()
+
+
+def test_rotations_are_rigid_about_the_middle_of_any_grid() -> None:
+    size = (10, 16, 24)
+    matrices = random_rotations(np.random.default_rng(3), 200, size, 8.0).double().numpy()
+    half = np.array(size[::-1]) / 2
+    turns = matrices[:, :, :3] * half[:, None] / half
+    assert not matrices[:, :, 3].any()
+    np.testing.assert_allclose(turns @ turns.transpose(0, 2, 1) - np.eye(3), 0, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.det(turns), 1, atol=1e-6)
+    # In the order z, y, x the pitch mixes the first two, the roll first and last, the yaw the rest.
+    spread = np.rad2deg(np.arcsin(turns)).std(axis=0)
+    assert spread[0, 1] == pytest.approx(8, rel=0.2)
+    assert spread[0, 2] == pytest.approx(4, rel=0.2) and spread[1, 2] == pytest.approx(4, rel=0.2)
+    image = torch.rand(1, 1, *size)
+    warped, _ = warp(image, torch.zeros(1, *size, dtype=torch.uint8), torch.tensor(matrices[:1]))
+    in_voxels = turns[0][::-1, ::-1]
+    middle, mode = (np.array(size) - 1) / 2, "grid-constant"
+    expected = affine_transform(
+        image[0, 0].numpy() + 1,
+        in_voxels,
+        middle - in_voxels @ middle,
+        order=1,
+        mode="grid-constant",
+    )
+    np.testing.assert_allclose(warped[0, 0].numpy() + 1, expected, atol=1e-4)
+
+
+def test_composed_maps_apply_one_after_the_other() -> None:
+    first, second = torch.rand(2, 5, 3, 4, dtype=torch.double)
+    point = torch.rand(3, dtype=torch.double)
+    both = composed(first, second)
+    for index in range(5):
+        between = first[index, :, :3] @ point + first[index, :, 3]
+        there = second[index, :, :3] @ between + second[index, :, 3]
+        torch.testing.assert_close(both[index, :, :3] @ point + both[index, :, 3], there)
+
+
+def test_density_changes_vertebrae_alone_and_no_further_than_fatty_marrow() -> None:
+    image = torch.full((30, 1, 12, 12, 12), -0.3)
+    label = torch.zeros(30, 12, 12, 12, dtype=torch.int64)
+    label[:, 3:9, 3:9, 3:9] = 20
+    image[label[:, None] > 0] = 0.1
+    changed = random_densities(np.random.default_rng(4), image, label, 1.0)
+    outside = torch.nn.functional.max_pool3d((label[:, None] > 0).float(), 3, 1, 1) == 0
+    assert torch.equal(changed[outside], image[outside])
+    means = (changed - image)[:, 0, 5:7, 5:7, 5:7].mean((1, 2, 3))
+    assert -0.6 < means.min() < -0.2 and 0 < means.max() < 0.35
+    assert changed.min() >= -0.48
+    same = random_densities(np.random.default_rng(4), image, label, 0.0)
+    assert torch.equal(same, image)
 
 
 def test_displacements_are_in_voxels_along_x_y_and_z() -> None:

@@ -82,7 +82,7 @@ def test_rotations_are_rigid_about_the_middle_of_any_grid() -> None:
     image = torch.rand(1, 1, *size)
     warped, _ = warp(image, torch.zeros(1, *size, dtype=torch.uint8), torch.tensor(matrices[:1]))
     in_voxels = turns[0][::-1, ::-1]
-    middle, mode = (np.array(size) - 1) / 2, "grid-constant"
+    middle = (np.array(size) - 1) / 2
     expected = affine_transform(
         image[0, 0].numpy() + 1,
         in_voxels,

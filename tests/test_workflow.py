@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ import SimpleITK as sitk  # noqa: N813
 import yaml
 from conftest import ROOT, copy_workflow, failing_snakemake, snakemake
 from safetensors.numpy import load_file
+
+from vertseg.weights import load_network
 
 pytestmark = pytest.mark.workflow
 
@@ -171,6 +174,40 @@ def test_a_changed_recipe_retrains_the_methods_it_touches(
     plan = planned(workflow, change)
     assert plan["train"] == plan["predict"] == plan["evaluate"] == methods
     assert set(plan) == {*PER_METHOD, *REPORT, "all"}
+
+
+def test_initial_weights_are_an_input_of_training(workflow: Path) -> None:
+    weights = workflow / "results/miniature/models/mobilenet/fold0/weights.safetensors"
+    first = workflow / "first.safetensors"
+    shutil.copy(weights, first)
+    change = "methods: {mobilenet: {training: {initial_weights: first.safetensors}}}"
+    assert planned(workflow, change)["train"] == {"mobilenet"}
+    before = weights.read_bytes()
+    own = workflow / "config/own.yaml"
+    own.write_text(change)
+    arguments = [str(weights.relative_to(workflow)), "--configfile", "config/miniature.yaml"]
+    try:
+        snakemake(workflow, *arguments, str(own))
+        _, trained = load_network(weights)
+        assert trained["initial_weights"]["file"] == "first.safetensors"
+        assert "train" not in planned(workflow, change)
+        shutil.copy(weights, first)
+        assert planned(workflow, change)["train"] == {"mobilenet"}
+        first.unlink()
+        assert "first.safetensors" in failing_snakemake(workflow, "-n", *arguments, str(own))
+    finally:
+        # Other tests see the run as it was.
+        snakemake(workflow, "--configfile", "config/miniature.yaml")
+    assert weights.read_bytes() == before
+
+
+def test_a_network_is_exported_and_shipped(workflow: Path) -> None:
+    arguments = ["--configfile", "config/miniature.yaml", "--", "ship_model"]
+    assert "SHA-256" in snakemake(workflow, *arguments)
+    trained = workflow / "results/miniature/models/mobilenet_aspp/fold0"
+    for suffix in (".safetensors", ".onnx"):
+        shipped = workflow / f"vertseg/models/vertseg-phantom{suffix}"
+        assert shipped.read_bytes() == (trained / f"weights{suffix}").read_bytes()
 
 
 def test_a_changed_label_retrains_nothing(workflow: Path) -> None:

@@ -102,11 +102,11 @@ def _draw_arms(canvas: Canvas, bones: DistanceField, subject: Subject, place: Fl
     """Upper arms: cylinders of muscle around a humerus, at (beside, before the body) mm."""
     reach = 200 * np.sqrt(subject.girth) * subject.size + place[0]
     for side in (-1, 1):
-        ends = [
+        top, bottom = (
             subject.at(level, (side * reach / subject.size, place[1], 0)).origin
             for level in ("T3", "L3")
-        ]
-        arm = capsule(canvas.grid, _WORLD, *ends, (_ARM_RADIUS_MM, _ARM_RADIUS_MM))
+        )
+        arm = capsule(canvas.grid, _WORLD, top, bottom, (_ARM_RADIUS_MM, _ARM_RADIUS_MM))
         if arm is None:
             continue
         flesh = (arm.distance < 0) & ~canvas.body[arm.region]
@@ -114,7 +114,7 @@ def _draw_arms(canvas: Canvas, bones: DistanceField, subject: Subject, place: Fl
         canvas.hu[arm.region][flesh] = MUSCLE_HU
         canvas.hu[arm.region][skin] = FAT_HU
         radii = (_HUMERUS_RADIUS_MM, _HUMERUS_RADIUS_MM)
-        bones.add(capsule(canvas.grid, _WORLD, *ends, radii), OTHER_BONE)
+        bones.add(capsule(canvas.grid, _WORLD, top, bottom, radii), OTHER_BONE)
 
 
 def _draw_table(

@@ -9,14 +9,10 @@ Reads the label maps that `benchmarks.model_metrics --masks` wrote; writes the B
 import argparse
 from pathlib import Path
 
-import pandas as pd
-
-from vertseg.evaluation import mask_path
 from vertseg.figures.bland_altman import draw_bland_altman
 from vertseg.figures.style import save_figure
-from vertseg.logs import progress
 from vertseg.samples import read_samples
-from vertseg.screening.validation import agreement, compare_scan, grade_counts
+from vertseg.screening.validation import agreement, compare_scans, grade_counts
 
 
 def main() -> None:
@@ -25,13 +21,7 @@ def main() -> None:
     parser.add_argument("results", type=Path, help="folder of the run on phantoms")
     parser.add_argument("figure", help="path without suffix")
     options = parser.parse_args()
-    jobs = [
-        (sample, str(mask))
-        for sample in read_samples(options.results / "samples.tsv")
-        if (mask := mask_path(options.masks, sample.scan)).is_file()
-    ]
-    rows = [row for job in progress(jobs, "measuring") for row in compare_scan(*job)]
-    table = pd.DataFrame(rows)
+    table = compare_scans(read_samples(options.results / "samples.tsv"), [options.masks])
     title = "Phantoms, masks predicted by the shipped model"
     save_figure(draw_bland_altman(table, title), [f"{options.figure}.pdf", f"{options.figure}.png"])
     print(f"{table['found'].sum()} of {len(table)} vertebrae found.\n")

@@ -61,7 +61,7 @@ def pinned(lines: list[str]) -> list[str]:
     return [*lines[:end], *([indent.partition("-")[0] + NEEDED, *extra] if extra else [])]
 
 
-def pin(requirements: Path, environments: list[Path]) -> None:
+def write_pins(requirements: Path, environments: list[Path]) -> None:
     """Rewrite a list of requirements, then the environments that repeat it.
 
     Raises:
@@ -91,7 +91,7 @@ def main() -> None:
         ("requirements-nnunet.txt", [nnunet]),
     ):
         try:
-            pin(ENVIRONMENTS.parent / name, environments)
+            write_pins(ENVIRONMENTS.parent / name, environments)
         except PackageNotFoundError as error:
             print(f"{name}: left as it is, {error} here.", file=sys.stderr)
 

@@ -7,15 +7,11 @@ agreement, a table of grades (CSV) and the Bland-Altman figure (PDF, PNG).
 
 from pathlib import Path
 
-import pandas as pd
-
-from vertseg.evaluation import mask_path
 from vertseg.figures.bland_altman import draw_bland_altman
 from vertseg.figures.style import save_figure
 from vertseg.logs import logger, step_log
-from vertseg.parallel import run_jobs
 from vertseg.samples import read_samples
-from vertseg.screening.validation import agreement, compare_scan, grade_counts
+from vertseg.screening.validation import agreement, compare_scans, grade_counts
 from vertseg.tables import write_csv
 
 
@@ -30,17 +26,8 @@ def main(
     processes: int,
 ) -> None:
     """Compare all scans."""
-    jobs: list[tuple] = [(sample,) for sample in read_samples(samples)]
-    if predictions:
-        folders = [Path(folder) for folder in predictions]
-        jobs = [
-            (sample, str(mask_path(folder, sample.scan)))
-            for (sample,) in jobs
-            for folder in folders
-            if mask_path(folder, sample.scan).is_file()
-        ]
-    rows = run_jobs(compare_scan, jobs, processes, "measuring")
-    table = pd.DataFrame([row for scan in rows for row in scan])
+    folders = [Path(folder) for folder in predictions]
+    table = compare_scans(read_samples(samples), folders, processes)
     limits = agreement(table)
     write_csv(table, vertebrae_csv)
     write_csv(limits, agreement_csv)

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from conftest import ROOT, copy_workflow
 from test_download import SCANS, verse_files
+from test_environments import NNUNET_PINS, normal
 from verse_server import running_server, zipped
 
 pytestmark = [
@@ -153,12 +154,7 @@ def test_every_step_imports_from_its_own_environment(steps: list[Step]) -> None:
 
 def test_environments_and_tests_run_the_same_versions(steps: list[Step]) -> None:
     ours = {normal(one.name): public(one.version) for one in distributions()}
-    of_nnunet = {
-        normal(name): public(number)
-        for name, number in re.findall(
-            r"^([\w.-]+)==(.+)$", (ROOT / "requirements-nnunet.txt").read_text(), re.M
-        )
-    }
+    of_nnunet = {normal(name): number for name, number in NNUNET_PINS.items()}
     for python in {step.python for step in steps}:
         found = json.loads(subprocess.check_output([str(python), "-I", "-c", VERSIONS], text=True))
         theirs = {normal(name): public(number) for name, number in found.items()}
@@ -173,10 +169,6 @@ def test_light_environments_stay_light(steps: list[Step]) -> None:
         packages = step.python.parents[1] / "lib/python3.11/site-packages"
         needs_torch = step.script in NEED_TORCH
         assert (packages / "torch").is_dir() == needs_torch, step.rule
-
-
-def normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def public(number: str) -> str:

@@ -470,8 +470,12 @@ class TestBrowser:
             " bar.firstElementChild.offsetWidth / bar.offsetWidth)"
         )
         np.testing.assert_allclose(widths, [0.934, 0.934, 0.41], atol=0.02)
-        pictures = visit.page.locator("img").evaluate_all("all => all.map(one => one.naturalWidth)")
-        assert len(pictures) == 6 and min(pictures) > 50
+        pictures = visit.page.locator("img").all()
+        assert len(pictures) == 6
+        for picture in pictures:
+            picture.scroll_into_view_if_needed()  # previews load when they come into sight
+            picture.evaluate("one => one.decode()")
+            assert picture.evaluate("one => one.naturalWidth") > 50
 
     def test_the_viewer_shows_labels_in_their_colours(self, visit: Visit) -> None:
         visit.open_viewer(1, "L1")

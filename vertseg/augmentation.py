@@ -129,9 +129,7 @@ def random_densities(
         strength: scales the above, from 0 (no change).
     """
     shift = rng.uniform(-0.4, 0.15, (len(image), 1, 1, 1, 1)).astype(np.float32)
-    nodes = rng.standard_normal((len(image), 1, 4, 4, 6), np.float32) * np.float32(0.1)
-    gain = torch.from_numpy(strength * (shift + nodes)).to(image)
-    gain = F.interpolate(gain, image.shape[2:], mode="trilinear")
+    gain = strength * (torch.from_numpy(shift).to(image) + _smooth_field(rng, image, (4, 4, 6)))
     inside = F.avg_pool3d((label[:, None] > 0).to(image), 3, 1, 1)
     return torch.maximum(image + inside * gain, image.clamp(max=FATTY_MARROW))
 
@@ -163,15 +161,17 @@ def random_intensities(rng: np.random.Generator, image: Tensor, strength: float)
     changed = ((changed + 1) / 2).clamp(0, 1) ** 1.5 ** draw(-strength, strength)
     bone = draw(*BONE)
     changed = changed.minimum(bone) + (changed - bone).clamp_min(0) * 2 ** draw(-strength, strength)
-    field = rng.standard_normal((count, 1, 4, 4, 4), np.float32) * np.float32(0.1 * strength)
-    smooth = F.interpolate(
-        torch.from_numpy(field).to(image.device), image.shape[2:], mode="trilinear"
-    )
-    changed = changed * (1 + smooth) * 2 - 1
+    changed = changed * (1 + strength * _smooth_field(rng, image, (4, 4, 4))) * 2 - 1
     changed = changed * (1 + 0.2 * draw(-strength, strength)) + 0.15 * draw(-strength, strength)
     noise = rng.standard_normal(image.shape, np.float32) * rng.uniform(0, 0.12 * strength)
     changed = changed + torch.from_numpy(noise).to(image.device)
     return torch.where(image > AIR + AIR_TOLERANCE, changed.clamp(AIR, 1), image)
+
+
+def _smooth_field(rng: np.random.Generator, image: Tensor, nodes: Sequence[int]) -> Tensor:
+    """Gaussian noise of SD 0.1 at nodes (X, Y, Z), interpolated over images (N, 1, X, Y, Z)."""
+    noise = rng.standard_normal((len(image), 1, *nodes), np.float32) * np.float32(0.1)
+    return F.interpolate(torch.from_numpy(noise).to(image), image.shape[2:], mode="trilinear")
 
 
 def _blur(image: Tensor, sigma: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ def step_log(path: str) -> Iterator[logging.Logger]:
     logger.setLevel(logging.INFO)
     logger.handlers[:] = [to_file, to_terminal]
     logger.propagate = False
-    logger.info("Python %s of %s", platform.python_version(), sys.prefix)
+    log_interpreter()
     try:
         with logging_redirect_tqdm([logger]):
             yield logger
@@ -40,6 +40,11 @@ def step_log(path: str) -> Iterator[logging.Logger]:
         raise
     finally:
         to_file.close()
+
+
+def log_interpreter() -> None:
+    """Say in the log which environment a step runs in."""
+    logger.info("Python %s of %s", platform.python_version(), sys.prefix)
 
 
 def progress(items: Iterable[Item], what: str) -> Iterable[Item]:

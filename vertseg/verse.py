@@ -3,7 +3,6 @@
 VerSe's releases and names: https://github.com/anjany/verse.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -15,7 +14,7 @@ import yaml
 
 from vertseg.bulk import byte_progress
 from vertseg.errors import UserError
-from vertseg.files import write_text
+from vertseg.files import file_sha256, write_text
 from vertseg.samples import read_verse_sheet
 
 CT = re.compile(r"rawdata/(?P<subject>[^/]+)/(?P<scan>[^/]+)_ct\.nii\.gz")
@@ -195,9 +194,7 @@ def verify(manifest: Path, folder: Path) -> int:
     total = sum((folder / name).stat().st_size for name in present)
     with byte_progress(f"verify {folder.name}", total) as move:
         for name in present:
-            with (folder / name).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != expected[name]:
+            if file_sha256(folder / name) != expected[name]:
                 problems.append(f"{name}: changed")
             move((folder / name).stat().st_size)
     if problems:

@@ -62,10 +62,7 @@ def load_network(
         network.load_state_dict(tensors)
         limit_context(network, metadata["settings"]["crop"])
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{path}: the weights do not fit the network that the file names ({error}). "
-            "Train or download it anew."
-        ) from error
+        raise _misfit(path, error) from error
     return place_network(network, torch.device(device)).eval(), metadata
 
 
@@ -103,15 +100,19 @@ def load_initial_weights(
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        raise UserError(
-            f"{path}: the weights do not fit the network that the file names ({error}). "
-            "Train or download it anew."
-        ) from error
+        raise _misfit(path, error) from error
 
 
 def described_initial_weights(path: str | os.PathLike[str] | None) -> dict[str, str] | None:
     """Name and SHA-256 of the weights that a training starts from, for the result's metadata."""
     return {"file": Path(path).name, "sha256": file_sha256(path)} if path else None
+
+
+def _misfit(path: str | os.PathLike[str], error: Exception) -> UserError:
+    return UserError(
+        f"{path}: the weights do not fit the network that the file names ({error}). "
+        "Train or download it anew."
+    )
 
 
 def _shape_options(options: dict[str, Any]) -> dict[str, Any]:

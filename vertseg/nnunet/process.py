@@ -2,7 +2,6 @@
 
 import logging
 import os
-import platform
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from types import FrameType
 from typing import TextIO
 
 from vertseg.errors import UserError
-from vertseg.logs import logger
+from vertseg.logs import log_interpreter, logger
 
 TAIL_LINES = 25
 
@@ -73,7 +72,7 @@ def _set_up_logger(terminal: TextIO) -> None:
     logger.setLevel(logging.INFO)
     logger.handlers[:] = [to_log, to_terminal]
     logger.propagate = False
-    logger.info("Python %s of %s", platform.python_version(), sys.prefix)
+    log_interpreter()
 
 
 def _end_with_workers() -> None:

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import pandas as pd
 
 from vertseg.errors import UserError
-from vertseg.files import atomic_path, write_json
+from vertseg.files import atomic_path, file_sha256, write_json
 from vertseg.logs import logger
 from vertseg.networks import count_parameters
 from vertseg.nnunet.dataset import RAW_AXES
@@ -81,8 +81,7 @@ def fingerprint(settings: NnunetSettings, fold: int) -> str:
     top = preprocessed_folder()
     names = ("dataset.json", f"{PLANS}.json", "splits_final.json")
     for path in (*(top / name for name in names), *sorted(top.glob(f"{PLANS}_*/*.b2nd"))):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(file_sha256(path)))
     return digest.hexdigest()
 
 

@@ -46,7 +46,7 @@ class BoneLook:
         added_hu: attenuation added to trabecular bone, (x, y, z) float32, or None.
     """
 
-    cortical_width: float = 1.0
+    cortical_width: float
     added_hu: NDArray[np.float32] | None = None
 
 

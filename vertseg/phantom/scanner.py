@@ -128,7 +128,7 @@ def _screws_and_rods(grid: Grid, vertebrae: list[Vertebra]) -> NDArray[np.bool_]
 
 
 def acquire(
-    rng: np.random.Generator, canvas: Canvas, settings: PhantomSettings, sharpening: float = 0.0
+    rng: np.random.Generator, canvas: Canvas, settings: PhantomSettings, sharpening: float
 ) -> tuple[NDArray[np.int16], float]:
     """Blur anatomy and quantum noise by one reconstruction kernel; add a calibration offset.
 

@@ -1,6 +1,5 @@
 """Trained networks for prediction, run by PyTorch or by ONNX Runtime, whichever is at hand."""
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vertseg.errors import UserError
+from vertseg.files import file_sha256
 
 RuntimeName = Literal["onnx", "torch"]
 
@@ -72,9 +72,7 @@ def load_model(path: str | os.PathLike[str] | None = None, threads: int | None =
         )
     load = _load_onnx if runtime == "onnx" else _load_torch
     trained, forward = load(file, threads)
-    with file.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    return Model(file.stem, sha256, runtime, trained, forward)
+    return Model(file.stem, file_sha256(file), runtime, trained, forward)
 
 
 def shipped_model() -> Path:

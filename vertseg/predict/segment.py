@@ -38,6 +38,7 @@ _IMPOSSIBLE = -1000.0
 """Logit of a label that was taken from a cell."""
 
 _Box = tuple[slice, slice, slice]
+_WHOLE: _Box = (slice(None), slice(None), slice(None))
 
 SURE = 0.6
 """Mean softmax that at least one vertebra of a spine must reach."""
@@ -121,8 +122,7 @@ def predict_grid(model: Model, image: np.ndarray) -> tuple[np.ndarray, np.ndarra
     logits = np.zeros((model.trained["num_classes"], *image.shape), np.float32)
     label_map = np.zeros(image.shape, np.uint8)
     smallest = model.crop or (1, 1, 1)
-    whole = slice(None), slice(None), slice(None)
-    box = patient_box(image, smallest) if model.crop else whole
+    box = patient_box(image, smallest) if model.crop else _WHOLE
     patient = image[box]
     missing = [max(n - size, 0) for n, size in zip(smallest, patient.shape, strict=True)]
     padded = np.pad(patient, [(0, n) for n in missing], constant_values=AIR).astype(np.float32)
@@ -146,7 +146,7 @@ def patient_box(image: np.ndarray, smallest: Sequence[int]) -> _Box:
     coarse = image[::_COARSE_CELLS, ::_COARSE_CELLS, ::_COARSE_CELLS]
     parts, count = ndimage.label(coarse > BODY)
     if not count:
-        return slice(None), slice(None), slice(None)
+        return _WHOLE
     largest = int(np.bincount(parts.ravel())[1:].argmax())
     box = []
     for found, least, n in zip(
@@ -193,7 +193,7 @@ def keep_largest_pieces(
 
     Args:
         logits: (C, X, Y, Z).
-        label_map: its largest label (X, Y, Z).
+        label_map: their largest (X, Y, Z).
         cell_mm: size of a cell.
 
     Returns:

@@ -1,6 +1,7 @@
 """Screening measures against the phantom's truth."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pandas as pd
 
 from vertseg.centroids import Centres, body_centres, read_centroids
 from vertseg.errors import UserError
+from vertseg.evaluation import mask_path
 from vertseg.labels import NAMES, RANK
 from vertseg.metrics import TOLERANCE_MM
+from vertseg.parallel import run_jobs
 from vertseg.samples import Sample
 from vertseg.screening.measures import measure_vertebrae
 from vertseg.volumes import load_ct, load_mask
@@ -64,6 +67,35 @@ def compare_scan(sample: Sample, predicted_mask: str | None = None) -> list[dict
             row |= {field: one[field] for field in (*fields, "fracture_shape", "height_loss")}
         rows.append(row)
     return rows
+
+
+def compare_scans(
+    samples: Sequence[Sample], predictions: Sequence[Path] = (), processes: int = 1
+) -> pd.DataFrame:
+    """Compare many phantoms, several at a time.
+
+    Args:
+        samples: the phantoms.
+        predictions: folders of predicted masks, of which the samples that have one are measured;
+            by default all are measured in their reference masks.
+        processes: how many scans are measured at a time.
+
+    Returns:
+        The rows of `compare_scan`.
+
+    Raises:
+        UserError: see `compare_scan`.
+    """
+    jobs: list[tuple] = [(sample,) for sample in samples]
+    if predictions:
+        jobs = [
+            (sample, str(mask_path(folder, sample.scan)))
+            for sample in samples
+            for folder in predictions
+            if mask_path(folder, sample.scan).is_file()
+        ]
+    rows = run_jobs(compare_scan, jobs, processes, "measuring")
+    return pd.DataFrame([row for scan in rows for row in scan])
 
 
 def differences(table: pd.DataFrame, field: str) -> pd.DataFrame:

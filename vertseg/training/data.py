@@ -120,14 +120,14 @@ def random_batch(
     if settings.crop:
         pairs = [random_crop(image, label, settings.crop, rng) for image, label in pairs]
     images, labels = (torch.stack(part).to(device) for part in zip(*pairs, strict=True))
+    size = labels.shape[1:]
     if settings.rotation_deg:
-        size = labels.shape[1:]
         turns = random_rotations(rng, settings.batch_size, size, settings.rotation_deg)
         affines = composed(affines, turns)
     displacements = None
     if settings.elastic_strength:
         displacements = random_displacements(
-            rng, settings.batch_size, labels.shape[1:], settings.elastic_strength
+            rng, settings.batch_size, size, settings.elastic_strength
         )
     warped, targets = warp(images[:, None].float(), labels, affines, displacements)
     if settings.density_strength:

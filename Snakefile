@@ -34,6 +34,13 @@ include: "rules/summary.smk"
 include: "rules/ship.smk"
 
 
+onstart:
+    # The rate limit is for clusters. With it Snakemake 9 looks at all waiting jobs again every few
+    # seconds for each job that has finished: after some hundred it takes a core from the trainings.
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
+
+
 STUDY = [
     *multiext(f"{RESULTS}/dataset", ".pdf", ".png"),
     *multiext(f"{RESULTS}/table1", ".csv", ".md", ".tex", ".html"),

@@ -35,7 +35,7 @@ def measure(
     ct = load_ct(ct_path)
     reference = load_mask(reference_path, ct.native).array
     annotated = read_centroids(centroids_path, ct.native.affine)
-    predicted = segment(model, ct).mask
+    predicted = segment(model, ct)[0]
     if target:
         save_mask(target, predicted, ct.native)
     centres = body_centres(predicted, ct.affine)

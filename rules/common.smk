@@ -6,6 +6,9 @@ from vertseg.code_version import TRAINING_CODE, code_version
 from vertseg.config import (
     check_config,
     engine,
+    grid_name,
+    grids,
+    method_grid,
     nnunet_settings,
     running_methods,
     training_settings,
@@ -57,9 +60,18 @@ def split_files(split):
     return [path for sample in samples for path in (sample.ct, sample.mask)]
 
 
-def caches(scans):
-    """Where scans lie on the network's grid."""
-    return expand(f"{RESULTS}/cache/{{scan}}.safetensors", scan=scans)
+def caches(scans, grid=config["grid"]):
+    """Where scans lie on a grid, that of the evaluation or a method's own."""
+    return expand(
+        f"{RESULTS}/cache/{{grid}}/{{scan}}.safetensors",
+        grid=grid_name(grid),
+        scan=scans,
+    )
+
+
+def method_caches(scans):
+    """Where scans lie on the grid of the job's method."""
+    return lambda wildcards: caches(scans, method_grid(config, wildcards.method))
 
 
 def every_run(pattern, methods=METHODS):

@@ -8,7 +8,7 @@ use rule predict as predict_external with:
             fold=FOLDS,
             allow_missing=True,
         ),
-        caches=caches(EXTERNAL_SCANS),
+        caches=method_caches(EXTERNAL_SCANS),
         folds=ancient(f"{RESULTS}/folds.tsv"),
     output:
         directory(f"{RESULTS}/predictions/{{method}}/external"),

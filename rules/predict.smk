@@ -4,7 +4,7 @@
 rule predict:
     input:
         weights=[f"{RESULTS}/models/{{method}}/fold{{fold}}/weights.safetensors"],
-        caches=caches(DEVELOPMENT_SCANS),
+        caches=method_caches(DEVELOPMENT_SCANS),
         folds=ancient(f"{RESULTS}/folds.tsv"),
     output:
         directory(f"{RESULTS}/predictions/{{method}}/fold{{fold}}"),
@@ -24,6 +24,10 @@ rule predict:
     params:
         device=config["training"]["device"],
         fold=lambda wildcards: wildcards.fold,
-        code=code_version("centroids", "grid", "inference", "volumes"),
+        keep_grid=lambda wildcards: (
+            method_grid(config, wildcards.method) == config["grid"]
+        ),
+        one_spine=lambda wildcards: METHODS[wildcards.method].get("one_spine", False),
+        code=code_version("centroids", "grid", "inference", "spine", "volumes"),
     script:
         "../scripts/predict.py"

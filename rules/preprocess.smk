@@ -1,4 +1,10 @@
-"""Scans on the network's grid."""
+"""Scans on the networks' grids."""
+
+GRIDS = grids(config)
+
+
+wildcard_constraints:
+    grid="|".join(GRIDS),
 
 
 rule preprocess:
@@ -8,9 +14,9 @@ rule preprocess:
         labels=lambda wildcards: SAMPLES[wildcards.scan].labels or [],
         audit=ancient(f"{RESULTS}/audit.tsv"),
     output:
-        f"{RESULTS}/cache/{{scan}}.safetensors",
+        f"{RESULTS}/cache/{{grid}}/{{scan}}.safetensors",
     log:
-        f"{RESULTS}/logs/preprocess/{{scan}}.log",
+        f"{RESULTS}/logs/preprocess/{{grid}}_{{scan}}.log",
     group:
         "preprocess"
     conda:
@@ -19,7 +25,7 @@ rule preprocess:
         mem_mb=by_attempt(4000),
         runtime=by_attempt(10),
     params:
-        grid=config["grid"],
+        grid=lambda wildcards: GRIDS[wildcards.grid],
         code=code_version("cache", "grid", "labels", "schemes", "volumes"),
     script:
         "../scripts/preprocess.py"

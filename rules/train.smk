@@ -3,7 +3,7 @@
 
 rule train:
     input:
-        caches=caches(DEVELOPMENT_SCANS),
+        caches=method_caches(DEVELOPMENT_SCANS),
         # Once drawn the folds stay: a later external test changes the file but not the folds.
         folds=ancient(f"{RESULTS}/folds.tsv"),
         initial_weights=lambda wildcards: (

@@ -2,8 +2,8 @@
 
 Reads the folds, cached scans and weights, of one network or of several that predict together;
 writes, for each scan, the label map on the CT's own
-grid ({scan}_seg-vert_msk.nii.gz), VerSe's centroid JSON ({scan}_seg-vert_ctd.json) and the label
-map on the network's grid ({scan}_grid.safetensors).
+grid ({scan}_seg-vert_msk.nii.gz), VerSe's centroid JSON ({scan}_seg-vert_ctd.json) and, for methods
+on the evaluation's grid, the label map there ({scan}_grid.safetensors).
 """
 
 from pathlib import Path
@@ -18,11 +18,19 @@ from vertseg.folds import divide_caches
 from vertseg.gpus import claimed_gpus
 from vertseg.inference import predict_logits
 from vertseg.logs import logger, progress, step_log
+from vertseg.spine import one_spine
 from vertseg.volumes import save_mask
 from vertseg.weights import load_network
 
 
-def main(weights: list[str], caches: list[Path], device_name: str, folder: Path) -> None:
+def main(
+    weights: list[str],
+    caches: list[Path],
+    device_name: str,
+    spine_only: bool,
+    keep_grid: bool,
+    folder: Path,
+) -> None:
     """Predict all scans."""
     device = choose_device(device_name)
     networks, trained = zip(*(load_network(path, device) for path in weights), strict=True)
@@ -31,12 +39,13 @@ def main(weights: list[str], caches: list[Path], device_name: str, folder: Path)
     for path in progress(caches, "predicting"):
         scan = read_cache(path)
         logits = predict_logits(networks, scan.image, crop)
-        save_file(
-            {"label": logits.argmax(axis=0).astype("uint8")},
-            folder / f"{scan.name}_grid.safetensors",
-        )
+        label_map = logits.argmax(axis=0).astype("uint8")
+        if spine_only:
+            one_spine(logits, label_map, scan.transform.cell_mm)
+        if keep_grid:
+            save_file({"label": label_map}, folder / f"{scan.name}_grid.safetensors")
         native = scan.transform.native
-        mask = scan.transform.decode_logits(logits)
+        mask = scan.transform.decode_logits(logits, label_map)
         save_mask(folder / f"{scan.name}_seg-vert_msk.nii.gz", mask, native)
         centres = body_centres(mask, native.canonical_affine)
         write_centroids(folder / f"{scan.name}_seg-vert_ctd.json", centres, native.affine)
@@ -54,5 +63,7 @@ if __name__ == "__main__":
                 snakemake.input.weights,
                 caches,
                 snakemake.params.device,
+                snakemake.params.one_spine,
+                snakemake.params.keep_grid,
                 Path(snakemake.output[0]),
             )

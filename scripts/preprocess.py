@@ -1,7 +1,7 @@
-"""Bring one labelled scan onto the network's grid.
+"""Bring one labelled scan onto a network's grid.
 
 Reads a CT, its mask (NIfTI) and the mask's label scheme (TSV) if that is not VerSe's; writes
-cache/{scan}.safetensors: normalised image, label map and the way back to native space.
+cache/{grid}/{scan}.safetensors: normalised image, label map and the way back to native space.
 """
 
 from pathlib import Path

@@ -126,7 +126,7 @@ def test_the_workflow_stops_before_it_computes(scans: Scans, tmp_path: Path) -> 
     config.write_text(
         "results: results/own\ngrid: [16, 16, 16]\ndata: {source: sheet, sheet: samples.tsv}\n"
     )
-    cache = "results/own/cache/good.safetensors"
+    cache = "results/own/cache/16x16x16/good.safetensors"
     arguments = [cache, "--configfile", str(config)]
     write_samples(folder / "samples.tsv", samples)
     output = failing_snakemake(folder, *arguments)

@@ -1,4 +1,6 @@
 import copy
+import dataclasses
+import json
 from typing import Any
 
 import pytest
@@ -8,11 +10,14 @@ from conftest import ROOT
 from vertseg.config import (
     check,
     check_config,
+    grids,
     nnunet_settings,
     running_methods,
     training_settings,
 )
 from vertseg.errors import UserError
+from vertseg.training import TrainingSettings
+from vertseg.weights import load_network
 
 SCHEMA = ROOT / "schemas/config.schema.yaml"
 PAPER = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -45,6 +50,14 @@ def test_the_papers_recipe_is_the_default() -> None:
     assert training_settings(PAPER, "mobilenet_aspp_flips") == settings | {"flips": True}
 
 
+def test_the_shipped_model_is_trained_by_our_recipe() -> None:
+    _, trained = load_network(ROOT / "vertseg/models/vertseg-phantom.safetensors")
+    config = merged(PAPER, yaml.safe_load((ROOT / "config/model.yaml").read_text()))
+    settings = TrainingSettings.from_config(training_settings(config, "spine_crops"))
+    recipe = json.loads(json.dumps(dataclasses.asdict(settings)))
+    assert trained["settings"] == {key: recipe[key] for key in trained["settings"]}
+
+
 def test_nnunets_methods_differ_as_stated() -> None:
     flips, plain, ours = (
         nnunet_settings(PAPER, key) for key in ("nnunet_flips", "nnunet", "mobilenet_aspp_nnunet")
@@ -59,11 +72,20 @@ def test_nnunets_methods_differ_as_stated() -> None:
 
 def test_skipped_methods_do_not_run() -> None:
     assert list(running_methods(PAPER)) == list(PAPER["methods"])
-    assert len(PAPER["methods"]) == 8
+    assert len(PAPER["methods"]) == 9
     demo = merged(PAPER, yaml.safe_load((ROOT / "config/demo.yaml").read_text()))
-    assert list(running_methods(demo)) == list(PAPER["methods"])[:5]
+    assert list(running_methods(demo)) == [*list(PAPER["methods"])[:5], "spine_crops"]
     extended = merged(demo, yaml.safe_load((ROOT / "config/demo_nnunet.yaml").read_text()))
     assert list(running_methods(extended)) == list(PAPER["methods"])
+
+
+def test_a_method_may_have_a_grid_of_its_own() -> None:
+    own = {"grid": {"spacing_mm": 2.5}, "training": {"crop": [40, 48, 72]}}
+    config = merged(PAPER, {"methods": {"unet": own}})
+    check_config(config, SCHEMA)
+    assert training_settings(config, "unet")["grid"] == {"spacing_mm": 2.5}
+    assert training_settings(config, "mobilenet")["grid"] == [128, 128, 128]
+    assert grids(config) == {"128x128x128": [128, 128, 128], "2.5mm": {"spacing_mm": 2.5}}
 
 
 def test_the_order_of_keys_does_not_matter() -> None:
@@ -83,6 +105,8 @@ def test_the_order_of_keys_does_not_matter() -> None:
         ({"methods": {"unet": {"network": "unett"}}}, "methods.unet.network: 'unett' is not known"),
         ({"methods": {"new": {"label": "New"}}}, "methods.new: 'network' is a required property"),
         ({"methods": {"nnunet": {"training": {}}}}, "methods.nnunet.training"),
+        ({"methods": {"unet": {"grid": {"spacing_mm": 2}}}}, r"training.crop is missing.*unet"),
+        ({"methods": {"nnunet": {"grid": [8, 8, 8]}}}, "methods.nnunet.grid: is not for"),
         ({"methods": {"unet": {"nnunet": {"epochs": 3}}}}, "methods.unet.nnunet"),
         ({"nnunet": {"plan": {"patch": [1]}}}, "nnunet.plan: unknown key 'patch'; did you mean"),
         ({"skip_methods": ["nnunett"]}, "skip_methods: 'nnunett' is no method; did you mean"),

@@ -610,7 +610,7 @@ def test_from_nothing_to_preprocessed_scans(workflow: Path, server: VerseServer)
     urls = {"training": [server.url("gone.zip"), server.url(PATH)]}
     archive = workflow / "data/verse20/training.zip"
     arguments = configured(workflow, urls=urls, keep_archive=False)
-    targets = ["results/samples.tsv", "results/cache/sub-verse588.safetensors"]
+    targets = ["results/samples.tsv", "results/cache/8x8x8/sub-verse588.safetensors"]
     server.faults.drop_after = [700_000]
     snakemake(workflow, *arguments, *targets, "verify_data")
     assert not archive.exists()

@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.workflow, pytest.mark.nnunet]
 PYTHON = ROOT / ".venv-nnunet/bin/python"
 CONFIG = ["--configfile", "config/miniature.yaml", "config/miniature_nnunet.yaml"]
 METHODS = yaml.safe_load((ROOT / "config.yaml").read_text())["methods"]
+del METHODS["spine_crops"]
 NNUNET_METHODS = [key for key, method in METHODS.items() if method.get("engine") == "nnunet"]
 TRAINED = "Dataset001_vertebrae/Trainer__nnUNetPlans__3d_fullres/fold_0"
 

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -25,19 +26,11 @@ from vertseg.predict import pipeline
 from vertseg.predict import segment as segmenting
 from vertseg.predict.models import Model
 from vertseg.predict.pipeline import Options, predict_scan
-from vertseg.predict.segment import (
-    Piece,
-    Segmentation,
-    keep_largest_pieces,
-    labels_of_spine,
-    mean_softmax,
-    patient_box,
-    predict_grid,
-    segment,
-)
+from vertseg.predict.segment import Box, boxes_to_see, is_inside, patient_box, predict_box, segment
 from vertseg.predict.trust import doubts_about
 from vertseg.report.results import read_result
 from vertseg.screening import measure_vertebrae
+from vertseg.spine import Piece, Spine, keep_largest_pieces, labels_of_spine, mean_softmax
 from vertseg.volumes import Geometry, Volume, load_ct, load_mask
 
 SPACING_MM = 3.0
@@ -204,6 +197,11 @@ class TestCommand:
         assert "cannot be written to" in capsys.readouterr().err
 
 
+def everywhere(image: np.ndarray) -> Box:
+    x, y, z = (slice(0, n) for n in image.shape)
+    return x, y, z
+
+
 class TestGridPrediction:
     @pytest.fixture
     def local(self) -> Callable[[np.ndarray], np.ndarray]:
@@ -220,7 +218,7 @@ class TestGridPrediction:
     def test_chunks_change_nothing(self, local, monkeypatch, length: int) -> None:
         image = np.random.default_rng(1).uniform(-1, 1, (8, 12, length)).astype(np.float16)
         model = Model("local", "", "torch", trained([8, 12, 16], num_classes=5), local)
-        whole = predict_grid(model, image)
+        whole = predict_box(model, image, everywhere(image))
         monkeypatch.setattr(segmenting, "CHUNK_CELLS", 8 * 12 * 100)
         seen = []
 
@@ -228,7 +226,9 @@ class TestGridPrediction:
             seen.append(images.shape[-1])
             return local(images)
 
-        chunked = predict_grid(Model("", "", "torch", model.trained, watched), image)
+        chunked = predict_box(
+            Model("", "", "torch", model.trained, watched), image, everywhere(image)
+        )
         assert max(seen) <= 100 and (len(seen) > 1) == (length > 100)
         np.testing.assert_allclose(chunked[0], whole[0], rtol=1e-4, atol=1e-3)
         assert (chunked[1] == whole[1]).mean() > 0.999
@@ -236,7 +236,7 @@ class TestGridPrediction:
     def test_what_comes_back(self, local) -> None:
         image = np.random.default_rng(2).uniform(-1, 1, (5, 7, 11)).astype(np.float16)
         model = Model("local", "", "torch", trained([8, 12, 16], num_classes=5), local)
-        logits, label_map = predict_grid(model, image)
+        logits, label_map = predict_box(model, image, everywhere(image))
         padded = np.full((1, 1, 8, 12, 16), AIR, np.float32)
         padded[0, 0, :5, :7, :11] = image
         scores = local(padded)[:, :5, :7, :11]
@@ -246,24 +246,42 @@ class TestGridPrediction:
         expected = {n: probability[n][label_map == n].mean() for n in np.unique(label_map) if n}
         assert mean_softmax(logits, label_map) == pytest.approx(expected, abs=1e-3)
 
-    def test_air_around_the_patient_is_not_looked_at(self, local) -> None:
-        image = np.full((60, 50, 70), AIR, np.float16)
-        image[20:44, 6:42, 30:62] = 0
-        image[2:5, 2:5, 2:40] = 0.5
+    def test_only_the_box_is_looked_at(self, local) -> None:
+        image = np.random.default_rng(3).uniform(-1, 1, (60, 50, 70)).astype(np.float16)
         seen = []
 
         def watched(images: np.ndarray) -> np.ndarray:
             seen.append(images)
             return local(images)
 
-        logits, label_map = predict_grid(
-            Model("", "", "torch", trained([8, 12, 16], num_classes=5), watched), image
-        )
-        np.testing.assert_array_equal(seen[0][0, 0], image[16:48, 2:46, 26:66])
-        np.testing.assert_array_equal(logits[:, 16:48, 2:46, 26:66], local(seen[0]))
+        box = slice(16, 48), slice(2, 46), slice(26, 66)
+        model = Model("", "", "torch", trained([8, 12, 16], num_classes=5), watched)
+        logits, label_map = predict_box(model, image, box)
+        np.testing.assert_array_equal(seen[0][0, 0], image[box])
+        np.testing.assert_array_equal(logits[:, *box], local(seen[0]))
         outside = np.ones(image.shape, bool)
-        outside[16:48, 2:46, 26:66] = False
+        outside[box] = False
         assert label_map.any() and not label_map[outside].any() and not logits[:, outside].any()
+
+    def test_the_middle_of_a_patient_comes_first(self) -> None:
+        image = np.full((120, 50, 70), AIR, np.float16)
+        image[20:104, 6:42, 30:62] = 0
+        image[2:5, 2:5, 2:40] = 0.5
+        patient = slice(16, 108), slice(2, 46), slice(26, 66)
+        strip = slice(46, 78), slice(2, 46), slice(26, 66)
+        assert boxes_to_see(image, [20, 12, 16]) == [strip, patient]
+        assert boxes_to_see(image, [60, 12, 16]) == [patient]
+        assert boxes_to_see(image, None) == [everywhere(image)]
+
+    def test_a_vertebra_at_a_side_of_the_box_may_be_cut(self) -> None:
+        label_map = np.zeros((60, 8, 8), np.uint8)
+        box = slice(10, 50), slice(0, 8), slice(0, 8)
+        label_map[14:46, 4, 4] = 3
+        assert is_inside(label_map, box)
+        for x in (10, 13, 46, 49):
+            cut = label_map.copy()
+            cut[x, 4, 4] = 3
+            assert not is_inside(cut, box)
 
     @given(
         shape=st.tuples(*[st.integers(1, 40)] * 3),
@@ -336,13 +354,11 @@ class TestDoubts:
         }
         affine = np.diag([spacing_mm] * 3 + [1.0])
         ct = Volume(np.broadcast_to(np.int16(0), shape), affine, Geometry(shape, affine))
-        segmentation = Segmentation(
-            np.zeros((1, 1, 1), np.uint8), dict.fromkeys(centres, confidence), pieces
-        )
+        spine = Spine(dict.fromkeys(centres, confidence), pieces)
         names = {label: name for name, label in IDS.items()}
         return [
             (doubt.code, tuple(names[label] for label in doubt.labels))
-            for doubt in doubts_about(ct, segmentation, centres, trained())
+            for doubt in doubts_about(ct, spine, centres, trained())
         ]
 
     GOOD = {"T11": 120, "T12": 90, "L1": 60, "L2": 30, "L3": 0}  # noqa: RUF012
@@ -386,6 +402,30 @@ class TestDoubts:
         assert self.codes({}) == [("no_vertebra", ())]
 
 
+@pytest.mark.parametrize(("shift_mm", "times"), [(0, 1), (45, 2), (100, 2)])
+def test_a_spine_away_from_the_middle_is_found(
+    phantom: Phantom, monkeypatch, shift_mm: int, times: int
+) -> None:
+    room, shift = (round(mm / phantom.affine[0, 0]) for mm in (130, shift_mm))
+    sides = (room + shift, room - shift), (0, 0), (0, 0)
+    ct, mask = (np.pad(array, sides) for array in (phantom.ct, phantom.mask))
+    volume = Volume(ct, phantom.affine, Geometry(ct.shape, phantom.affine))
+    model = oracle(replace(phantom, ct=ct, mask=mask))
+    seen = []
+
+    def look(model: Model, image: np.ndarray, box: Box) -> tuple[np.ndarray, np.ndarray]:
+        logits = np.zeros((29, *image.shape), np.float32)
+        logits[:, *box] = model.forward(image[None, None])[:, *box]
+        seen.append(box)
+        return logits, logits.argmax(axis=0).astype(np.uint8)
+
+    monkeypatch.setattr(segmenting, "predict_box", look)
+    found, spine = segment(replace(model, trained=trained([30, 12, 16])), volume)
+    assert len(seen) == times
+    assert set(spine.confidence) == set(phantom.centroids_mm)
+    assert multi_label_dice(confusion(mask, found)) > 0.75
+
+
 class TestOneSpine:
     CELL_MM = np.array([5.0, 5.0, 5.0])
 
@@ -407,8 +447,8 @@ class TestOneSpine:
             return sure.forward(images) * 0.4
 
         volume = Volume(phantom.ct, phantom.affine, Geometry(phantom.ct.shape, phantom.affine))
-        unsure = segment(Model("", "", "torch", sure.trained, forward), volume)
-        assert not unsure.mask.any() and not unsure.confidence
+        mask, unsure = segment(Model("", "", "torch", sure.trained, forward), volume)
+        assert not mask.any() and not unsure.confidence
         assert set(unsure.dismissed) == set(phantom.centroids_mm)
         (doubt,) = doubts_about(volume, unsure, {}, trained())
         assert doubt.code == "no_vertebra" and "47%" in doubt.message
@@ -416,9 +456,9 @@ class TestOneSpine:
 
 def test_segmenting_keeps_what_the_network_knows(phantom: Phantom) -> None:
     volume = Volume(phantom.ct, phantom.affine, Geometry(phantom.ct.shape, phantom.affine))
-    result = segment(oracle(phantom), volume)
-    assert set(result.confidence) == set(phantom.centroids_mm)
-    assert multi_label_dice(confusion(phantom.mask, result.mask)) > 0.75
+    mask, spine = segment(oracle(phantom), volume)
+    assert set(spine.confidence) == set(phantom.centroids_mm)
+    assert multi_label_dice(confusion(phantom.mask, mask)) > 0.75
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -437,4 +477,4 @@ def test_any_label_map_can_be_measured_and_doubted(seed: int) -> None:
         assert all(height is None or 0 < height < 200 for height in heights)
     confidence = {one.label: 0.5 for one in measures}
     centres = body_centres(mask, affine)
-    doubts_about(ct, Segmentation(mask, confidence, ()), centres, trained())
+    doubts_about(ct, Spine(confidence), centres, trained())

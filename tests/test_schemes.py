@@ -99,7 +99,7 @@ def test_the_workflow_reads_masks_by_the_configured_scheme(
         "data: {source: sheet, sheet: samples.tsv, "
         "labels: resources/labels/totalsegmentator.tsv}\n"
     )
-    cache = "results/own/cache/scan1.safetensors"
+    cache = "results/own/cache/20x20x20/scan1.safetensors"
     snakemake(folder, cache, "results/own/samples.tsv", "--configfile", "config/own.yaml")
     label = load_file(folder / cache)["label"]
     assert np.unique(label).tolist() == [0, IDS["L1"], IDS["L4"]]

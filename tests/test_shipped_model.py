@@ -41,7 +41,7 @@ def test_it_identifies_most_vertebrae_of_new_phantoms(model: Model) -> None:
     for seed in (2_000_001, 2_000_002, 2_000_003, 2_000_004):
         phantom = generate_phantom(seed, preset("full"))
         ct = Volume(phantom.ct, phantom.affine, Geometry(phantom.ct.shape, phantom.affine))
-        mask = segment(model, ct).mask
+        mask = segment(model, ct)[0]
         found = identification(phantom.centroids_mm, body_centres(mask, phantom.affine))
         hits += sum(found.hits.values())
         vertebrae += len(found.hits)
@@ -55,7 +55,7 @@ def test_the_real_sample_is_as_the_card_says(model: Model) -> None:
     stem = REAL_DATA / "verse014/sub-verse014"
     ct = load_ct(f"{stem}_ct.nii.gz")
     reference = load_mask(f"{stem}_seg-vert_msk.nii.gz", ct.native).array
-    mask = segment(model, ct).mask
+    mask = segment(model, ct)[0]
     found = identification(
         read_centroids(f"{stem}_seg-vb_ctd.json", ct.native.affine), body_centres(mask, ct.affine)
     )

@@ -123,7 +123,7 @@ def test_the_external_scans_have_a_table_of_their_own(run: tuple[Path, list[str]
 def test_external_scans_are_predicted_by_the_mean_probability(run: tuple[Path, list[str]]) -> None:
     folder, external = run
     results = folder / "results"
-    scan = read_cache(results / f"cache/{external[-1]}.safetensors")
+    scan = read_cache(results / f"cache/16x16x32/{external[-1]}.safetensors")
     probabilities = []
     for fold in (0, 1):
         network, _ = load_network(results / f"models/unet/fold{fold}/weights.safetensors")

@@ -16,6 +16,7 @@ import yaml
 from conftest import ROOT, copy_workflow, failing_snakemake, snakemake
 from safetensors.numpy import load_file
 
+from vertseg.cache import read_cache
 from vertseg.weights import load_network
 
 pytestmark = pytest.mark.workflow
@@ -32,7 +33,7 @@ PARAMETERS = {
 METHODS = {
     key: method
     for key, method in yaml.safe_load((ROOT / "config.yaml").read_text())["methods"].items()
-    if method.get("engine") != "nnunet"
+    if method.get("engine") != "nnunet" and key != "spine_crops"
 }
 
 PER_METHOD = {"train", "predict", "evaluate"}
@@ -86,7 +87,7 @@ def test_the_tables_dice_is_that_of_the_files(results: Path, table: pd.DataFrame
         for path in sorted((results / f"predictions/{key}/fold0").glob("*_grid.safetensors")):
             predicted = load_file(path)["label"]
             cache = path.name.replace("_grid", "")
-            reference = load_file(results / "cache" / cache)["label"]
+            reference = load_file(results / "cache/16x16x32" / cache)["label"]
             overlap = sitk.LabelOverlapMeasuresImageFilter()
             per_label = []
             for value in sorted({*np.unique(predicted), *np.unique(reference)} - {0}):
@@ -174,6 +175,29 @@ def test_a_changed_recipe_retrains_the_methods_it_touches(
     plan = planned(workflow, change)
     assert plan["train"] == plan["predict"] == plan["evaluate"] == methods
     assert set(plan) == {*PER_METHOD, *REPORT, "all"}
+
+
+def test_a_method_may_have_a_grid_of_its_own(workflow: Path) -> None:
+    results = workflow / "results/miniature"
+    (workflow / "config/own.yaml").write_text(
+        "skip_methods: [nnunet_flips, nnunet, mobilenet_aspp_nnunet]\n"
+        "methods: {spine_crops: {network_options: {aspp_rates: [1, 1, 1, 1]},"
+        " grid: {spacing_mm: 8}, training: {crop: [16, 16, 24]}}}\n"
+    )
+    table = "results/miniature/evaluation/spine_crops/fold0_scans.csv"
+    configfiles = ["config/miniature.yaml", "config/own.yaml"]
+    snakemake(workflow, "--configfile", *configfiles, "--", table)
+    scans = pd.read_csv(workflow / table)
+    assert len(scans) == 3 and scans["multi_label_dice"].between(0, 1).all()
+    for scan in scans["scan"]:
+        own, shared = (read_cache(results / f"cache/{grid}/{scan}.safetensors")
+                       for grid in ("8mm", "16x16x32"))  # fmt: skip
+        np.testing.assert_allclose(own.transform.cell_mm, 8, atol=1)
+        assert own.transform.native.shape == shared.transform.native.shape
+        stem = results / f"predictions/spine_crops/fold0/{scan}"
+        assert nib.load(f"{stem}_seg-vert_msk.nii.gz").shape == own.transform.native.shape
+        assert not Path(f"{stem}_grid.safetensors").exists()
+    assert planned(workflow) == {}
 
 
 def test_initial_weights_are_an_input_of_training(workflow: Path) -> None:

@@ -1,6 +1,7 @@
 """The run's configuration: checked against its schema, and what it says of each method."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from vertseg.errors import UserError
+from vertseg.grid import GridSpec
 
 Config = dict[str, Any]
 
@@ -43,22 +45,25 @@ def check_config(config: Config, schema_path: str | Path) -> None:
     whole = [
         key
         for key in running_methods(config)
-        if engine(config, key) == "vertseg" and not training_settings(config, key).get("crop")
+        if engine(config, key) == "vertseg"
+        and isinstance(method_grid(config, key), dict)
+        and not training_settings(config, key).get("crop")
     ]
-    if isinstance(config["grid"], dict) and whole:
+    if whole:
         raise UserError(
             "training.crop is missing: on a grid of a fixed spacing scans differ in size, so that "
             f"batches are made of crops ({', '.join(whole)})."
         )
     for key, method in config["methods"].items():
-        own, foreign = "training", "nnunet"
+        own, foreign = "training", ["nnunet"]
         if engine(config, key) == "nnunet":
-            own, foreign = foreign, own
-        if foreign in method:
-            raise UserError(
-                f"methods.{key}.{foreign}: is not for the method's engine, "
-                f"{engine(config, key)}; its differences are stated as {own}."
-            )
+            own, foreign = "nnunet", ["training", "grid", "one_spine"]
+        for entry in foreign:
+            if entry in method:
+                raise UserError(
+                    f"methods.{key}.{entry}: is not for the method's engine, "
+                    f"{engine(config, key)}; its differences are stated as {own}."
+                )
     for method in config.get("skip_methods", []):
         if method not in config["methods"]:
             known = list(config["methods"])
@@ -82,11 +87,29 @@ def engine(config: Config, method: str) -> str:
     return config["methods"][method].get("engine", "vertseg")
 
 
+def method_grid(config: Config, method: str) -> GridSpec:
+    """The grid that a method's network works on: its own, or that of all."""
+    return config["methods"][method].get("grid", config["grid"])
+
+
+def grids(config: Config) -> dict[str, GridSpec]:
+    """The grids of a run by name: the one that all methods are evaluated on, and methods' own."""
+    used = [config["grid"], *(method_grid(config, method) for method in running_methods(config))]
+    return {grid_name(spec): spec for spec in used}
+
+
+def grid_name(spec: GridSpec) -> str:
+    """A grid as a folder's name: 128x128x128, or 2.5mm."""
+    if isinstance(spec, Mapping):
+        return f"{spec['spacing_mm']:g}mm"
+    return "x".join(map(str, spec))
+
+
 def training_settings(config: Config, method: str) -> Config:
     """Everything a method's training is told: the defaults, then the method's differences."""
     settings = {
         **_network(config, method),
-        "grid": config["grid"],
+        "grid": method_grid(config, method),
         "seed": config["seed"],
         **config["training"],
         **config["methods"][method].get("training", {}),

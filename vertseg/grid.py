@@ -53,6 +53,12 @@ class GridTransform:
     shape: GridShape
     native: Geometry
 
+    @property
+    def cell_mm(self) -> np.ndarray:
+        """Size of a cell along x, y and z in mm."""
+        voxel_mm = voxel_size_mm(self.native.canonical_affine)
+        return np.array(self.native.canonical_shape) * voxel_mm / self.shape
+
     def encode_image(self, ct: np.ndarray) -> np.ndarray:
         """Normalise a canonical CT (x, y, z) in HU and resample it to a float16 grid (X, Y, Z).
 

@@ -298,7 +298,7 @@ def test_all_scans_are_preprocessed_in_one_job(story: Story) -> None:
     [job] = [job for job in story.jobs if "preprocess" in job.comment]
     # Nine scans of 4 GB and 10 minutes on one CPU, two at a time.
     assert (job.cpus, job.memory_mb, job.time_limit_min) == (2, 8000, 50)
-    assert len(list((story.folder / "results/miniature/cache").glob("*.safetensors"))) == 9
+    assert len(list((story.folder / "results/miniature/cache/16x16x32").glob("*.safetensors"))) == 9
 
 
 def test_gpus_are_asked_for_where_networks_run(story: Story) -> None:

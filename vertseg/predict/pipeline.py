@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
+import numpy as np
 
 from vertseg.centroids import Centres, body_centres, write_centroids
 from vertseg.errors import UserError
 from vertseg.files import write_json
 from vertseg.notice import RESEARCH_USE_ONLY
 from vertseg.predict.models import Model
-from vertseg.predict.segment import Segmentation, segment
+from vertseg.predict.segment import segment
 from vertseg.predict.trust import Doubt, doubts_about, unsure_of
 from vertseg.report.results import FORMAT
 from vertseg.scans import Scan, read_scan
 from vertseg.screening import VertebraMeasures, measure_vertebrae, summarise
+from vertseg.spine import Spine
 from vertseg.volumes import Volume, save_mask
 
 FILES = {
@@ -129,7 +131,8 @@ def write_failure(output: Path, name: str, source: str | os.PathLike[str], error
 @dataclass(frozen=True)
 class _Prediction:
     scan: Scan
-    segmentation: Segmentation
+    mask: np.ndarray
+    spine: Spine
     centres: Centres
     measures: list[VertebraMeasures]
     doubts: list[Doubt]
@@ -137,20 +140,20 @@ class _Prediction:
     @property
     def vertebrae(self) -> list[dict[str, Any]]:
         """A row for each vertebra."""
-        confidence = self.segmentation.confidence
+        confidence = self.spine.confidence
         return [{"confidence": confidence[one.label], **asdict(one)} for one in self.measures]
 
 
 def _predict(scan: Scan, model: Model, watch: Stopwatch) -> _Prediction:
     volume = scan.volume
     with watch.phase("segment"):
-        segmentation = segment(model, volume)
+        mask, spine = segment(model, volume)
     with watch.phase("measure"):
-        centres = body_centres(segmentation.mask, volume.affine)
-        unsure = unsure_of(segmentation.confidence)
-        measures = measure_vertebrae(volume, segmentation.mask, unsure)
-    doubts = doubts_about(volume, segmentation, centres, model.trained)
-    return _Prediction(scan, segmentation, centres, measures, doubts)
+        centres = body_centres(mask, volume.affine)
+        unsure = unsure_of(spine.confidence)
+        measures = measure_vertebrae(volume, mask, unsure)
+    doubts = doubts_about(volume, spine, centres, model.trained)
+    return _Prediction(scan, mask, spine, centres, measures, doubts)
 
 
 def _write(
@@ -189,7 +192,7 @@ def _write_files(
     """Write the files of the kinds that `paths` names."""
     from vertseg.figures.preview import draw_preview
 
-    scan, mask = prediction.scan, prediction.segmentation.mask
+    scan, mask = prediction.scan, prediction.mask
     volume, native = scan.volume, scan.volume.native
     with watch.phase("write"):
         save_mask(paths["mask"], mask, native, RESEARCH_USE_ONLY)

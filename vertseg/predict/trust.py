@@ -9,10 +9,8 @@ import numpy as np
 
 from vertseg.centroids import Centres
 from vertseg.labels import CRANIOCAUDAL, IDS, NAMES, RANK
-from vertseg.predict.segment import LEAST_ML, Piece, Segmentation
+from vertseg.spine import LEAST_ML, SURE, Piece, Spine
 from vertseg.volumes import Volume
-
-LOW_CONFIDENCE = 0.6
 
 DUPLICATE_SHARE = 0.3
 """Pieces of a label as large as this share of its largest one look like a second vertebra."""
@@ -44,25 +42,25 @@ class Doubt:
 
 
 def doubts_about(
-    ct: Volume, segmentation: Segmentation, centres: Centres, trained: Mapping[str, Any]
+    ct: Volume, spine: Spine, centres: Centres, trained: Mapping[str, Any]
 ) -> list[Doubt]:
     """All reasons to doubt a scan's prediction.
 
     Args:
         ct: the scan.
-        segmentation: its prediction.
+        spine: what was found in it.
         centres: the predicted vertebrae's body centres in mm, by label.
         trained: what the model says of its training.
     """
-    if not segmentation.confidence:
-        found = [Doubt("no_vertebra", (), _nothing_found(segmentation.dismissed))]
+    if not spine.confidence:
+        found = [Doubt("no_vertebra", (), _nothing_found(spine.dismissed))]
     else:
         found = [
             *_order(centres),
             *_gaps(centres),
-            *_pieces(segmentation),
-            *_apart(segmentation.dismissed),
-            *_confidence(segmentation.confidence),
+            *_pieces(spine),
+            *_apart(spine.dismissed),
+            *_confidence(spine.confidence),
         ]
     return [*found, *_acquisition(ct, trained.get("training_range"))]
 
@@ -137,9 +135,9 @@ def _apart(dismissed: Mapping[int, float]) -> list[Doubt]:
     return [Doubt("apart", tuple(dismissed), message)]
 
 
-def _pieces(segmentation: Segmentation) -> list[Doubt]:
+def _pieces(spine: Spine) -> list[Doubt]:
     largest: dict[int, Piece] = {}
-    for piece in segmentation.pieces:
+    for piece in spine.pieces:
         before = largest.get(piece.label)
         if piece.volume_ml >= LEAST_ML and (before is None or piece.volume_ml > before.volume_ml):
             largest[piece.label] = piece
@@ -158,7 +156,7 @@ def _pieces(segmentation: Segmentation) -> list[Doubt]:
 
 def unsure_of(confidence: Mapping[int, float]) -> tuple[int, ...]:
     """Labels of vertebrae that a network is unsure about."""
-    return tuple(label for label, value in confidence.items() if value < LOW_CONFIDENCE)
+    return tuple(label for label, value in confidence.items() if value < SURE)
 
 
 def _confidence(confidence: Mapping[int, float]) -> list[Doubt]:

@@ -3,7 +3,7 @@
 Predicts as `vertseg predict` does (whole scans, largest pieces), on each scan's own grid; prints
 a Markdown table.
 
-    python -m benchmarks.model_metrics MODEL results/model --fold 0 [--masks FOLDER]
+    python -m benchmarks.model_metrics MODEL results/model [--fold 0] [--masks FOLDER]
     python -m benchmarks.model_metrics MODEL --scan CT MASK CENTROIDS
 """
 
@@ -68,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("results", type=Path, nargs="?", help="folder of a run on phantoms")
-    parser.add_argument("--fold", default="0", help="the fold that the model did not see")
+    parser.add_argument("--fold", help="the fold that the model did not see, if it saw others")
     parser.add_argument("--masks", type=Path, help="folder to keep the phantoms' label maps in")
     parser.add_argument("--scan", nargs=3, metavar=("CT", "MASK", "CENTROIDS"))
     options = parser.parse_args()
@@ -82,7 +82,7 @@ def main() -> None:
         held_out = [
             sample
             for sample in read_samples(options.results / "samples.tsv")
-            if fold_of[sample.scan] == options.fold
+            if options.fold in (None, fold_of[sample.scan])
         ]
         by_view = defaultdict(list)
         for sample in progress(held_out, "predicting"):

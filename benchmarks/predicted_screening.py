@@ -3,7 +3,7 @@
 Reads the label maps that `benchmarks.model_metrics --masks` wrote; writes the Bland-Altman figure
 (PDF, PNG) and prints Markdown tables of agreement and of grades.
 
-    python -m benchmarks.predicted_screening MASKS results/model FIGURE
+    python -m benchmarks.predicted_screening MASKS results/held_out FIGURE
 """
 
 import argparse
@@ -20,8 +20,13 @@ def main() -> None:
     parser.add_argument("masks", type=Path, help="folder of label maps")
     parser.add_argument("results", type=Path, help="folder of the run on phantoms")
     parser.add_argument("figure", help="path without suffix")
+    parser.add_argument("--spacing-mm", type=float, default=2.5, help="the model's cells")
     options = parser.parse_args()
-    table = compare_scans(read_samples(options.results / "samples.tsv"), [options.masks])
+    table = compare_scans(
+        read_samples(options.results / "samples.tsv"),
+        [options.masks],
+        {"spacing_mm": options.spacing_mm},
+    )
     title = "Phantoms, masks predicted by the shipped model"
     save_figure(draw_bland_altman(table, title), [f"{options.figure}.pdf", f"{options.figure}.png"])
     print(f"{table['found'].sum()} of {len(table)} vertebrae found.\n")

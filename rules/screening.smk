@@ -42,6 +42,13 @@ if config["data"]["source"] == "phantom":
                 if wildcards.masks == "reference"
                 else f"Phantoms, masks predicted by {METHODS[wildcards.masks]['label']}"
             ),
-            code=code_version("centroids", "figures", "screening", "tables", "volumes"),
+            drawn_on=lambda wildcards: (
+                method_grid(config, wildcards.masks)
+                if wildcards.masks in OWN_METHODS
+                else None
+            ),
+            code=code_version(
+                "centroids", "figures", "grid", "screening", "tables", "volumes"
+            ),
         script:
             "../scripts/screening_validation.py"

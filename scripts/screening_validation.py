@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vertseg.figures.bland_altman import draw_bland_altman
 from vertseg.figures.style import save_figure
+from vertseg.grid import GridSpec
 from vertseg.logs import logger, step_log
 from vertseg.samples import read_samples
 from vertseg.screening.validation import agreement, compare_scans, grade_counts
@@ -18,6 +19,7 @@ from vertseg.tables import write_csv
 def main(
     samples: str,
     predictions: list[str],
+    drawn_on: GridSpec | None,
     title: str,
     vertebrae_csv: str,
     agreement_csv: str,
@@ -27,7 +29,7 @@ def main(
 ) -> None:
     """Compare all scans."""
     folders = [Path(folder) for folder in predictions]
-    table = compare_scans(read_samples(samples), folders, processes)
+    table = compare_scans(read_samples(samples), folders, drawn_on, processes)
     limits = agreement(table)
     write_csv(table, vertebrae_csv)
     write_csv(limits, agreement_csv)
@@ -41,6 +43,7 @@ if __name__ == "__main__":
         main(
             snakemake.input.samples,
             snakemake.input.get("predictions", []),
+            snakemake.params.drawn_on,
             snakemake.params.title,
             snakemake.output.vertebrae,
             snakemake.output.agreement,

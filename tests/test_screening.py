@@ -13,14 +13,20 @@ from scipy import ndimage
 from synthetic_spine import SPONGY_HU, Solid, straight_spine
 
 from vertseg.errors import UserError
-from vertseg.phantom import generate_phantom, preset, write_verse_scan
+from vertseg.phantom import Phantom, generate_phantom, preset, write_verse_scan
 from vertseg.phantom.bones import vertebral_body
 from vertseg.phantom.raster import Grid
 from vertseg.phantom.spine import sample_subject
 from vertseg.phantom.subject import Subject
 from vertseg.phantom.view import posed, sample_field_of_view, sample_grid
 from vertseg.samples import Sample
-from vertseg.screening import RESEARCH_USE_ONLY, VertebraMeasures, measure_vertebrae, summarise
+from vertseg.screening import (
+    RESEARCH_USE_ONLY,
+    VertebraMeasures,
+    measure_vertebrae,
+    summarise,
+    without_coarse_heights,
+)
 from vertseg.screening.fractures import genant_grade
 from vertseg.screening.frames import LocalVolume, first_frames, resample
 from vertseg.screening.measures import isolated_body
@@ -344,6 +350,46 @@ def test_phantoms_are_compared_with_their_truth(tmp_path: Path) -> None:
     assert abs(limits.loc[("middle height in mm", "all"), "bias"]) < 1
     again = pd.DataFrame(compare_scan(sample, str(paths.mask)))
     pd.testing.assert_frame_equal(again, table)
+
+
+@pytest.fixture(scope="module")
+def phantom() -> Phantom:
+    return generate_phantom(5, preset("demo"))
+
+
+@pytest.fixture(scope="module")
+def drawn_coarsely(phantom: Phantom) -> tuple[Volume, np.ndarray]:
+    """The phantom's CT, and its mask as fat as a network draws it on cells of 2.5 mm."""
+    reach, nearest = ndimage.distance_transform_edt(
+        phantom.mask == 0, np.diag(phantom.affine)[:3], return_indices=True
+    )
+    fat = np.where(reach <= 1.5, phantom.mask[tuple(nearest)], 0).astype(np.uint8)
+    native = Geometry(phantom.ct.shape, phantom.affine)
+    return Volume(phantom.ct, phantom.affine, native), fat
+
+
+def test_coarse_outlines_get_a_wider_rim(phantom, drawn_coarsely) -> None:
+    truth, offset = phantom.truth["trabecular_hu"], phantom.truth["calibration_offset_hu"]
+    biases = []
+    for cell_mm in (0, 2.5):
+        measured = measure_vertebrae(*drawn_coarsely, cell_mm=cell_mm)
+        biases.append(
+            np.mean([one.trabecular_hu - truth[one.name] - offset
+                     for one in measured if one.trabecular_hu is not None])
+        )  # fmt: skip
+    assert biases[0] > biases[1] + 2 and abs(biases[1]) < 15
+
+
+def test_coarse_outlines_show_no_heights(drawn_coarsely) -> None:
+    measured = measure_vertebrae(*drawn_coarsely, cell_mm=2.5)
+    assert any(one.height_middle_mm for one in measured)
+    assert without_coarse_heights(measured, 1.5) == measured
+    for before, after in zip(measured, without_coarse_heights(measured, 2.5), strict=True):
+        assert heights_of(after) == [None, None, None]
+        assert after.height_loss is after.genant_grade is after.fracture_shape is None
+        assert after.trabecular_hu == before.trabecular_hu
+        told = "heights (outlines drawn on cells of 2.5 mm)" in after.suppressed
+        assert told == (before.height_middle_mm is not None)
 
 
 def test_mislabelled_predictions_are_not_compared(tmp_path: Path, save_nifti) -> None:

@@ -53,11 +53,13 @@ class Spine:
         pieces: parts of labels that were taken from them.
         dismissed: mean softmax of labels that were left out, since they lie apart from the spine or
             the network was sure of no vertebra in the scan.
+        cell_mm: longest side of the cells that the network worked on.
     """
 
     confidence: dict[int, float]
     pieces: tuple[Piece, ...] = ()
     dismissed: dict[int, float] = field(default_factory=dict)
+    cell_mm: float = 0
 
 
 def one_spine(logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray) -> Spine:
@@ -85,6 +87,7 @@ def one_spine(logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray) ->
         {label: value for label, value in confidence.items() if label in kept},
         pieces,
         {label: value for label, value in confidence.items() if label in dismissed},
+        float(np.max(cell_mm)),
     )
 
 

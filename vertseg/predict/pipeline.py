@@ -23,7 +23,12 @@ from vertseg.predict.segment import segment
 from vertseg.predict.trust import Doubt, doubts_about, unsure_of
 from vertseg.report.results import FORMAT
 from vertseg.scans import Scan, read_scan
-from vertseg.screening import VertebraMeasures, measure_vertebrae, summarise
+from vertseg.screening import (
+    VertebraMeasures,
+    measure_vertebrae,
+    summarise,
+    without_coarse_heights,
+)
 from vertseg.spine import Spine
 from vertseg.volumes import Volume, save_mask
 
@@ -151,7 +156,9 @@ def _predict(scan: Scan, model: Model, watch: Stopwatch) -> _Prediction:
     with watch.phase("measure"):
         centres = body_centres(mask, volume.affine)
         unsure = unsure_of(spine.confidence)
-        measures = measure_vertebrae(volume, mask, unsure)
+        measures = without_coarse_heights(
+            measure_vertebrae(volume, mask, unsure, spine.cell_mm), spine.cell_mm
+        )
     doubts = doubts_about(volume, spine, centres, model.trained)
     return _Prediction(scan, mask, spine, centres, measures, doubts)
 

@@ -1,7 +1,11 @@
 """Measures for opportunistic screening from a CT and its vertebrae; see docs/screening.md."""
 
 from vertseg.notice import RESEARCH_USE_ONLY
-from vertseg.screening.measures import VertebraMeasures, measure_vertebrae
+from vertseg.screening.measures import (
+    VertebraMeasures,
+    measure_vertebrae,
+    without_coarse_heights,
+)
 from vertseg.screening.summary import SpineSummary, summarise
 
 __all__ = [
@@ -10,4 +14,5 @@ __all__ = [
     "VertebraMeasures",
     "measure_vertebrae",
     "summarise",
+    "without_coarse_heights",
 ]

@@ -1,7 +1,8 @@
 """Screening measures of every labelled vertebra in a CT."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,22 @@ THICKEST_MM = 3.3
 """Voxels longer than this along a vertebra's own axis say too little of its height: the validation
 went up to slices of 3 mm."""
 
+COARSEST_MM = 1.5
+"""Cells of a network larger than this draw outlines too coarse for heights."""
+
 _AROUND_MM = 7.0
+_NO_HEIGHTS: dict[str, Any] = dict.fromkeys(
+    (
+        "height_anterior_mm",
+        "height_middle_mm",
+        "height_posterior_mm",
+        "height_loss",
+        "height_reference",
+        "genant_grade",
+        "fracture_shape",
+    )
+)
+
 _CANAL_MM = np.array([0.0, 3.0, 0.0])
 
 
@@ -88,7 +104,7 @@ class _Seen:
 
 
 def measure_vertebrae(
-    ct: Volume, mask: NDArray, unsure: Collection[int] = ()
+    ct: Volume, mask: NDArray, unsure: Collection[int] = (), cell_mm: float = 0
 ) -> list[VertebraMeasures]:
     """Measure every labelled vertebra, from C1 downwards.
 
@@ -96,6 +112,7 @@ def measure_vertebrae(
         ct: HU, canonical axes.
         mask: label map with VerSe's values on the CT's grid, integers.
         unsure: labels whose outlines are not to be relied on; of these only the volume is given.
+        cell_mm: size of the cells on which a network drew the mask, 0 if it is a reference.
 
     Raises:
         ValueError: the shapes differ.
@@ -109,7 +126,7 @@ def measure_vertebrae(
     }
     frames = first_frames(mask, ct.affine, boxes)
     seen = [
-        _measure(ct, mask, label, boxes[label], frames.get(label), label in unsure)
+        _measure(ct, mask, label, boxes[label], frames.get(label), label in unsure, cell_mm)
         for label in sorted(boxes, key=RANK.__getitem__)
     ]
     grades = grade_heights(
@@ -129,6 +146,22 @@ def measure_vertebrae(
             fracture_shape=grade.shape,
         )
         for one, grade in zip(seen, grades, strict=True)
+    ]
+
+
+def without_coarse_heights(
+    measures: Sequence[VertebraMeasures], cell_mm: float
+) -> list[VertebraMeasures]:
+    """Measures without heights and grades if a network drew the outlines on coarse cells.
+
+    On cells of 2.5 mm limits of agreement are as wide as half a body (docs/screening.md).
+    """
+    if cell_mm <= COARSEST_MM:
+        return list(measures)
+    reason = f"heights (outlines drawn on cells of {cell_mm:.1f} mm)"
+    return [
+        one if one.height_middle_mm is None else _without(replace(one, **_NO_HEIGHTS), reason)
+        for one in measures
     ]
 
 
@@ -155,7 +188,13 @@ def isolated_body(
 
 
 def _measure(
-    ct: Volume, mask: NDArray, label: int, box: Box, frame: VertebraFrame | None, unsure: bool
+    ct: Volume,
+    mask: NDArray,
+    label: int,
+    box: Box,
+    frame: VertebraFrame | None,
+    unsure: bool,
+    cell_mm: float,
 ) -> _Seen:
     cut = vertebra_cut(ct, mask, label, box)
     voxel_ml = float(voxel_size_mm(ct.affine).prod()) / 1000
@@ -188,7 +227,7 @@ def _measure(
         body_complete=True,
         foreign_material=foreign,
         body_volume_ml=round(float(body.inside.sum()) * local.step_mm**3 / 1000, 2),
-        trabecular_hu=None if foreign else trabecular_hu(local, body),
+        trabecular_hu=None if foreign else trabecular_hu(local, body, cell_mm),
     )
     if measures.trabecular_hu is None:
         measures = _without(measures, FOREIGN if foreign else TOO_SMALL)

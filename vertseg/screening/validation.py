@@ -11,6 +11,7 @@ import pandas as pd
 from vertseg.centroids import Centres, body_centres, read_centroids
 from vertseg.errors import UserError
 from vertseg.evaluation import mask_path
+from vertseg.grid import GridSpec, GridTransform, grid_shape
 from vertseg.labels import NAMES, RANK
 from vertseg.metrics import TOLERANCE_MM
 from vertseg.parallel import run_jobs
@@ -28,10 +29,18 @@ QUANTITIES = {
 REGIONS = {"C": "cervical", "T": "thoracic", "L": "lumbar"}
 
 
-def compare_scan(sample: Sample, predicted_mask: str | None = None) -> list[dict[str, Any]]:
+def compare_scan(
+    sample: Sample, predicted_mask: str | None = None, drawn_on: GridSpec | None = None
+) -> list[dict[str, Any]]:
     """Measure a phantom in its reference mask, or a predicted one, and set the truth beside it.
 
-    True HU are those that the scanner shows: with its calibration offset.
+    True HU are those that the scanner shows: with its calibration offset. Heights are measured in
+    coarsely drawn masks, too.
+
+    Args:
+        sample: the phantom.
+        predicted_mask: path of a label map.
+        drawn_on: grid of the network that predicted it.
 
     Returns:
         A row for each vertebra of the reference. Those whose predicted centre is more than 20 mm
@@ -45,7 +54,11 @@ def compare_scan(sample: Sample, predicted_mask: str | None = None) -> list[dict
     mask = load_mask(predicted_mask or sample.mask, ct.native).array
     reference = read_centroids(sample.centroids, ct.native.affine)
     found = _found(reference, body_centres(mask, ct.affine)) if predicted_mask else set(reference)
-    measures = {one.label: one for one in measure_vertebrae(ct, mask) if one.label in found}
+    cell_mm = 0.0
+    if drawn_on is not None:
+        cell_mm = GridTransform(grid_shape(drawn_on, ct.native), ct.native).cell_mm.max()
+    measured = measure_vertebrae(ct, mask, cell_mm=cell_mm)
+    measures = {one.label: one for one in measured if one.label in found}
     implanted = {*truth["implants"]["screws"], *truth["implants"]["cement"]}
     rows = []
     for label in sorted(reference, key=RANK.__getitem__):
@@ -70,7 +83,10 @@ def compare_scan(sample: Sample, predicted_mask: str | None = None) -> list[dict
 
 
 def compare_scans(
-    samples: Sequence[Sample], predictions: Sequence[Path] = (), processes: int = 1
+    samples: Sequence[Sample],
+    predictions: Sequence[Path] = (),
+    drawn_on: GridSpec | None = None,
+    processes: int = 1,
 ) -> pd.DataFrame:
     """Compare many phantoms, several at a time.
 
@@ -78,6 +94,7 @@ def compare_scans(
         samples: the phantoms.
         predictions: folders of predicted masks, of which the samples that have one are measured;
             by default all are measured in their reference masks.
+        drawn_on: grid of the network that predicted them.
         processes: how many scans are measured at a time.
 
     Returns:
@@ -89,7 +106,7 @@ def compare_scans(
     jobs: list[tuple] = [(sample,) for sample in samples]
     if predictions:
         jobs = [
-            (sample, str(mask_path(folder, sample.scan)))
+            (sample, str(mask_path(folder, sample.scan)), drawn_on)
             for sample in samples
             for folder in predictions
             if mask_path(folder, sample.scan).is_file()

@@ -3,14 +3,17 @@
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from vertseg.errors import UserError
-from vertseg.grid import GridSpec
+
+if TYPE_CHECKING:
+    # Snakemake itself may have no numpy.
+    from vertseg.grid import GridSpec
 
 Config = dict[str, Any]
 
@@ -87,18 +90,18 @@ def engine(config: Config, method: str) -> str:
     return config["methods"][method].get("engine", "vertseg")
 
 
-def method_grid(config: Config, method: str) -> GridSpec:
+def method_grid(config: Config, method: str) -> "GridSpec":
     """The grid that a method's network works on: its own, or that of all."""
     return config["methods"][method].get("grid", config["grid"])
 
 
-def grids(config: Config) -> dict[str, GridSpec]:
+def grids(config: Config) -> dict[str, "GridSpec"]:
     """The grids of a run by name: the one that all methods are evaluated on, and methods' own."""
     used = [config["grid"], *(method_grid(config, method) for method in running_methods(config))]
     return {grid_name(spec): spec for spec in used}
 
 
-def grid_name(spec: GridSpec) -> str:
+def grid_name(spec: "GridSpec") -> str:
     """A grid as a folder's name: 128x128x128, or 2.5mm."""
     if isinstance(spec, Mapping):
         return f"{spec['spacing_mm']:g}mm"

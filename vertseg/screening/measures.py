@@ -33,7 +33,7 @@ THICKEST_MM = 3.3
 """Voxels longer than this along a vertebra's own axis say too little of its height: the validation
 went up to slices of 3 mm."""
 
-COARSEST_MM = 1.5
+COARSEST_MM = 1.6
 """Cells of a network larger than this draw outlines too coarse for heights."""
 
 _AROUND_MM = 7.0

@@ -125,7 +125,8 @@ def _draw_panels(
 def _draw_key(figure: Figure, place: Rectangle, colours: ScalarMappable) -> None:
     """Colour bar and guide lines, at the bottom of their place."""
     left, bottom, width, _ = place
-    bar_axes = add_axes(figure, (left, bottom + 0.1, width, 0.09))
+    # Room for the halves of the first and the last number that stick out.
+    bar_axes = add_axes(figure, (left + 0.1, bottom + 0.1, width - 0.2, 0.09))
     bar = figure.colorbar(colours, cax=bar_axes, orientation="horizontal")
     bar.set_label("multi-label Dice of the scan")
     bar.outline.set_visible(False)

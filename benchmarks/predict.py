@@ -73,7 +73,7 @@ def naive(scan: str, model: str, _: str) -> None:
     import torch
     from torch.nn import functional as F
 
-    from vertseg.grid import GridTransform, grid_shape
+    from vertseg.grid import GridTransform
     from vertseg.scans import read_scan
     from vertseg.volumes import save_mask
     from vertseg.weights import load_network
@@ -83,7 +83,7 @@ def naive(scan: str, model: str, _: str) -> None:
     volume = read_scan(scan).volume
     seconds = {"read": time.perf_counter() - start}
     begun = time.perf_counter()
-    transform = GridTransform(grid_shape(trained["settings"]["grid"], volume.native), volume.native)
+    transform = GridTransform.onto(trained["settings"]["grid"], volume.native)
     image = torch.from_numpy(transform.encode_image(volume.array)).float()
     with torch.inference_mode():
         logits = network(image[None, None])

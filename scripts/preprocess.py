@@ -7,7 +7,7 @@ cache/{grid}/{scan}.safetensors: normalised image, label map and the way back to
 from pathlib import Path
 
 from vertseg.cache import CachedScan, write_cache
-from vertseg.grid import GridSpec, GridTransform, grid_shape
+from vertseg.grid import GridSpec, GridTransform
 from vertseg.logs import logger, step_log
 from vertseg.schemes import read_scheme
 from vertseg.volumes import load_ct, load_mask
@@ -17,7 +17,7 @@ def main(ct_path: str, mask_path: str, labels: str, grid: GridSpec, target: str)
     """Cache one scan."""
     ct = load_ct(ct_path)
     mask = load_mask(mask_path, ct.native, read_scheme(labels))
-    transform = GridTransform(grid_shape(grid, ct.native), ct.native)
+    transform = GridTransform.onto(grid, ct.native)
     image, label = transform.encode_image(ct.array), transform.encode_labels(mask.array)
     write_cache(target, CachedScan(Path(target).stem, image, label, transform))
     logger.info("%s: %s voxels at %s mm -> %s", ct_path, ct.array.shape, ct.spacing_mm, image.shape)

@@ -53,6 +53,11 @@ class GridTransform:
     shape: GridShape
     native: Geometry
 
+    @classmethod
+    def onto(cls, spec: GridSpec, native: Geometry) -> "GridTransform":
+        """The map of a scan onto a grid as configured."""
+        return cls(grid_shape(spec, native), native)
+
     @property
     def cell_mm(self) -> np.ndarray:
         """Size of a cell along x, y and z in mm."""

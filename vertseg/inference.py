@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vertseg.grid import AIR, GridTransform, grid_shape, without_unannotated
+from vertseg.grid import AIR, GridTransform, without_unannotated
 from vertseg.volumes import Volume
 
 
@@ -51,6 +51,6 @@ def segment_volume(network: nn.Module, ct: Volume, trained: dict[str, Any]) -> n
         ct: the scan.
         trained: what `load_network` says of the network: its grid, its settings.
     """
-    transform = GridTransform(grid_shape(trained["settings"]["grid"], ct.native), ct.native)
+    transform = GridTransform.onto(trained["settings"]["grid"], ct.native)
     image = transform.encode_image(ct.array)
     return transform.decode_logits(predict_logits([network], image, trained["settings"]["crop"]))

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy import ndimage
 
-from vertseg.grid import AIR, GridTransform, grid_shape, without_unannotated
+from vertseg.grid import AIR, GridTransform, without_unannotated
 from vertseg.predict.models import Model
 from vertseg.spine import Spine, one_spine
 from vertseg.volumes import Volume
@@ -46,7 +46,7 @@ def segment(model: Model, ct: Volume) -> tuple[np.ndarray, Spine]:
     Returns:
         The label map (x, y, z) uint8 in the scan's canonical native space, and what was found.
     """
-    transform = GridTransform(grid_shape(model.trained["settings"]["grid"], ct.native), ct.native)
+    transform = GridTransform.onto(model.trained["settings"]["grid"], ct.native)
     image = transform.encode_image(ct.array)
     for box in boxes_to_see(image, model.crop):
         logits, label_map = predict_box(model, image, box)

@@ -11,7 +11,7 @@ import pandas as pd
 from vertseg.centroids import Centres, body_centres, read_centroids
 from vertseg.errors import UserError
 from vertseg.evaluation import mask_path
-from vertseg.grid import GridSpec, GridTransform, grid_shape
+from vertseg.grid import GridSpec, GridTransform
 from vertseg.labels import NAMES, RANK
 from vertseg.metrics import TOLERANCE_MM
 from vertseg.parallel import run_jobs
@@ -56,7 +56,7 @@ def compare_scan(
     found = _found(reference, body_centres(mask, ct.affine)) if predicted_mask else set(reference)
     cell_mm = 0.0
     if drawn_on is not None:
-        cell_mm = GridTransform(grid_shape(drawn_on, ct.native), ct.native).cell_mm.max()
+        cell_mm = GridTransform.onto(drawn_on, ct.native).cell_mm.max()
     measured = measure_vertebrae(ct, mask, cell_mm=cell_mm)
     measures = {one.label: one for one in measured if one.label in found}
     implanted = {*truth["implants"]["screws"], *truth["implants"]["cement"]}

@@ -114,8 +114,16 @@ def _mask_columns(sample: Sample, mask: Volume) -> dict[str, Any]:
 def _check_content(sample: Sample, ct: Volume, mask: Volume) -> None:
     if ct.array.min() == ct.array.max():
         raise UserError(f"{sample.ct}: all voxels have the same value. Export the scan again.")
-    if not mask.array.any():
-        raise UserError(f"{sample.mask}: no vertebra is labelled. Check the file.")
+    if not mask.array.any() and not _shows_no_spine(sample, ct):
+        raise UserError(
+            f"{sample.mask}: no vertebra is labelled. Check the file; for a scan without a spine "
+            "give a file of centroids that holds no point."
+        )
+
+
+def _shows_no_spine(sample: Sample, ct: Volume) -> bool:
+    """Whether the annotation says so itself."""
+    return bool(sample.centroids) and not annotated_centres(sample, ct.native.affine)
 
 
 def _compare_centres(sample: Sample, annotated: Centres, from_mask: Centres) -> None:

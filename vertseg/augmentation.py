@@ -77,7 +77,11 @@ def composed(first: Tensor, second: Tensor) -> Tensor:
 
 
 def random_displacements(
-    rng: np.random.Generator, batch_size: int, size: Sequence[int], strength: float
+    rng: np.random.Generator,
+    batch_size: int,
+    size: Sequence[int],
+    strength: float,
+    device: torch.device | str = "cpu",
 ) -> Tensor:
     """Smooth displacements in voxels, float32 (N, 3, X, Y, Z), components along x, y and z.
 
@@ -85,7 +89,8 @@ def random_displacements(
     """
     nodes = [2 + n // NODE_DISTANCE for n in size]
     noise = rng.standard_normal((batch_size, 3, *nodes), np.float32) * np.float32(strength)
-    return F.interpolate(torch.from_numpy(noise), list(size), mode="trilinear", align_corners=True)
+    at_nodes = torch.from_numpy(noise).to(device)
+    return F.interpolate(at_nodes, list(size), mode="trilinear", align_corners=True)
 
 
 def warp(

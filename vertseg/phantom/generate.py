@@ -15,6 +15,7 @@ from vertseg.phantom.degeneration import (
 )
 from vertseg.phantom.geometry import Floats
 from vertseg.phantom.landmarks import sample_landmarks
+from vertseg.phantom.limb import draw_limb
 from vertseg.phantom.raster import DistanceField, Grid
 from vertseg.phantom.scanner import Implants, acquire, fill_bone, place_implants, sample_implants
 from vertseg.phantom.settings import PhantomSettings
@@ -68,7 +69,10 @@ def generate_phantom(seed: int, settings: PhantomSettings) -> Phantom:
         degeneration_rng,
         viscera_rng,
         surroundings_rng,
-    ) = (np.random.default_rng(sequence) for sequence in np.random.SeedSequence(seed).spawn(9))
+        limb_rng,
+    ) = (np.random.default_rng(sequence) for sequence in np.random.SeedSequence(seed).spawn(10))
+    if limb_rng.random() < settings.limb_share:
+        return generate_limb(limb_rng, settings)
     upright = sample_subject(anatomy_rng, settings)
     view = sample_field_of_view(view_rng, upright, settings)
     subject = posed(view_rng, upright, view, settings)
@@ -102,15 +106,34 @@ def generate_phantom(seed: int, settings: PhantomSettings) -> Phantom:
     look = sample_bone_look(degeneration_rng, grid, subject, view, wear, settings)
     fill_bone(scan_rng, canvas, bones, subject, settings, look)
     place_implants(scan_rng, canvas, subject, implants)
-    ct, offset_hu = acquire(
-        scan_rng, canvas, settings, degeneration_rng.uniform(*settings.sharpening)
-    )
+    sharpening = degeneration_rng.uniform(*settings.sharpening)
+    ct, offset_hu = acquire(scan_rng, grid, canvas.hu, settings, sharpening)
     return Phantom(
         ct=ct,
         mask=label_map(bones, subject, labelled),
         affine=grid.affine,
         centroids_mm={subject.vertebrae[n].label: subject.vertebrae[n].centre for n in labelled},
         truth=describe(subject, view, grid, labelled, implants, contrast, offset_hu),
+    )
+
+
+def generate_limb(rng: np.random.Generator, settings: PhantomSettings) -> Phantom:
+    """Generate a scan that shows no spine: nothing is labelled."""
+    grid, hu = draw_limb(rng, settings)
+    ct, offset_hu = acquire(rng, grid, hu, settings, rng.uniform(*settings.sharpening))
+    return Phantom(
+        ct=ct,
+        mask=np.zeros(grid.shape, np.uint8),
+        affine=grid.affine,
+        centroids_mm={},
+        truth={
+            "levels": [],
+            "fractures": {},
+            "implants": {"screws": [], "cement": []},
+            "trabecular_hu": {},
+            "body_heights_mm": {},
+            **describe_scan("limb", grid, offset_hu),
+        },
     )
 
 
@@ -142,12 +165,7 @@ def describe(
         "fractures": {v.name: v.fracture for v in visible if v.fracture},
         "implants": {"screws": list(implants.screws), "cement": list(implants.cement)},
         "contrast": contrast,
-        "calibration_offset_hu": round(offset_hu, 2),
-        "field_of_view": {
-            "kind": view.kind,
-            "shape": list(grid.shape),
-            "spacing_mm": [round(float(step), 3) for step in grid.spacing],
-        },
+        **describe_scan(view.kind, grid, offset_hu),
         "trabecular_hu": {v.name: round(v.trabecular_hu, 1) for v in visible},
         "body_heights_mm": {
             v.name: {
@@ -157,5 +175,17 @@ def describe(
             }
             for v in visible
             if v.name != "C1"
+        },
+    }
+
+
+def describe_scan(kind: str, grid: Grid, offset_hu: float) -> dict[str, Any]:
+    """The acquisition as plain values."""
+    return {
+        "calibration_offset_hu": round(offset_hu, 2),
+        "field_of_view": {
+            "kind": kind,
+            "shape": list(grid.shape),
+            "spacing_mm": [round(float(step), 3) for step in grid.spacing],
         },
     }

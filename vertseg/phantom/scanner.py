@@ -128,31 +128,35 @@ def _screws_and_rods(grid: Grid, vertebrae: list[Vertebra]) -> NDArray[np.bool_]
 
 
 def acquire(
-    rng: np.random.Generator, canvas: Canvas, settings: PhantomSettings, sharpening: float
+    rng: np.random.Generator,
+    grid: Grid,
+    hu: NDArray[np.float32],
+    settings: PhantomSettings,
+    sharpening: float,
 ) -> tuple[NDArray[np.int16], float]:
     """Blur anatomy and quantum noise by one reconstruction kernel; add a calibration offset.
 
     Args:
         rng: of the kernel, noise and offset.
-        canvas: the anatomy.
+        grid: the voxels'.
+        hu: the anatomy (x, y, z).
         settings: the data set's.
         sharpening: share of the detail below about a millimetre that is added once more.
 
     Returns:
         HU (x, y, z) and the offset.
     """
-    grid = canvas.grid
     kernel = np.clip(0.55 / grid.spacing * rng.uniform(*settings.kernel), 0.2, 1.2)
     deviation = rng.uniform(*settings.noise_sd_hu) * (2.5 / grid.spacing.prod()) ** 0.25
     offset = rng.normal(0, 6)
     noise = rng.standard_normal(grid.shape, dtype=np.float32)
     noise *= np.float32(deviation / _white_noise_gain(kernel))
-    noise += canvas.hu
-    hu = gaussian_filter(noise, kernel, truncate=3.0)
+    noise += hu
+    ct = gaussian_filter(noise, kernel, truncate=3.0)
     if sharpening:
-        hu += np.float32(sharpening) * (hu - gaussian_filter(hu, _DETAIL_MM / grid.spacing))
-    hu += np.float32(offset)
-    return np.clip(hu, *HU_RANGE, out=hu).astype(np.int16), offset
+        ct += np.float32(sharpening) * (ct - gaussian_filter(ct, _DETAIL_MM / grid.spacing))
+    ct += np.float32(offset)
+    return np.clip(ct, *HU_RANGE, out=ct).astype(np.int16), offset
 
 
 def _white_noise_gain(kernel: Floats) -> float:

@@ -53,6 +53,7 @@ class PhantomSettings:
         landmark_jitter_mm: SD of the height of lungs, diaphragm, organs and shoulder girdle
             relative to the vertebrae. It keeps soft tissue from giving the level away.
         minimum_visible: a vertebra is labelled if this part of its body is in the scan.
+        limb_share: share of scans that show legs and no spine.
         omit: structures left out, a subset of `OMITTABLE`.
 
     Raises:
@@ -104,6 +105,7 @@ class PhantomSettings:
     sharpening: Range = (0.0, 0.0)
     landmark_jitter_mm: float = 12.0
     minimum_visible: float = 0.75
+    limb_share: float = 0.0
     omit: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -166,6 +168,8 @@ PRESETS: dict[str, PhantomSettings] = {
         arms_share=0.3,
         kernel=(0.4, 2.2),
         sharpening=(0.0, 1.5),
+        whole_section_share=0.4,
+        limb_share=0.08,
     ),
 }
 

@@ -24,7 +24,7 @@ from vertseg.labels import BACKGROUND
 from vertseg.training.settings import TrainingSettings
 from vertseg.volumes import Geometry, voxel_size_mm
 
-VERTEBRA_SHARE = 0.9
+VERTEBRA_SHARE = 0.85
 """Share of the random crops that are laid around a voxel of a vertebra; the others lie anywhere."""
 
 
@@ -127,7 +127,7 @@ def random_batch(
     displacements = None
     if settings.elastic_strength:
         displacements = random_displacements(
-            rng, settings.batch_size, size, settings.elastic_strength
+            rng, settings.batch_size, size, settings.elastic_strength, device
         )
     warped, targets = warp(images[:, None].float(), labels, affines, displacements)
     if settings.density_strength:
@@ -144,9 +144,8 @@ def random_crop(
 
     Most crops hold a random voxel of a vertebra in their middle half.
     """
-    vertebrae = torch.nonzero(label)
-    if len(vertebrae) and rng.random() < VERTEBRA_SHARE:
-        anchor = vertebrae[rng.integers(len(vertebrae))].numpy()
+    if label.any() and rng.random() < VERTEBRA_SHARE:
+        anchor = _random_labelled_cell(label.numpy(), rng)
         start = anchor - np.floor(np.array(size) * rng.uniform(0.25, 0.75, 3)).astype(int)
     else:
         start = rng.integers(np.array(label.shape))
@@ -155,6 +154,15 @@ def random_crop(
     shorter = rng.integers(np.minimum(room, 0), 1)
     start = np.where(room < 0, shorter, np.clip(start, 0, np.maximum(room, 0)))
     return _cut(image, start, size, AIR), _cut(label, start, size, BACKGROUND)
+
+
+def _random_labelled_cell(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Indices of a cell with a label, all equally likely; it takes a few draws, not all cells."""
+    while True:
+        cells = rng.integers(label.shape, size=(256, 3))
+        labelled = cells[label[tuple(cells.T)] > 0]
+        if len(labelled):
+            return labelled[0]
 
 
 def _cut(scan: Tensor, start: np.ndarray, size: Sequence[int], outside: float) -> Tensor:

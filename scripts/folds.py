@@ -17,7 +17,9 @@ def main(
     sheet: str, audit: str, external: Collection[str], number: int, seed: int, target: str
 ) -> None:
     """Write the folds and log what they hold."""
-    labels = pd.read_csv(audit, sep="\t", dtype=str).set_index("scan")["labels"].str.split()
+    # A scan without a spine has no labels: an empty text, not a missing value.
+    table = pd.read_csv(audit, sep="\t", dtype=str, keep_default_na=False)
+    labels = table.set_index("scan")["labels"].str.split()
     samples = read_samples(sheet)
     development = [sample for sample in samples if sample.scan not in external]
     fold_of = assign_folds(development, labels, number, seed)

@@ -413,6 +413,7 @@ def test_the_randomised_preset_suits_every_variant(variant: str | None):
         field_of_view={"whole": 1.0},
         degenerated_share=1.0,
         arms_share=1.0,
+        limb_share=0.0,
     )
     for seed in range(3):
         phantom = generate_phantom(seed, coarse)

@@ -44,13 +44,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", help="folders of runs with different seeds")
     runs = [read_run(folder) for folder in parser.parse_args().runs]
-    values = np.array([run.to_numpy() for run in runs])
-    spread = values.std(axis=0, ddof=1) if len(runs) > 1 else np.full(values.shape[1:], np.nan)
-    print(f"| recipe ({len(runs)} seeds) | {' | '.join(runs[0].columns)} |")
-    print(f"|---|{'---:|' * len(runs[0].columns)}")
-    for name, means, deviations in zip(runs[0].index, values.mean(axis=0), spread, strict=True):
-        cells = [f"{mean:.1f} ± {sd:.1f}" for mean, sd in zip(means, deviations, strict=True)]
-        print(f"| {name} | {' | '.join(cells)} |")
+    recipes = pd.concat(runs).groupby(level=0, sort=False)
+    seeds, means, deviations = recipes.size(), recipes.mean(), recipes.std(ddof=1)
+    order = max(runs, key=len).index
+    print(f"| recipe | seeds | {' | '.join(means.columns)} |")
+    print(f"|---|---:|{'---:|' * len(means.columns)}")
+    for name in order:
+        cells = [
+            f"{mean:.1f}" + ("" if np.isnan(deviation) else f" ± {deviation:.1f}")
+            for mean, deviation in zip(means.loc[name], deviations.loc[name], strict=True)
+        ]
+        print(f"| {name} | {seeds[name]} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

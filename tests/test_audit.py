@@ -102,6 +102,15 @@ def test_a_mask_on_another_grid_is_a_warning(scans: Scans) -> None:
     assert row["problem"] == ""
 
 
+def test_an_empty_mask_is_right_where_the_annotation_is_empty_too(scans: Scans) -> None:
+    path = scans.folder / "ctd.json"
+    blank = replace(scans.write("blank", mask=scans.mask * 0), centroids=str(path))
+    write_centroids(path, {}, AFFINE)
+    assert audit_scan(blank)["problem"] == ""
+    write_centroids(path, {L1: np.array([30.0, 10.0, 50.0])}, AFFINE)
+    assert "no vertebra is labelled" in audit_scan(blank)["problem"]
+
+
 def test_unusable_scans_are_named_all_at_once(scans: Scans) -> None:
     unusable = scans.unusable()
     samples = [scans.write("good"), *(sample for sample, _ in unusable.values())]

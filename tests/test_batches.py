@@ -44,6 +44,16 @@ def test_most_crops_hold_a_vertebra_and_some_do_not() -> None:
     assert 0.8 < np.mean(hits) < 0.97
 
 
+def test_a_scan_without_a_vertebra_gives_crops_from_everywhere() -> None:
+    image = numbered((20, 20, 20))
+    label = torch.zeros(20, 20, 20, dtype=torch.uint8)
+    seen = {
+        int(random_crop(image, label, (8, 8, 8), np.random.default_rng(seed))[0].min())
+        for seed in range(40)
+    }
+    assert len(seen) > 20
+
+
 def test_scans_of_different_sizes_make_a_batch_of_crops() -> None:
     shapes = [(12, 10, 30), (9, 16, 20), (16, 16, 16)]
     scans = LabelledScans(

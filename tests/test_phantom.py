@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from vertseg.audit import audit_scan
 from vertseg.errors import UserError
 from vertseg.labels import CRANIOCAUDAL, IDS, NAMES, RANK
 from vertseg.phantom import (
@@ -31,6 +32,7 @@ from vertseg.phantom.raster import DistanceField, Grid, capsule, ellipsoid
 from vertseg.phantom.spine import sample_subject
 from vertseg.phantom.subject import Subject, fracture
 from vertseg.phantom.view import posed, sample_field_of_view, sample_grid, visible_share
+from vertseg.samples import Sample
 
 DEMO = preset("demo")
 SMALL = replace(DEMO, in_plane_spacing_mm=(2.0, 2.0), slice_spacing_mm=(2.5, 2.5))
@@ -435,6 +437,49 @@ def test_the_randomised_preset_holds_thin_slabs_and_thick_slices():
         slices.append(max(grid.spacing))
     assert min(widths) < 85 and max(widths) > 300
     assert min(slices) < 1.5 and max(slices) > 4.5
+
+
+# Legs
+
+LEGS = replace(
+    preset("randomised"),
+    in_plane_spacing_mm=(2.5, 2.5),
+    slice_spacing_mm=(4.0, 4.0),
+    limb_share=1.0,
+)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_legs_hold_bone_and_no_vertebra(tmp_path: Path, seed: int):
+    phantom = generate_phantom(seed, LEGS)
+    assert not phantom.mask.any() and not phantom.centroids_mm and phantom.truth["levels"] == []
+    assert phantom.truth["field_of_view"]["kind"] == "limb"
+    air, flesh, bone = (
+        np.mean((low < phantom.ct) & (phantom.ct <= high))
+        for low, high in ((-1100, -700), (-200, 120), (200, 3000))
+    )
+    assert air > 0.05 and flesh > 0.2 and bone > 0.005
+    np.testing.assert_array_equal(generate_phantom(seed, LEGS).ct, phantom.ct)
+    paths = write_verse_scan(phantom, tmp_path, "sub-leg1", "LPS")
+    row = audit_scan(Sample("sub-leg1", "sub-leg1", *map(str, paths[:3])))
+    assert (row["problem"], row["warnings"], row["labels"]) == ("", "", "")
+
+
+def test_as_many_scans_show_legs_as_asked_for():
+    kinds = [
+        generate_phantom(seed, replace(LEGS, in_plane_spacing_mm=(5.0, 5.0), limb_share=0.5)).truth[
+            "field_of_view"
+        ]["kind"]
+        for seed in range(40)
+    ]
+    assert 10 <= kinds.count("limb") <= 30
+
+
+def test_a_chance_of_legs_changes_no_other_scan(small: Phantom):
+    assert DEMO.limb_share == preset("full").limb_share == 0
+    rarely = generate_phantom(3, replace(SMALL, limb_share=1e-9))
+    np.testing.assert_array_equal(rarely.ct, small.ct)
+    assert rarely.truth == small.truth
 
 
 # Anatomy over many subjects

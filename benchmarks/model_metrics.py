@@ -4,7 +4,7 @@ Predicts as `vertseg predict` does (whole scans, largest pieces), on each scan's
 a Markdown table.
 
     python -m benchmarks.model_metrics MODEL results/model [--fold 0] [--masks FOLDER]
-    python -m benchmarks.model_metrics MODEL --scan CT MASK CENTROIDS
+    python -m benchmarks.model_metrics MODEL --scan CT MASK CENTROIDS [--in-order]
 """
 
 import argparse
@@ -29,13 +29,18 @@ COLUMNS = ("multi-label Dice", "binary Dice", "id. rate", "id. precision", "loc.
 
 
 def measure(
-    model: Model, ct_path: str, reference_path: str, centroids_path: str, target: Path | None = None
+    model: Model,
+    in_order: bool,
+    ct_path: str,
+    reference_path: str,
+    centroids_path: str,
+    target: Path | None = None,
 ) -> list[float]:
     """The values of `COLUMNS` for one scan, whose label map may be kept."""
     ct = load_ct(ct_path)
     reference = load_mask(reference_path, ct.native).array
     annotated = read_centroids(centroids_path, ct.native.affine)
-    predicted = segment(model, ct)[0]
+    predicted = segment(model, ct, in_order)[0]
     if target:
         save_mask(target, predicted, ct.native)
     centres = body_centres(predicted, ct.affine)
@@ -71,6 +76,7 @@ def main() -> None:
     parser.add_argument("--fold", help="the fold that the model did not see, if it saw others")
     parser.add_argument("--masks", type=Path, help="folder to keep the phantoms' label maps in")
     parser.add_argument("--scan", nargs=3, metavar=("CT", "MASK", "CENTROIDS"))
+    parser.add_argument("--in-order", action="store_true", help="as of `vertseg predict`")
     options = parser.parse_args()
     model = load_model(options.model)
     print("| scans | n |", " | ".join(COLUMNS), "|")
@@ -87,13 +93,15 @@ def main() -> None:
         by_view = defaultdict(list)
         for sample in progress(held_out, "predicting"):
             target = options.masks and mask_path(options.masks, sample.scan)
-            values = measure(model, sample.ct, sample.mask, sample.centroids, target)
+            values = measure(
+                model, options.in_order, sample.ct, sample.mask, sample.centroids, target
+            )
             by_view[field_of_view(sample)].append(values)
         for view, values in sorted(by_view.items()):
             print_row(view, values)
         print_row("all phantoms", [values for view in by_view.values() for values in view])
     if options.scan:
-        print_row(Path(options.scan[0]).name, [measure(model, *options.scan)])
+        print_row(Path(options.scan[0]).name, [measure(model, options.in_order, *options.scan)])
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ rule predict_own_scan:
         runtime=by_attempt(10),
     params:
         dicom_seg=config.get("predict", {}).get("dicom_seg", False),
+        in_order=config.get("predict", {}).get("in_order", False),
         code=code_version(
             "centroids",
             "dicom",
@@ -35,12 +36,14 @@ rule predict_own_scan:
             "itk",
             "labels",
             "notice",
+            "order",
             "predict",
             "report/results",
             "report/viewer",
             "scan_files",
             "scans",
             "screening",
+            "spine",
             "volumes",
         ),
     script:

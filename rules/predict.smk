@@ -28,6 +28,9 @@ rule predict:
             method_grid(config, wildcards.method) == config["grid"]
         ),
         one_spine=lambda wildcards: METHODS[wildcards.method].get("one_spine", False),
-        code=code_version("centroids", "grid", "inference", "spine", "volumes"),
+        in_order=lambda wildcards: METHODS[wildcards.method].get("in_order", False),
+        code=code_version(
+            "centroids", "grid", "inference", "order", "spine", "volumes"
+        ),
     script:
         "../scripts/predict.py"

@@ -18,6 +18,7 @@ from vertseg.folds import divide_caches
 from vertseg.gpus import claimed_gpus
 from vertseg.inference import predict_logits
 from vertseg.logs import logger, progress, step_log
+from vertseg.order import put_in_order
 from vertseg.spine import one_spine
 from vertseg.volumes import save_mask
 from vertseg.weights import load_network
@@ -28,6 +29,7 @@ def main(
     caches: list[Path],
     device_name: str,
     spine_only: bool,
+    in_order: bool,
     keep_grid: bool,
     folder: Path,
 ) -> None:
@@ -42,6 +44,8 @@ def main(
         label_map = logits.argmax(axis=0).astype("uint8")
         if spine_only:
             one_spine(logits, label_map, scan.transform.cell_mm)
+        if in_order:
+            put_in_order(logits, label_map, scan.transform.cell_mm)
         if keep_grid:
             save_file({"label": label_map}, folder / f"{scan.name}_grid.safetensors")
         native = scan.transform.native
@@ -64,6 +68,7 @@ if __name__ == "__main__":
                 caches,
                 snakemake.params.device,
                 snakemake.params.one_spine,
+                snakemake.params.in_order,
                 snakemake.params.keep_grid,
                 Path(snakemake.output[0]),
             )

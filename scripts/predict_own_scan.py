@@ -21,5 +21,6 @@ if __name__ == "__main__":
                 Path(snakemake.output.result).parent,
                 force=True,
                 dicom_seg=snakemake.params.dicom_seg,
+                in_order=snakemake.params.in_order,
             ),
         )

@@ -134,3 +134,11 @@ def test_rows_of_the_sample_sheet() -> None:
     for changes in ({"scan": "a/b"}, {"ct": "a.png"}, {"centroids": "c.txt"}, {"extra": "1"}):
         with pytest.raises(UserError, match=next(iter(changes))):
             check(row | changes, schema, "row")
+
+
+def test_order_is_that_of_one_spine() -> None:
+    config = merged(PAPER, {"methods": {"spine_crops": {"in_order": True}}})
+    check_config(config, SCHEMA)
+    config["methods"]["spine_crops"]["one_spine"] = False
+    with pytest.raises(UserError, match=r"methods\.spine_crops\.in_order: .* one_spine"):
+        check_config(config, SCHEMA)

@@ -27,10 +27,10 @@ from vertseg.predict import segment as segmenting
 from vertseg.predict.models import Model
 from vertseg.predict.pipeline import Options, predict_scan
 from vertseg.predict.segment import Box, boxes_to_see, is_inside, patient_box, predict_box, segment
-from vertseg.predict.trust import doubts_about
+from vertseg.predict.trust import Doubt, doubts_about
 from vertseg.report.results import read_result
 from vertseg.screening import measure_vertebrae
-from vertseg.spine import Piece, Spine, keep_largest_pieces, labels_of_spine, mean_softmax
+from vertseg.spine import Change, Piece, Spine, keep_largest_pieces, labels_of_spine, mean_softmax
 from vertseg.volumes import Geometry, Volume, load_ct, load_mask
 
 SPACING_MM = 3.0
@@ -339,6 +339,13 @@ class TestLargestPieces:
         np.testing.assert_array_equal(label_map, before[1])
 
 
+def doubts_about_changes(changes: tuple[Change, ...]) -> list[Doubt]:
+    affine = np.eye(4)
+    ct = Volume(np.zeros((100, 100, 200), np.int16), affine, Geometry((100, 100, 200), affine))
+    centres: Centres = {IDS["T12"]: np.array([50.0, 50.0, 100.0])}
+    return doubts_about(ct, Spine({IDS["T12"]: 0.9}, changes=changes), centres, {})
+
+
 class TestDoubts:
     def codes(
         self,
@@ -388,6 +395,13 @@ class TestDoubts:
             ("duplicate", ("L1",)),
             ("duplicate", ("L2",)),
         ]
+
+    def test_renamed_vertebrae(self) -> None:
+        changes = (Change(20, 19, 30.0), Change(25, 0, 2.0))
+        renamed, left_out = doubts_about_changes(changes)
+        assert renamed.code == left_out.code == "renamed"
+        assert renamed.labels == (19,) and "L1 (30.0 ml) is named T12" in renamed.message
+        assert left_out.labels == (25,) and "L6 (2.0 ml) was left out" in left_out.message
 
     def test_low_confidence(self) -> None:
         assert self.codes(self.GOOD, confidence=0.4) == [("low_confidence", tuple(self.GOOD))]
@@ -459,6 +473,26 @@ def test_segmenting_keeps_what_the_network_knows(phantom: Phantom) -> None:
     mask, spine = segment(oracle(phantom), volume)
     assert set(spine.confidence) == set(phantom.centroids_mm)
     assert multi_label_dice(confusion(phantom.mask, mask)) > 0.75
+
+
+def test_two_vertebrae_that_were_mixed_up_are_put_in_order(phantom: Phantom) -> None:
+    volume = Volume(phantom.ct, phantom.affine, Geometry(phantom.ct.shape, phantom.affine))
+    sure = oracle(phantom)
+    a, b = list(phantom.centroids_mm)[2:4]
+
+    def forward(images: np.ndarray) -> np.ndarray:
+        logits = sure.forward(images)
+        logits[[a, b]] = logits[[b, a]]
+        return logits
+
+    model = Model("", "", "torch", sure.trained, forward)
+    mixed_up, spine = segment(model, volume)
+    assert not spine.changes
+    mended, spine = segment(model, volume, in_order=True)
+    assert {(change.before, change.after) for change in spine.changes} == {(a, b), (b, a)}
+    assert set(spine.confidence) == set(phantom.centroids_mm)
+    overlap = [multi_label_dice(confusion(phantom.mask, mask)) for mask in (mixed_up, mended)]
+    assert overlap[1] > overlap[0] + 0.1 and overlap[1] > 0.75
 
 
 @pytest.mark.parametrize("seed", range(6))

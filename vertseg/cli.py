@@ -54,6 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--threads", type=int, help="threads of the network (default: all cores)")
     predict.add_argument("--force", action="store_true", help="replace earlier outputs")
     predict.add_argument(
+        "--in-order",
+        action="store_true",
+        help="give the vertebrae the most probable order of labels, and say what that changed",
+    )
+    predict.add_argument(
         "--dicom-seg", action="store_true", help="also write DICOM SEG for DICOM series"
     )
     predict.add_argument(
@@ -71,7 +76,13 @@ def _predict(arguments: argparse.Namespace) -> int:
     output: Path = arguments.output
     _require_writable(output)
     model = load_model(arguments.model, arguments.threads)
-    options = Options(output, arguments.force, arguments.dicom_seg, not arguments.no_report)
+    options = Options(
+        output,
+        arguments.force,
+        arguments.dicom_seg,
+        viewer=not arguments.no_report,
+        in_order=arguments.in_order,
+    )
     results, failures = [], 0
     pairs = list(zip(arguments.scans, names, strict=True))
     with tqdm(pairs, desc="predicting", unit="scan", disable=None, leave=False) as bar:

@@ -60,13 +60,18 @@ def check_config(config: Config, schema_path: str | Path) -> None:
     for key, method in config["methods"].items():
         own, foreign = "training", ["nnunet"]
         if engine(config, key) == "nnunet":
-            own, foreign = "nnunet", ["training", "grid", "one_spine"]
+            own, foreign = "nnunet", ["training", "grid", "one_spine", "in_order"]
         for entry in foreign:
             if entry in method:
                 raise UserError(
                     f"methods.{key}.{entry}: is not for the method's engine, "
                     f"{engine(config, key)}; its differences are stated as {own}."
                 )
+        if method.get("in_order") and not method.get("one_spine"):
+            raise UserError(
+                f"methods.{key}.in_order: puts the vertebrae of one spine in order; set one_spine "
+                "to true too."
+            )
     for method in config.get("skip_methods", []):
         if method not in config["methods"]:
             known = list(config["methods"])

@@ -23,7 +23,7 @@ SURE = 0.6
 
 _COARSE_CELLS = 2
 
-_IMPOSSIBLE = -1000.0
+IMPOSSIBLE = -1000.0
 """Logit of a label that was taken from a cell."""
 
 
@@ -45,6 +45,21 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Change:
+    """A vertebra that got another label, for the order of labels along the spine.
+
+    Attributes:
+        before: the network's label.
+        after: its label now; 0 for none.
+        volume_ml: of the vertebra.
+    """
+
+    before: int
+    after: int
+    volume_ml: float
+
+
+@dataclass(frozen=True)
 class Spine:
     """What was found in a scan, and what was taken away.
 
@@ -54,12 +69,14 @@ class Spine:
         dismissed: mean softmax of labels that were left out, since they lie apart from the spine or
             the network was sure of no vertebra in the scan.
         cell_mm: longest side of the cells that the network worked on.
+        changes: labels that were changed for their order.
     """
 
     confidence: dict[int, float]
     pieces: tuple[Piece, ...] = ()
     dismissed: dict[int, float] = field(default_factory=dict)
     cell_mm: float = 0
+    changes: tuple[Change, ...] = ()
 
 
 def one_spine(logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray) -> Spine:
@@ -81,7 +98,7 @@ def one_spine(logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray) ->
         kept = set()
     dismissed = confidence.keys() - kept
     outside = np.isin(label_map, list(dismissed))
-    logits[1:, outside] = _IMPOSSIBLE
+    logits[1:, outside] = IMPOSSIBLE
     label_map[outside] = BACKGROUND
     return Spine(
         {label: value for label, value in confidence.items() if label in kept},
@@ -130,7 +147,7 @@ def keep_largest_pieces(
         if not stray.any():
             return tuple(found)
         found += pieces
-        logits[label_map[stray], *np.nonzero(stray)] = _IMPOSSIBLE
+        logits[label_map[stray], *np.nonzero(stray)] = IMPOSSIBLE
         label_map[stray] = logits[:, stray].argmax(axis=0)
 
 

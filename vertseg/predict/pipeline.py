@@ -56,12 +56,14 @@ class Options:
         force: replace outputs of an earlier call.
         dicom_seg: also write a DICOM SEG of scans that are DICOM series.
         viewer: also write the report's small volumes.
+        in_order: give the vertebrae their most probable order.
     """
 
     output: Path
     force: bool = False
     dicom_seg: bool = False
     viewer: bool = True
+    in_order: bool = False
 
 
 class Stopwatch:
@@ -103,7 +105,7 @@ def predict_scan(path: str | os.PathLike[str], name: str, model: Model, options:
     watch = Stopwatch()
     with watch.phase("read"):
         scan = read_scan(path, name)
-    prediction = _predict(scan, model, watch)
+    prediction = _predict(scan, model, options.in_order, watch)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=options.output) as folder:
             _write(prediction, model, options, Path(folder), watch)
@@ -149,10 +151,10 @@ class _Prediction:
         return [{"confidence": confidence[one.label], **asdict(one)} for one in self.measures]
 
 
-def _predict(scan: Scan, model: Model, watch: Stopwatch) -> _Prediction:
+def _predict(scan: Scan, model: Model, in_order: bool, watch: Stopwatch) -> _Prediction:
     volume = scan.volume
     with watch.phase("segment"):
-        mask, spine = segment(model, volume)
+        mask, spine = segment(model, volume, in_order)
     with watch.phase("measure"):
         centres = body_centres(mask, volume.affine)
         unsure = unsure_of(spine.confidence)

@@ -1,13 +1,15 @@
 """A network's label map of a whole scan, in memory that does not grow with its length."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
 
 from vertseg.grid import AIR, GridTransform, without_unannotated
+from vertseg.order import put_in_order
 from vertseg.predict.models import Model
-from vertseg.spine import Spine, one_spine
+from vertseg.spine import Spine, mean_softmax, one_spine
 from vertseg.volumes import Volume
 
 CHUNK_CELLS = 4_000_000
@@ -33,7 +35,7 @@ _COARSE_CELLS = 2
 Box = tuple[slice, slice, slice]
 
 
-def segment(model: Model, ct: Volume) -> tuple[np.ndarray, Spine]:
+def segment(model: Model, ct: Volume, in_order: bool = False) -> tuple[np.ndarray, Spine]:
     """Label every vertebra of a scan.
 
     A network that learned from crops sees the middle of the patient first, which is wider than any
@@ -42,6 +44,7 @@ def segment(model: Model, ct: Volume) -> tuple[np.ndarray, Spine]:
     Args:
         model: the network.
         ct: HU, canonical axes.
+        in_order: give the vertebrae their most probable order (docs/decoding.md).
 
     Returns:
         The label map (x, y, z) uint8 in the scan's canonical native space, and what was found.
@@ -53,6 +56,9 @@ def segment(model: Model, ct: Volume) -> tuple[np.ndarray, Spine]:
         spine = one_spine(logits, label_map, transform.cell_mm)
         if spine.confidence and is_inside(label_map, box):
             break
+    if in_order and (changes := put_in_order(logits, label_map, transform.cell_mm)):
+        confidence = mean_softmax(logits, label_map)
+        spine = replace(spine, confidence=confidence, changes=changes)
     return transform.decode_logits(logits, label_map), spine
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from vertseg.centroids import Centres
 from vertseg.labels import CRANIOCAUDAL, IDS, NAMES, RANK
-from vertseg.spine import LEAST_ML, SURE, Piece, Spine
+from vertseg.spine import LEAST_ML, SURE, Change, Piece, Spine
 from vertseg.volumes import Volume
 
 DUPLICATE_SHARE = 0.3
@@ -56,6 +56,7 @@ def doubts_about(
         found = [Doubt("no_vertebra", (), _nothing_found(spine.dismissed))]
     else:
         found = [
+            *_renamed(spine.changes),
             *_order(centres),
             *_gaps(centres),
             *_pieces(spine),
@@ -72,6 +73,19 @@ def heights_along_spine(centres: Centres) -> dict[int, float]:
     direction = np.linalg.svd(offsets, full_matrices=False)[2][0]
     direction = direction if direction[2] >= 0 else -direction
     return dict(zip(centres, (offsets @ direction).tolist(), strict=True))
+
+
+def _renamed(changes: Sequence[Change]) -> list[Doubt]:
+    return [
+        Doubt(
+            "renamed",
+            (change.after or change.before,),
+            f"What the network took for {NAMES[change.before]} ({change.volume_ml:.1f} ml) "
+            + (f"is named {NAMES[change.after]}" if change.after else "was left out")
+            + ", as the order of the spine's labels makes more probable.",
+        )
+        for change in changes
+    ]
 
 
 def _order(centres: Centres) -> list[Doubt]:

@@ -1,0 +1,267 @@
+"""The most probable order of labels along a spine."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from vertseg.labels import BACKGROUND, CRANIOCAUDAL, IDS, NAMES, NUM_CLASSES
+from vertseg.order import (
+    NETWORK,
+    SACRUM,
+    STEP_MM,
+    TAILS,
+    VARIANTS,
+    SpineModel,
+    most_probable_levels,
+    put_in_order,
+)
+from vertseg.spine import Change
+
+THORACIC = [f"T{n}" for n in range(4, 13)]
+LOIN = ["T11", "T12", "L1", "L2", "L3", "L4", "L5"]
+CELL_MM = np.array([4.0, 4.0, 4.0])
+
+
+def centres_of(names: list[str], size: float = 1.0) -> np.ndarray:
+    """Points (n, 3) in mm below each other, as far apart as in people."""
+    below = np.cumsum([0.0, *(STEP_MM[pair] * size for pair in itertools.pairwise(names))])
+    return np.stack([np.zeros(len(names)), 0.2 * below, -below], axis=1) / math.hypot(1, 0.2)
+
+
+def evidence_for(names: list[str], probability: float = 0.8) -> np.ndarray:
+    """Log-probabilities (n, C) of pieces that look like these vertebrae."""
+    rest = (1 - probability) / (NUM_CLASSES - 1)
+    evidence = np.full((len(names), NUM_CLASSES), math.log(rest))
+    for row, name in zip(evidence, names, strict=True):
+        row[IDS.get(name, BACKGROUND)] = math.log(probability)
+    evidence[:, SACRUM] = evidence[:, BACKGROUND]
+    return evidence
+
+
+def decoded(evidence: np.ndarray, centres_mm: np.ndarray, model: SpineModel = NETWORK) -> list[str]:
+    labels = most_probable_levels(evidence, centres_mm, np.ones(len(evidence)), model)
+    return [NAMES.get(int(label), "none") for label in labels]
+
+
+# Against every possible answer
+
+
+def chains() -> dict[tuple[int, ...], float]:
+    """Labels of every enumeration variant, with its log-probability."""
+    found = {}
+    for thoracic, lumbar in itertools.product(("", "T13", "no T12"), ("", "L6", "no L5")):
+        absent = {"T13", "L6"} - {thoracic, lumbar} | {
+            variant[3:] for variant in (thoracic, lumbar) if variant.startswith("no ")
+        }
+        labels = [label for label in CRANIOCAUDAL if NAMES[label] not in absent]
+        prior = sum(math.log(VARIANTS[variant]) for variant in (thoracic, lumbar) if variant)
+        found[(*labels, SACRUM)] = prior
+    return found
+
+
+def score(
+    assignment: tuple[int | None, ...],
+    chain: tuple[int, ...],
+    evidence: np.ndarray,
+    centres_mm: np.ndarray,
+    model: SpineModel,
+) -> float:
+    """Log-probability of places in a chain (None for no vertebra), by the best size of a person."""
+    sizes = np.linspace(-2, 2, 9)
+    total = -(sizes**2) / 2
+    vertebrae = []
+    for place, group in itertools.groupby(range(len(assignment)), lambda n: assignment[n]):
+        pieces = list(group)
+        if place is None:
+            total = total + sum(evidence[piece, BACKGROUND] + model.extra for piece in pieces)
+            continue
+        total = total + evidence[pieces, chain[place]].mean() + (len(pieces) - 1) * model.halved
+        vertebrae.append((place, centres_mm[pieces].mean(axis=0)))
+    if not vertebrae:
+        return float(total[4])
+    for (upper, a), (lower, b) in itertools.pairwise(vertebrae):
+        names = [NAMES.get(label, "S1") for label in chain[upper : lower + 1]]
+        usual = math.log(sum(model.step_mm[pair] for pair in itertools.pairwise(names)))
+        steps = lower - upper
+        deviation = math.log(np.linalg.norm(b - a)) - usual - model.size_sd * sizes
+        spread = model.step_sd / math.sqrt(steps)
+        total = total + stats.t.logpdf(deviation, TAILS, scale=spread)
+        total = total + (steps - 1) * model.missed
+    first, last = vertebrae[0][0], vertebrae[-1][0]
+    total = total + model.first[chain[first]] + model.last[len(chain) - 1 - last]
+    return float(total.max())
+
+
+def is_possible(assignment: tuple[int | None, ...]) -> bool:
+    """Whether levels go down, and only two neighbouring pieces have the same one."""
+    runs = [
+        (place, len(list(group)))
+        for place, group in itertools.groupby(assignment)
+        if place is not None
+    ]
+    places = [place for place, _ in runs]
+    return all(n <= 2 for _, n in runs) and all(a < b for a, b in itertools.pairwise(places))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_other_answer_is_more_probable(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    lowest = {19, 28, 20, 24, 25, SACRUM}
+    pieces = 2 + seed % 2
+    evidence = np.log(rng.dirichlet(np.full(NUM_CLASSES, 0.3), pieces) + 1e-6)
+    # Elsewhere than about the loin nothing is likely, so that not all has to be tried.
+    far = [label for label in range(NUM_CLASSES) if label not in lowest | {BACKGROUND}]
+    evidence[:, far] = -50
+    centres_mm = np.cumsum(rng.uniform(12, 60, (pieces, 1)), axis=0) * (0.1, 0.3, -1)
+    model = replace(
+        NETWORK,
+        halved=-1.0,
+        missed=-1.5,
+        extra=-1.0,
+        first=rng.normal(0, 1, NUM_CLASSES),
+        last=rng.normal(0, 1, len(CRANIOCAUDAL) + 1),
+    )
+    best, answer = -math.inf, ()
+    for chain, prior in chains().items():
+        places = [place for place, label in enumerate(chain) if label in lowest]
+        for assignment in itertools.product([None, *places], repeat=pieces):
+            if not is_possible(assignment):
+                continue
+            value = prior + score(assignment, chain, evidence, centres_mm, model)
+            if value > best:
+                best = value
+                answer = tuple(BACKGROUND if p is None else chain[p] for p in assignment)
+    assert answer
+    found = most_probable_levels(evidence, centres_mm, np.ones(pieces), model)
+    assert tuple(found) == answer
+
+
+# Known answers
+
+
+@pytest.mark.parametrize("size", [0.85, 1.0, 1.15])
+@pytest.mark.parametrize("names", [THORACIC, LOIN, ["C1", "C2", "C3", "C4"], ["L3"]])
+def test_labels_in_order_stay(names: list[str], size: float) -> None:
+    assert decoded(evidence_for(names), centres_of(names, size)) == names
+
+
+def test_a_mix_up_of_two_is_undone() -> None:
+    said = THORACIC.copy()
+    said[3], said[4] = said[4], said[3]
+    assert decoded(evidence_for(said, 0.6), centres_of(THORACIC)) == THORACIC
+
+
+def test_a_vertebra_called_as_its_neighbour_is_renamed() -> None:
+    said = THORACIC.copy()
+    said[4] = "T11"
+    assert decoded(evidence_for(said), centres_of(THORACIC)) == THORACIC
+
+
+def test_a_shift_of_some_follows_the_rest() -> None:
+    evidence = evidence_for([*THORACIC[:6], "T11", "T12", "L1"], 0.6)
+    assert decoded(evidence, centres_of(THORACIC)) == THORACIC
+
+
+@pytest.mark.parametrize("missed", [1, 3, 5])
+def test_a_level_without_a_piece_is_skipped(missed: int) -> None:
+    names = [name for n, name in enumerate(LOIN) if n != missed]
+    centres_mm = np.delete(centres_of(LOIN), missed, axis=0)
+    evidence = evidence_for(names, 0.5)
+    # The network counts on over the gap, and is less sure of it.
+    shifted = [*names[:missed], *LOIN[missed : len(names)]]
+    evidence[missed:] = np.logaddexp(evidence[missed:], evidence_for(shifted, 0.4)[missed:])
+    assert decoded(evidence, centres_mm) == names
+
+
+def test_what_lies_between_two_vertebrae_is_none() -> None:
+    centres_mm = centres_of(LOIN)
+    centres_mm = np.insert(centres_mm, 3, centres_mm[2:4].mean(axis=0), axis=0)
+    evidence = np.insert(evidence_for(LOIN), 3, evidence_for(["L1"], 0.3)[0], axis=0)
+    evidence[3, BACKGROUND] = evidence[3, SACRUM] = math.log(0.4)
+    assert decoded(evidence, centres_mm) == [*LOIN[:3], "none", *LOIN[3:]]
+
+
+def test_two_halves_are_one_vertebra() -> None:
+    centres_mm = centres_of(LOIN)
+    halves = centres_mm[3] + np.array([[0, 0, 6.0], [0, 0, -6.0]])
+    centres_mm = np.concatenate([centres_mm[:3], halves, centres_mm[4:]])
+    evidence = evidence_for([*LOIN[:3], "L2", "L3", *LOIN[4:]], 0.5)
+    assert decoded(evidence, centres_mm) == [*LOIN[:4], *LOIN[3:]]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["T11", "T12", "T13", "L1", "L2"],
+        ["T10", "T11", "L1", "L2", "L3"],
+        ["L3", "L4", "L5", "L6"],
+    ],
+)
+def test_a_variant_stays_where_the_network_is_sure_of_it(names: list[str]) -> None:
+    assert decoded(evidence_for(names, 0.9), centres_of(names)) == names
+
+
+def test_an_unlikely_variant_needs_more_than_a_hint() -> None:
+    evidence = evidence_for(["L2", "L3", "L4", "L6"], 0.4)
+    evidence[3, IDS["L5"]] = math.log(0.35)
+    assert decoded(evidence, centres_of(["L2", "L3", "L4", "L5"])) == ["L2", "L3", "L4", "L5"]
+
+
+# On label maps
+
+
+def label_map_of(names: list[str], height: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """Blocks below each other and the logits (C, X, Y, Z) that name them."""
+    z = np.rint(-centres_of(names)[:, 2] / CELL_MM[2]).astype(int)
+    label_map = np.zeros((14, 14, z.max() + 20), np.uint8)
+    for name, below in zip(names, z, strict=True):
+        top = label_map.shape[2] - 8 - below
+        label_map[4:10, 4:10, top - height : top] = IDS[name]
+    logits = np.zeros((NUM_CLASSES, *label_map.shape), np.float32)
+    np.put_along_axis(logits, label_map[None].astype(int), 4.0, axis=0)
+    return label_map, logits
+
+
+def test_a_map_in_order_is_not_touched() -> None:
+    label_map, logits = label_map_of(LOIN)
+    before = label_map.copy(), logits.copy()
+    assert put_in_order(logits, label_map, CELL_MM) == ()
+    np.testing.assert_array_equal(label_map, before[0])
+    np.testing.assert_array_equal(logits, before[1])
+
+
+def test_an_empty_map_has_no_order() -> None:
+    label_map = np.zeros((6, 6, 6), np.uint8)
+    assert put_in_order(np.zeros((NUM_CLASSES, 6, 6, 6)), label_map, CELL_MM) == ()
+
+
+def test_renamed_vertebrae_have_the_logits_of_their_new_labels() -> None:
+    truth, _ = label_map_of(LOIN)
+    label_map, logits = truth.copy(), np.zeros((NUM_CLASSES, *truth.shape), np.float32)
+    label_map[truth == IDS["L1"]] = IDS["L2"]
+    label_map[truth == IDS["L2"]] = IDS["L1"]
+    np.put_along_axis(logits, label_map[None].astype(int), 4.0, axis=0)
+    volume_ml = round(6 * 6 * 5 * 4**3 / 1000, 2)
+    assert put_in_order(logits, label_map, CELL_MM) == (
+        Change(IDS["L2"], IDS["L1"], volume_ml),
+        Change(IDS["L1"], IDS["L2"], volume_ml),
+    )
+    np.testing.assert_array_equal(label_map, truth)
+    np.testing.assert_array_equal(logits.argmax(axis=0), truth)
+
+
+def test_what_is_no_vertebra_becomes_background() -> None:
+    label_map, logits = label_map_of(LOIN)
+    block = np.s_[4:10, 4:10, 2:5]
+    label_map[block] = IDS["L6"]
+    logits[:, *block] = 0
+    logits[IDS["L6"], *block] = 0.5
+    logits[BACKGROUND, *block] = 0.4
+    (change,) = put_in_order(logits, label_map, CELL_MM)
+    assert (change.before, change.after) == (IDS["L6"], BACKGROUND)
+    assert not label_map[block].any()
+    assert (logits[:, *block].argmax(axis=0) == BACKGROUND).all()

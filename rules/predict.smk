@@ -29,8 +29,6 @@ rule predict:
         ),
         one_spine=lambda wildcards: METHODS[wildcards.method].get("one_spine", False),
         in_order=lambda wildcards: METHODS[wildcards.method].get("in_order", False),
-        code=code_version(
-            "centroids", "grid", "inference", "order", "spine", "volumes"
-        ),
+        code=code_version("centroids", "grid", "inference", "order", "spine", "volumes"),
     script:
         "../scripts/predict.py"

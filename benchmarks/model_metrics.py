@@ -1,10 +1,10 @@
-"""How good is a model on held-out phantoms, by field of view, and on labelled scans elsewhere?
+"""How good is a model on held-out phantoms, by field of view and enumeration, and on other scans?
 
 Predicts as `vertseg predict` does (whole scans, largest pieces), on each scan's own grid; prints
 a Markdown table.
 
     python -m benchmarks.model_metrics MODEL results/model [--fold 0] [--masks FOLDER]
-    python -m benchmarks.model_metrics MODEL --scan CT MASK CENTROIDS [--in-order]
+    python -m benchmarks.model_metrics MODEL --scan CT MASK CENTROIDS [--no-in-order]
 """
 
 import argparse
@@ -58,10 +58,11 @@ def measure(
     ]
 
 
-def field_of_view(sample: Sample) -> str:
-    """What a phantom shows."""
-    truth = Path(sample.mask).with_name(f"{sample.scan}_phantom.json")
-    return json.loads(truth.read_text())["field_of_view"]["kind"]
+def groups(sample: Sample) -> tuple[str, str]:
+    """What a phantom shows, and its enumeration."""
+    path = Path(sample.mask).with_name(f"{sample.scan}_phantom.json")
+    truth = json.loads(path.read_text())
+    return truth["field_of_view"]["kind"], truth["variant"] or "usual spine"
 
 
 def print_row(title: str, values: list[list[float]]) -> None:
@@ -76,7 +77,7 @@ def main() -> None:
     parser.add_argument("--fold", help="the fold that the model did not see, if it saw others")
     parser.add_argument("--masks", type=Path, help="folder to keep the phantoms' label maps in")
     parser.add_argument("--scan", nargs=3, metavar=("CT", "MASK", "CENTROIDS"))
-    parser.add_argument("--in-order", action="store_true", help="as of `vertseg predict`")
+    parser.add_argument("--no-in-order", action="store_false", dest="in_order")
     options = parser.parse_args()
     model = load_model(options.model)
     print("| scans | n |", " | ".join(COLUMNS), "|")
@@ -90,15 +91,17 @@ def main() -> None:
             for sample in read_samples(options.results / "samples.tsv")
             if options.fold in (None, fold_of[sample.scan])
         ]
-        by_view = defaultdict(list)
+        by_view, by_variant = defaultdict(list), defaultdict(list)
         for sample in progress(held_out, "predicting"):
             target = options.masks and mask_path(options.masks, sample.scan)
             values = measure(
                 model, options.in_order, sample.ct, sample.mask, sample.centroids, target
             )
-            by_view[field_of_view(sample)].append(values)
-        for view, values in sorted(by_view.items()):
-            print_row(view, values)
+            view, variant = groups(sample)
+            by_view[view].append(values)
+            by_variant[variant].append(values)
+        for title, values in (*sorted(by_view.items()), *sorted(by_variant.items())):
+            print_row(title, values)
         print_row("all phantoms", [values for view in by_view.values() for values in view])
     if options.scan:
         print_row(Path(options.scan[0]).name, [measure(model, options.in_order, *options.scan)])

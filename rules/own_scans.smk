@@ -27,7 +27,7 @@ rule predict_own_scan:
         runtime=by_attempt(10),
     params:
         dicom_seg=config.get("predict", {}).get("dicom_seg", False),
-        in_order=config.get("predict", {}).get("in_order", False),
+        in_order=config.get("predict", {}).get("in_order", True),
         code=code_version(
             "centroids",
             "dicom",

@@ -52,7 +52,7 @@ def test_the_papers_recipe_is_the_default() -> None:
 
 def test_the_shipped_model_is_trained_by_our_recipe() -> None:
     _, trained = load_network(ROOT / "vertseg/models/vertseg-phantom.safetensors")
-    config = merged(PAPER, yaml.safe_load((ROOT / "config/model.yaml").read_text()))
+    config = merged(PAPER, yaml.safe_load((ROOT / "config/model_finish.yaml").read_text()))
     settings = TrainingSettings.from_config(training_settings(config, "spine_crops"))
     recipe = json.loads(json.dumps(dataclasses.asdict(settings)))
     assert trained["settings"] == {key: recipe[key] for key in trained["settings"]}

@@ -55,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--force", action="store_true", help="replace earlier outputs")
     predict.add_argument(
         "--in-order",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
+        default=True,
         help="give the vertebrae the most probable order of labels, and say what that changed",
     )
     predict.add_argument(

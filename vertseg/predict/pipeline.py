@@ -63,7 +63,7 @@ class Options:
     force: bool = False
     dicom_seg: bool = False
     viewer: bool = True
-    in_order: bool = False
+    in_order: bool = True
 
 
 class Stopwatch:

@@ -35,7 +35,7 @@ _COARSE_CELLS = 2
 Box = tuple[slice, slice, slice]
 
 
-def segment(model: Model, ct: Volume, in_order: bool = False) -> tuple[np.ndarray, Spine]:
+def segment(model: Model, ct: Volume, in_order: bool = True) -> tuple[np.ndarray, Spine]:
     """Label every vertebra of a scan.
 
     A network that learned from crops sees the middle of the patient first, which is wider than any

@@ -129,6 +129,7 @@ def generate_limb(rng: np.random.Generator, settings: PhantomSettings) -> Phanto
         truth={
             "levels": [],
             "fractures": {},
+            "slips_mm": {},
             "implants": {"screws": [], "cement": []},
             "trabecular_hu": {},
             "body_heights_mm": {},
@@ -163,6 +164,7 @@ def describe(
         "variant": subject.variant,
         "levels": labelled,
         "fractures": {v.name: v.fracture for v in visible if v.fracture},
+        "slips_mm": {v.name: round(float(v.slip), 1) for v in visible if v.slip},
         "implants": {"screws": list(implants.screws), "cement": list(implants.cement)},
         "contrast": contrast,
         **describe_scan(view.kind, grid, offset_hu),

@@ -28,6 +28,9 @@ class PhantomSettings:
         whole_section_share: share of axial series that show the body's whole cross-section.
         variant: probabilities of enumeration variants.
         fracture_share: share of subjects with one to three compression fractures.
+        narrow_disc_share: share of discs that are badly narrowed.
+        narrow_disc: what is left of the height of these.
+        slip_share: share of subjects with a lumbar vertebra slipped on the one below.
         screw_share: share of scans with pedicle screws and rods.
         cement_share: share of scans with a cemented vertebra.
         contrast_share: share of contrast-enhanced scans.
@@ -82,6 +85,9 @@ class PhantomSettings:
         default_factory=lambda: {"T13": 0.05, "L6": 0.08, "no T12": 0.04, "no L5": 0.03}
     )
     fracture_share: float = 0.20
+    narrow_disc_share: float = 1 / 12
+    narrow_disc: Range = (0.35, 0.7)
+    slip_share: float = 0.0
     screw_share: float = 0.08
     cement_share: float = 0.05
     contrast_share: float = 0.40
@@ -152,6 +158,9 @@ PRESETS: dict[str, PhantomSettings] = {
         anterior_margin_mm=(25.0, 100.0),
         pose_sd_deg=(8.0, 6.0, 5.0),
         noise_sd_hu=(8.0, 90.0),
+        narrow_disc_share=0.2,
+        narrow_disc=(0.1, 0.7),
+        slip_share=0.25,
         curvature_spread=1.6,
         arch_bulk=(0.9, 1.5),
         degenerated_share=0.5,

@@ -13,6 +13,7 @@ from vertseg.phantom.subject import (
     sample_bone_density,
     sample_levels,
     sample_vertebrae,
+    with_slip,
 )
 
 
@@ -26,7 +27,8 @@ def sample_subject(rng: np.random.Generator, settings: PhantomSettings) -> Subje
     bone_density = sample_bone_density(rng, age)
     vertebrae = sample_vertebrae(rng, levels, size, bone_density, settings)
     sacral_slope, vertebrae = _balanced(rng, vertebrae)
-    stacked = _stacked(vertebrae, sacral_slope, _sample_scoliosis(rng, len(levels)))
+    scoliosis = _sample_scoliosis(rng, len(levels))
+    stacked = _stacked(with_slip(rng, vertebrae, settings), sacral_slope, scoliosis)
     return Subject(
         age=age,
         sex=sex,
@@ -83,7 +85,10 @@ def _balanced(
 def _stacked(
     vertebrae: Sequence[Vertebra], sacral_slope: float, scoliosis: _Scoliosis
 ) -> list[Vertebra]:
-    """Vertebrae with their frames, each above the next by its disc and body heights."""
+    """Vertebrae with their frames, each above the next by its disc and body heights.
+
+    What lies above a slipped vertebra goes with it.
+    """
     tilt = sacral_slope
     top = np.zeros(3)
     stacked = []
@@ -92,8 +97,9 @@ def _stacked(
     ):
         tilt -= vertebra.lordosis
         axes = rotation("y", coronal) @ rotation("x", -tilt) @ rotation("z", axial)
-        upwards = axes[:, 2]
-        centre = top + upwards * (vertebra.disc_height + vertebra.rim_height / 2)
+        forwards, upwards = axes[:, 1], axes[:, 2]
+        above_disc = vertebra.disc_height + vertebra.rim_height / 2
+        centre = top + upwards * above_disc + forwards * vertebra.slip
         top = centre + upwards * vertebra.rim_height / 2
         stacked.append(replace(vertebra, frame=Frame(centre, axes)))
     return stacked[::-1]

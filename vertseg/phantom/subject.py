@@ -30,6 +30,7 @@ class Vertebra:
 
     Its frame's origin is the centre of the vertebral body (of the dens for C1). `middle_height`
     is the distance between the end-plates' deepest points, the other two are those of the rims.
+    `slip` is how far it lies before its place above the next vertebra.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Vertebra:
     lordosis: float
     trabecular_hu: float
     fracture: str | None = None
+    slip: float = 0.0
 
     @property
     def label(self) -> int:
@@ -148,7 +150,8 @@ def sample_vertebrae(
     """Vertebrae with individual dimensions, all still at the world's origin."""
     count = len(levels)
     width, depth, height, processes = (_correlated(rng, count, 0.025) for _ in range(4))
-    discs = rng.uniform(0.8, 1.15) * _correlated(rng, count, 0.12) * _degeneration(rng, count)
+    discs = rng.uniform(0.8, 1.15) * _correlated(rng, count, 0.12)
+    discs *= _narrowing(rng, count, settings)
     curvature = {
         "cervical": rng.normal(1.0, 0.5 * settings.curvature_spread),
         "thoracic": rng.normal(1.0, 0.25 * settings.curvature_spread),
@@ -198,9 +201,10 @@ def _correlated(rng: np.random.Generator, count: int, deviation: float) -> Float
     return 1 + deviation * noise[margin : margin + count] / standard_deviation_after_smoothing
 
 
-def _degeneration(rng: np.random.Generator, count: int) -> Floats:
-    """Factors on disc heights: one disc in twelve is badly narrowed."""
-    return np.where(rng.random(count) < 1 / 12, rng.uniform(0.35, 0.7, count), 1.0)
+def _narrowing(rng: np.random.Generator, count: int, settings: PhantomSettings) -> Floats:
+    """Factors on disc heights: some discs are badly narrowed."""
+    narrowed = rng.random(count) < settings.narrow_disc_share
+    return np.where(narrowed, rng.uniform(*settings.narrow_disc, count), 1.0)
 
 
 def _with_fractures(rng: np.random.Generator, vertebrae: list[Vertebra]) -> list[Vertebra]:
@@ -218,6 +222,28 @@ def _with_fractures(rng: np.random.Generator, vertebrae: list[Vertebra]) -> list
         kind = str(rng.choice(["wedge", "biconcave", "crush"], p=[0.55, 0.3, 0.15]))
         fractured[index] = fracture(vertebrae[index], kind, rng.uniform(0.2, 0.5))
     return fractured
+
+
+def with_slip(
+    rng: np.random.Generator, vertebrae: Sequence[Vertebra], settings: PhantomSettings
+) -> list[Vertebra]:
+    """In some subjects one of the lowest three vertebrae slips, on a worn disc.
+
+    Most slip forwards by 10 to 35 % of the body's depth (Meyerding's grades 1 and 2), some
+    backwards by 5 to 15 %.
+    """
+    slipped = list(vertebrae)
+    if rng.random() < settings.slip_share:
+        index = len(vertebrae) - 1 - int(rng.choice(3, p=[0.45, 0.4, 0.15]))
+        forwards = rng.random() < 0.8
+        share = rng.uniform(0.1, 0.35) if forwards else -rng.uniform(0.05, 0.15)
+        vertebra = vertebrae[index]
+        slipped[index] = replace(
+            vertebra,
+            slip=share * vertebra.body_depth,
+            disc_height=vertebra.disc_height * rng.uniform(0.2, 0.8),
+        )
+    return slipped
 
 
 def fracture(vertebra: Vertebra, kind: str, loss: float) -> Vertebra:

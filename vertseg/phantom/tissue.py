@@ -127,7 +127,8 @@ def fill_discs_and_canal(
         if vertebra.name == "C1" or not view.shows(vertebra, margin=40):
             continue
         frame, depth = vertebra.frame, vertebra.body_depth
-        below = frame.shifted((0, 0, -(vertebra.rim_height + vertebra.disc_height) / 2))
+        down = (vertebra.rim_height + vertebra.disc_height) / 2
+        below = frame.shifted((0, -vertebra.slip / 2, -down))
         disc = (vertebra.body_width / 2, depth / 2, vertebra.disc_height / 2 + 2.5)
         canvas.paint(ellipsoid(canvas.grid, below, disc), disc_hu)
         canal = frame.shifted((0, -(depth + vertebra.canal_depth) / 2, 0))

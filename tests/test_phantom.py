@@ -405,6 +405,34 @@ def test_curvature_spreads_as_asked_for():
     assert spreads[2] == pytest.approx(2 * spreads[1], rel=0.15)
 
 
+def test_a_slipped_vertebra_takes_all_above_with_it():
+    slipped = 0
+    for seed in range(12):
+        usual = sample_subject(np.random.default_rng(seed), DEMO)
+        subject = sample_subject(np.random.default_rng(seed), replace(DEMO, slip_share=1.0))
+        levels = list(usual.vertebrae)
+        (level,) = (name for name, vertebra in subject.vertebrae.items() if vertebra.slip)
+        assert level in levels[-3:]
+        vertebra = subject.vertebrae[level]
+        assert -0.15 <= vertebra.slip / vertebra.body_depth <= 0.35
+        forwards = vertebra.frame.axes[:, 1]
+        for name in levels:
+            moved = subject.vertebrae[name].frame.origin - usual.vertebrae[name].frame.origin
+            above = levels.index(name) <= levels.index(level)
+            assert moved @ forwards == pytest.approx(vertebra.slip if above else 0, abs=1e-9)
+        slipped += vertebra.slip > 0
+    assert 6 <= slipped < 12
+    assert not any(v.slip for v in usual.vertebrae.values())
+
+
+def test_discs_are_as_narrow_as_asked_for():
+    narrow = replace(DEMO, narrow_disc_share=1.0, narrow_disc=(0.1, 0.1))
+    usual = sample_subject(np.random.default_rng(3), replace(DEMO, narrow_disc_share=0.0))
+    subject = sample_subject(np.random.default_rng(3), narrow)
+    for name, vertebra in usual.vertebrae.items():
+        assert subject.vertebrae[name].disc_height == pytest.approx(0.1 * vertebra.disc_height)
+
+
 @pytest.mark.parametrize("variant", ["T13", "L6", "no T12", "no L5", None])
 def test_the_randomised_preset_suits_every_variant(variant: str | None):
     coarse = replace(

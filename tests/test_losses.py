@@ -13,7 +13,13 @@ from vertseg.augmentation import (
     random_rotations,
     warp,
 )
-from vertseg.losses import class_weights, label_edges, segmentation_loss, soft_dice_loss
+from vertseg.losses import (
+    class_weights,
+    label_edges,
+    log_probabilities,
+    segmentation_loss,
+    soft_dice_loss,
+)
 
 
 def test_class_weights_have_mean_one_and_ignore_absent_classes() -> None:
@@ -49,7 +55,10 @@ def test_the_loss_equals_its_formula_voxel_by_voxel() -> None:
         numerator += w * weights[here] * nll
         denominator += w
     loss = segmentation_loss(
-        torch.from_numpy(logits), torch.from_numpy(label), torch.from_numpy(weights), 2.0
+        log_probabilities(torch.from_numpy(logits)),
+        torch.from_numpy(label),
+        torch.from_numpy(weights),
+        2.0,
     )
     np.testing.assert_allclose(loss.item(), numerator / denominator, rtol=1e-5)
 
@@ -165,16 +174,16 @@ def test_soft_dice_equals_its_formula_label_by_label() -> None:
         2 * probability[:, c][label == c].sum() / (probability[:, c].sum() + (label == c).sum())
         for c in (1, 3)
     ]
-    loss = soft_dice_loss(torch.from_numpy(logits), torch.from_numpy(label))
+    loss = soft_dice_loss(log_probabilities(torch.from_numpy(logits)), torch.from_numpy(label))
     assert loss.item() == pytest.approx(1 - np.mean(dice), abs=1e-6)
 
 
 def test_soft_dice_of_perfect_and_empty_batches() -> None:
     label = torch.tensor([0, 2, 2, 1]).view(1, 2, 2, 1)
     perfect = 50 * torch.nn.functional.one_hot(label, 3).movedim(-1, 1).float()
-    assert soft_dice_loss(perfect, label).item() == pytest.approx(0, abs=1e-6)
+    assert soft_dice_loss(log_probabilities(perfect), label).item() == pytest.approx(0, abs=1e-6)
     empty = torch.zeros_like(label)
-    assert soft_dice_loss(perfect, empty).item() == 1
+    assert soft_dice_loss(log_probabilities(perfect), empty).item() == 1
 
 
 def test_random_intensities_stay_in_range_and_depend_on_the_generator_alone() -> None:

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from vertseg.labels import BACKGROUND
 
@@ -42,8 +41,13 @@ def label_edges(label: Tensor) -> Tensor:
     return edges
 
 
+def log_probabilities(logits: Tensor) -> Tensor:
+    """Log-softmax over the classes of logits (N, C, X, Y, Z), float32 whatever their type."""
+    return logits.float().log_softmax(1)
+
+
 def segmentation_loss(
-    logits: Tensor, label: Tensor, weights: Tensor, edge_weight: float = 2.0
+    log_probability: Tensor, label: Tensor, weights: Tensor, edge_weight: float = 2.0
 ) -> Tensor:
     """Edge- and class-weighted negative log-likelihood, a scalar.
 
@@ -52,32 +56,40 @@ def segmentation_loss(
     (patch_deeplab_verse.ipynb), for which the paper cites Ronneberger et al. 2015.
 
     Args:
-        logits: (N, C, X, Y, Z); computed in float32 whatever their type.
+        log_probability: float32 (N, C, X, Y, Z), see `log_probabilities`.
         label: int64 (N, X, Y, Z).
         weights: float32 (C,), see `class_weights`.
         edge_weight: what an edge adds to a voxel's weight.
     """
-    voxel_loss = F.cross_entropy(logits.float(), label, weights, reduction="none")
+    voxel_loss = -weights[label] * _of_label(log_probability, label)
     voxel_weight = BASE_WEIGHT + edge_weight * label_edges(label)
     return (voxel_weight * voxel_loss).sum() / voxel_weight.sum()
 
 
-def soft_dice_loss(logits: Tensor, label: Tensor) -> Tensor:
+def soft_dice_loss(log_probability: Tensor, label: Tensor) -> Tensor:
     """One minus the mean soft Dice of the vertebrae in a batch, a scalar.
 
     The batch counts as one volume (Milletari et al. 2016; Isensee et al. 2021, "batch Dice"); the
     background and classes without a voxel take no part.
 
     Args:
-        logits: (N, C, X, Y, Z); computed in float32 whatever their type.
+        log_probability: float32 (N, C, X, Y, Z), see `log_probabilities`.
         label: int64 (N, X, Y, Z).
     """
-    probabilities = logits.float().softmax(1)
-    classes = logits.shape[1]
-    size = torch.bincount(label.flatten(), minlength=classes).to(probabilities)
-    own = probabilities.gather(1, label[:, None]).flatten()
-    overlap = torch.zeros_like(size).index_add(0, label.flatten(), own)
+    classes = log_probability.shape[1]
+    size = torch.bincount(label.flatten(), minlength=classes).to(log_probability)
+    own = _of_label(log_probability, label).exp()
+    overlap = torch.zeros_like(size).index_add(0, label.flatten(), own.flatten())
     present = size > 0
     present[BACKGROUND] = False
-    dice = 2 * overlap / (size + probabilities.sum((0, 2, 3, 4))).clamp_min(1e-6)
+    predicted = log_probability.exp().sum((0, 2, 3, 4))
+    dice = 2 * overlap / (size + predicted).clamp_min(1e-6)
     return 1 - dice[present].sum() / present.sum().clamp_min(1)
+
+
+def _of_label(log_probability: Tensor, label: Tensor) -> Tensor:
+    """Each voxel's entry for its own label, (N, X, Y, Z).
+
+    Gathered, because the gradient of `nll_loss` takes twice as long on a CPU.
+    """
+    return log_probability.gather(1, label[:, None])[:, 0]

@@ -16,7 +16,12 @@ from vertseg.errors import UserError
 from vertseg.grid import AIR
 from vertseg.inference import padded
 from vertseg.labels import BACKGROUND
-from vertseg.losses import class_weights, segmentation_loss, soft_dice_loss
+from vertseg.losses import (
+    class_weights,
+    log_probabilities,
+    segmentation_loss,
+    soft_dice_loss,
+)
 from vertseg.metrics import confusion, multi_label_dice
 from vertseg.networks import build_network, limit_context
 from vertseg.training.data import LabelledScans, random_batch
@@ -146,9 +151,10 @@ class Trainer:
             return self.network(images)
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        loss = segmentation_loss(logits, labels, self._class_weights, self.settings.edge_weight)
+        scores = log_probabilities(logits)
+        loss = segmentation_loss(scores, labels, self._class_weights, self.settings.edge_weight)
         if self.settings.dice_weight:
-            loss = loss + self.settings.dice_weight * soft_dice_loss(logits, labels)
+            loss = loss + self.settings.dice_weight * soft_dice_loss(scores, labels)
         return loss
 
     def _diverged(self, what: str) -> UserError:

@@ -135,11 +135,16 @@ def test_external_scans_are_predicted_by_the_mean_probability(run: tuple[Path, l
         exponentials = np.exp(logits - logits.max(axis=0))
         probabilities.append(exponentials / exponentials.sum(axis=0))
     mean = np.mean(probabilities, axis=0)
-    expected = scan.transform.decode_logits(np.log(mean).astype(np.float32))
+    mean_logarithm = np.mean(np.log(probabilities), axis=0)
     ct = load_ct(next((folder / "data").rglob(f"{external[-1]}_ct.nii.gz")))
     path = results / f"predictions/unet/external/{external[-1]}_seg-vert_msk.nii.gz"
     saved = load_mask(path, ct.native).array
-    assert (saved != expected).mean() < 1e-4
+    differing = [
+        (saved != scan.transform.decode_logits(scores.astype(np.float32))).mean()
+        for scores in (np.log(mean), mean_logarithm)
+    ]
+    # After a few iterations some voxels are ties, which rounding decides.
+    assert differing[0] < 1e-3 and differing[1] > 0.1
 
 
 def test_a_later_external_test_trains_nothing(run: tuple[Path, list[str]]) -> None:

@@ -27,7 +27,7 @@ from vertseg.training.trainer import Trainer
 
 GRID = (40, 40, 80)
 BATCH = 4
-STEPS = 4
+STEPS = 6
 
 
 @dataclass(frozen=True)

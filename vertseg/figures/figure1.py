@@ -1,5 +1,6 @@
 """Figure 1: localisation panels of all methods, and an example of the best one."""
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -19,7 +20,8 @@ COLUMNS = 2
 PANEL_INCH = 1.9
 ROW_INCH = 2.25
 KEY_INCH = 0.75
-LEFT_INCH, RIGHT_INCH, TOP_INCH, BOTTOM_INCH = 0.5, 0.05, 0.42, 0.6
+LEFT_INCH, RIGHT_INCH, TOP_INCH, BOTTOM_INCH = 0.5, 0.05, 0.5, 0.6
+TITLE_CHARACTERS = 38
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def draw_figure1(
     """
     use_style()
     rows = max(-(-len(titles) // COLUMNS), 2)
-    height = rows * ROW_INCH + BOTTOM_INCH
+    height = BOTTOM_INCH + (rows - 1) * ROW_INCH + PANEL_INCH + TOP_INCH
     figure = plt.figure(figsize=(PAGE_WIDTH_INCH, height))
     colours = ScalarMappable(Normalize(0, 1), quality_colours())
     _draw_panels(figure, labels, scans, titles, colours)
@@ -111,7 +113,8 @@ def _draw_panels(
         own = scans[scans["method"] == key].set_index("scan")
         axes = add_axes(figure, _cell(index, figure.get_figheight()))
         draw_panel(axes, lines[key], own["multi_label_dice"], colours, limits)
-        axes.set_title(f"{title}, {len(own)} scans", loc="left")
+        title = textwrap.fill(f"{title}, {len(own)}\N{NO-BREAK SPACE}scans", TITLE_CHARACTERS)
+        axes.set_title(title, loc="left")
         if index % COLUMNS == 0:
             axes.set_ylabel("predicted label")
         else:
@@ -148,7 +151,7 @@ def _draw_example(
     figure.text(
         room[0] / figure.get_figwidth(),
         1 - (TOP_INCH - 0.05) / figure.get_figheight(),
-        f"{title}, median scan: Dice {example.multi_label_dice:.2f}\n{example.scan}",
+        f"{title}\nmedian scan: Dice {example.multi_label_dice:.2f}\n{example.scan}",
         fontsize=STYLE["axes.titlesize"],
         verticalalignment="bottom",
     )

@@ -30,7 +30,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def place_network(network: nn.Module, device: torch.device) -> nn.Module:
-    """Move a network to a device, on a CPU in channels-last order, several times faster there."""
+    """Move a network to a device, on a CPU in channels-last order.
+
+    Dense convolutions are up to a fifth faster in it; depthwise ones are as fast in either.
+    """
     if device.type == "cpu":
         for parameter in network.parameters():
             if parameter.ndim == 5:

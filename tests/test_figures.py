@@ -35,7 +35,7 @@ TITLES = {
     "a": "ResNet18/ASPP",
     "b": "MobileNet/ASPP with flips",
     "c": "U-Net",
-    "long": "MobileNet/ASPP on spine crops, thrice",
+    "a long one": "MobileNet/ASPP on spine crops, thrice",
 }
 
 
@@ -206,7 +206,9 @@ class TestExample:
 
 
 class TestDrawing:
-    @pytest.mark.parametrize("methods", [["a"], ["a", "b"], ["long", "b", "c"]])
+    @pytest.mark.parametrize(
+        "methods", [["a"], ["a", "b"], ["a", "b", "c"], ["a long one", "b", "c"]]
+    )
     def test_figure1_has_a_line_a_scan_and_no_text_on_text(self, methods: list[str]) -> None:
         reference = straight("T11", "T12", "L1", "L2", "L3")
         labels = [
@@ -229,12 +231,9 @@ class TestDrawing:
         names = [text.get_text() for text in figure.findobj(Text)]
         assert all(names.count(name) >= 2 for name in ("L1", "L2", "L3", "L4", "L5"))
         assert overlapping_texts(figure) == []
-        titles_in_place = [text for text in figure.findobj(Text) if "/ASPP" in text.get_text()]
-        assert all(
-            figure.bbox.contains(*corner)
-            for text in titles_in_place
-            for corner in text.get_window_extent().corners()
-        )
+        captions = [text for text in figure.findobj(Text) if "/ASPP" in text.get_text()]
+        corners = [corner for text in captions for corner in text.get_window_extent().corners()]
+        assert all(figure.bbox.contains(*corner) for corner in corners)
 
     def test_learning_curves_have_a_column_a_method_and_no_text_on_text(self) -> None:
         steps = np.arange(1, 101)

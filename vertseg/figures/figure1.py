@@ -113,8 +113,8 @@ def _draw_panels(
         own = scans[scans["method"] == key].set_index("scan")
         axes = add_axes(figure, _cell(index, figure.get_figheight()))
         draw_panel(axes, lines[key], own["multi_label_dice"], colours, limits)
-        title = textwrap.fill(f"{title}, {len(own)}\N{NO-BREAK SPACE}scans", TITLE_CHARACTERS)
-        axes.set_title(title, loc="left")
+        caption = f"{title}, {len(own)}\N{NO-BREAK SPACE}scans"
+        axes.set_title(textwrap.fill(caption, TITLE_CHARACTERS), loc="left")
         if index % COLUMNS == 0:
             axes.set_ylabel("predicted label")
         else:

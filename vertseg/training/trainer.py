@@ -16,12 +16,7 @@ from vertseg.errors import UserError
 from vertseg.grid import AIR
 from vertseg.inference import padded
 from vertseg.labels import BACKGROUND
-from vertseg.losses import (
-    class_weights,
-    log_probabilities,
-    segmentation_loss,
-    soft_dice_loss,
-)
+from vertseg.losses import class_weights, log_probabilities, segmentation_loss, soft_dice_loss
 from vertseg.metrics import confusion, multi_label_dice
 from vertseg.networks import build_network, limit_context
 from vertseg.training.data import LabelledScans, random_batch

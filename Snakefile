@@ -13,7 +13,7 @@ if "container" in config:
     containerized: config["container"]
 
 
-report: "report/workflow.rst"
+report: "captions/workflow.rst"
 
 
 include: "rules/common.smk"

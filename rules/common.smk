@@ -2,8 +2,9 @@
 
 from snakemake.exceptions import WorkflowError
 
-from vertseg.code_version import TRAINING_CODE, code_version
-from vertseg.config import (
+from vertseg.core.code_version import code_version
+from vertseg.core.errors import UserError
+from vertseg.dataset.config import (
     check_config,
     engine,
     grid_name,
@@ -13,9 +14,8 @@ from vertseg.config import (
     running_methods,
     training_settings,
 )
-from vertseg.errors import UserError
-from vertseg.folds import scans_by_subject
-from vertseg.sources import (
+from vertseg.dataset.folds import scans_by_subject
+from vertseg.dataset.sources import (
     configured_samples,
     downloaded_splits,
     own_scans,
@@ -47,6 +47,15 @@ wildcard_constraints:
     scan="[A-Za-z0-9._-]+",
     method="|".join(METHODS),
     fold=r"\d+",
+
+
+# Modules that read lists of scans: the lists are inputs of the steps that read them.
+LISTS = ["dataset.folds", "dataset.samples"]
+
+
+def code(script, without=()):
+    """The fingerprint of a script and of the modules it imports, but for some of them."""
+    return code_version(BASE / "scripts" / script, without)
 
 
 def one_of(names):
@@ -85,10 +94,10 @@ def by_attempt(amount):
 
 
 def in_report(path, category, title):
-    """A file shown in the workflow's report, with the caption report/{its name}.rst."""
+    """A file shown in the workflow's report, with the caption captions/{its name}.rst."""
     return report(
         path,
-        caption=f"../report/{Path(path).stem}.rst",
+        caption=f"../captions/{Path(path).stem}.rst",
         category=category,
         labels={"content": title},
     )

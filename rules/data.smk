@@ -22,7 +22,7 @@ if config["data"]["source"] == "phantom":
             scans=DEVELOPMENT_SCANS,
             seed=config["seed"],
             preset=config["data"]["phantom"]["preset"],
-            code=code_version("labels", "phantom"),
+            code=code("generate_phantoms.py"),
         script:
             "../scripts/generate_phantoms.py"
 
@@ -66,9 +66,7 @@ rule audit:
         mem_mb=by_attempt(16000),
         runtime=by_attempt(60),
     params:
-        code=code_version(
-            "audit", "centroids", "labels", "metrics", "schemes", "volumes"
-        ),
+        code=code("audit.py", without=["dataset.samples"]),
     script:
         "../scripts/audit.py"
 

@@ -22,6 +22,6 @@ rule evaluate:
         runtime=by_attempt(60),
     params:
         fold=lambda wildcards: wildcards.fold,
-        code=code_version("centroids", "evaluation", "labels", "metrics", "volumes"),
+        code=code("evaluate.py", without=LISTS),
     script:
         "../scripts/evaluate.py"

@@ -26,9 +26,7 @@ rule nnunet_train:
     params:
         settings=lambda wildcards: json.dumps(nnunet_settings(config, wildcards.method)),
         folder=lambda wildcards, output: Path(output.weights).parent,
-        code=code_version(
-            "networks", "nnunet/settings", "nnunet/trainer", "nnunet/training"
-        ),
+        code=code("nnunet_train.py", without=NNUNET_LOG),
     shell:
         nnunet_step(
             "nnunet_train.py",
@@ -67,15 +65,7 @@ rule nnunet_predict:
         device=config["training"]["device"],
         fold=lambda wildcards: wildcards.fold,
         cache=lambda wildcards, input: Path(input.caches[0]).parent,
-        code=code_version(
-            "centroids",
-            "grid",
-            "networks",
-            "nnunet/dataset",
-            "nnunet/prediction",
-            "nnunet/trainer",
-            "volumes",
-        ),
+        code=code("nnunet_predict.py", without=[*NNUNET_LOG, *LISTS]),
     shell:
         nnunet_step("nnunet_predict.py")
         + "--weights {input.weights:q} --samples {input.samples:q} --folds {input.folds:q} "

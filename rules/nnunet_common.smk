@@ -12,6 +12,9 @@ NNUNET_RAW = f"{NNUNET}/raw/{DATASET}"
 NNUNET_DATA = f"{NNUNET}/preprocessed/{DATASET}"
 NNUNET_SCANS = f"{NNUNET_DATA}/{PLANS}_{CONFIGURATION}"
 
+# Decides what is logged, and how failures read.
+NNUNET_LOG = ["nnunet.process"]
+
 
 def nnunet_step(script, workers=1, results=f"{NNUNET}/trained"):
     """The start of a command: a script of nnU-Net's with the environment variables it needs."""

@@ -20,7 +20,7 @@ rule nnunet_scan:
         mem_mb=by_attempt(4000),
         runtime=by_attempt(10),
     params:
-        code=code_version("labels", "nnunet/dataset", "schemes", "volumes"),
+        code=code("nnunet_scan.py", without=["dataset.folds"]),
     script:
         "../scripts/nnunet_scan.py"
 
@@ -41,7 +41,7 @@ rule nnunet_dataset:
     params:
         scans=DEVELOPMENT_SCANS,
         folds=config["folds"]["number"],
-        code=code_version("labels", "nnunet/dataset"),
+        code=code("nnunet_dataset.py", without=["dataset.folds"]),
     script:
         "../scripts/nnunet_dataset.py"
 
@@ -67,7 +67,7 @@ rule nnunet_plan:
         runtime=by_attempt(120),
     params:
         settings=json.dumps(config["nnunet"]["plan"]),
-        code=code_version("nnunet/planning", "nnunet/settings"),
+        code=code("nnunet_plan.py", without=NNUNET_LOG),
     shell:
         nnunet_step("nnunet_plan.py")
         + "--settings {params.settings:q} --processes {threads}"
@@ -97,6 +97,6 @@ rule nnunet_preprocess:
         mem_mb=by_attempt(48000),
         runtime=by_attempt(240),
     params:
-        code=code_version("nnunet/planning"),
+        code=code("nnunet_preprocess.py", without=NNUNET_LOG),
     shell:
         nnunet_step("nnunet_preprocess.py") + "--processes {threads}"

@@ -1,18 +1,23 @@
 """Scans of your own, without labels: everything `vertseg predict` writes, and one report of all."""
 
+from vertseg.dataset.layout import OWN_SCAN_SUFFIXES, RESULT_SUFFIX
+from vertseg.segmentation.settings import OWN_SCANS_DECODING, SHIPPED_FILES
+
+PREDICT = config.get("predict", {})
+
 
 rule predict_own_scan:
     input:
         scan=lambda wildcards: OWN_SCANS[wildcards.scan],
-        model=config.get("predict", {}).get("model", []),
+        model=PREDICT.get("model", list(map(str, SHIPPED_FILES.values()))),
     output:
-        result=f"{RESULTS}/{{scan}}_result.json",
-        mask=f"{RESULTS}/{{scan}}_seg-vert_msk.nii.gz",
-        centroids=f"{RESULTS}/{{scan}}_seg-vert_ctd.json",
-        measures=f"{RESULTS}/{{scan}}_measures.csv",
-        preview=f"{RESULTS}/{{scan}}_preview.png",
-        viewer_ct=f"{RESULTS}/{{scan}}_viewer_ct.nii.gz",
-        viewer_mask=f"{RESULTS}/{{scan}}_viewer_msk.nii.gz",
+        **{
+            kind: f"{RESULTS}/{{scan}}{suffix}"
+            for kind, suffix in OWN_SCAN_SUFFIXES.items()
+            # Of DICOM series alone, and only if asked for.
+            if kind != "dicom_seg"
+        },
+        result=f"{RESULTS}/{{scan}}{RESULT_SUFFIX}",
     log:
         f"{RESULTS}/logs/predict_own_scan/{{scan}}.log",
     benchmark:
@@ -26,33 +31,17 @@ rule predict_own_scan:
         mem_mb=by_attempt(4000),
         runtime=by_attempt(10),
     params:
-        dicom_seg=config.get("predict", {}).get("dicom_seg", False),
-        in_order=config.get("predict", {}).get("in_order", True),
-        code=code_version(
-            "centroids",
-            "dicom",
-            "figures",
-            "grid",
-            "itk",
-            "labels",
-            "notice",
-            "order",
-            "predict",
-            "report/results",
-            "report/viewer",
-            "scan_files",
-            "scans",
-            "screening",
-            "spine",
-            "volumes",
-        ),
+        model=PREDICT.get("model"),
+        dicom_seg=PREDICT.get("dicom_seg", False),
+        decoding=PREDICT.get("decoding", OWN_SCANS_DECODING),
+        code=code("predict_own_scan.py"),
     script:
         "../scripts/predict_own_scan.py"
 
 
 rule predictions_report:
     input:
-        expand(f"{RESULTS}/{{scan}}_result.json", scan=OWN_SCANS),
+        expand(f"{RESULTS}/{{scan}}{RESULT_SUFFIX}", scan=OWN_SCANS),
     output:
         f"{RESULTS}/report.html",
     log:
@@ -63,8 +52,6 @@ rule predictions_report:
         mem_mb=by_attempt(2000),
         runtime=by_attempt(10),
     params:
-        code=code_version(
-            "centroids", "figures", "labels", "notice", "report", "volumes"
-        ),
+        code=code("predictions_report.py"),
     script:
         "../scripts/predictions_report.py"

@@ -27,8 +27,7 @@ rule predict:
         keep_grid=lambda wildcards: (
             method_grid(config, wildcards.method) == config["grid"]
         ),
-        one_spine=lambda wildcards: METHODS[wildcards.method].get("one_spine", False),
-        in_order=lambda wildcards: METHODS[wildcards.method].get("in_order", False),
-        code=code_version("centroids", "grid", "inference", "order", "spine", "volumes"),
+        decoding=lambda wildcards: METHODS[wildcards.method].get("decoding", "argmax"),
+        code=code("predict.py", without=LISTS),
     script:
         "../scripts/predict.py"

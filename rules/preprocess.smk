@@ -26,6 +26,6 @@ rule preprocess:
         runtime=by_attempt(10),
     params:
         grid=lambda wildcards: GRIDS[wildcards.grid],
-        code=code_version("cache", "grid", "labels", "schemes", "volumes"),
+        code=code("preprocess.py"),
     script:
         "../scripts/preprocess.py"

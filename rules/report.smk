@@ -27,7 +27,7 @@ rule table1:
         seed=config["seed"],
         excluded=EXCLUDED_SCANS,
         title="Table 1",
-        code=code_version("pages", "statistics", "tables"),
+        code=code("table1.py", without=["dataset.folds"]),
     script:
         "../scripts/table1.py"
 
@@ -46,7 +46,7 @@ rule dataset_figure:
         mem_mb=by_attempt(2000),
         runtime=by_attempt(10),
     params:
-        code=code_version("figures"),
+        code=code("dataset_figure.py"),
     script:
         "../scripts/dataset_figure.py"
 
@@ -68,7 +68,7 @@ rule learning_curves:
         runtime=by_attempt(10),
     params:
         methods=METHODS,
-        code=code_version("figures"),
+        code=code("learning_curves.py"),
     script:
         "../scripts/learning_curves.py"
 
@@ -98,6 +98,6 @@ rule figure1:
         runtime=by_attempt(10),
     params:
         methods=METHODS,
-        code=code_version("figures"),
+        code=code("figure1.py", without=["dataset.samples"]),
     script:
         "../scripts/figure1.py"

@@ -47,8 +47,6 @@ if config["data"]["source"] == "phantom":
                 if wildcards.masks in OWN_METHODS
                 else None
             ),
-            code=code_version(
-                "centroids", "figures", "grid", "screening", "tables", "volumes"
-            ),
+            code=code("screening_validation.py", without=["dataset.samples"]),
         script:
             "../scripts/screening_validation.py"

@@ -18,7 +18,7 @@ rule export_onnx:
         mem_mb=by_attempt(4000),
         runtime=by_attempt(20),
     params:
-        code=code_version("export", "networks"),
+        code=code("export_onnx.py"),
     script:
         "../scripts/export_onnx.py"
 

@@ -23,7 +23,7 @@ rule benchmarks:
         runtime=by_attempt(10),
     params:
         folder=lambda wildcards, output: output[0].removesuffix(".tsv"),
-        code=code_version("benchmarks"),
+        code=code("collect_benchmarks.py"),
     script:
         "../scripts/collect_benchmarks.py"
 
@@ -46,6 +46,6 @@ for page, (table, category, title) in PAGES.items():
             runtime=by_attempt(10),
         params:
             title=title,
-            code=code_version("pages"),
+            code=code("table_page.py"),
         script:
             "../scripts/table_page.py"

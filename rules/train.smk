@@ -29,6 +29,10 @@ rule train:
         settings=lambda wildcards: training_settings(config, wildcards.method),
         folder=lambda wildcards, output: Path(output.weights).parent,
         folds=config["folds"]["number"],
-        code=code_version(*TRAINING_CODE),
+        code=code(
+            "train.py",
+            # Measures decide the validation columns of log.csv alone: no reason to train anew.
+            without=[*LISTS, "evaluation"],
+        ),
     script:
         "../scripts/train.py"

@@ -4,10 +4,10 @@ Reads the sample sheet and all CTs, masks and centroids that it names; writes au
 scan. Scans that cannot be used are all named at once, and the run stops.
 """
 
-from vertseg.audit import audit, check_audit
-from vertseg.files import atomic_path
-from vertseg.logs import logger, step_log
-from vertseg.samples import read_samples
+from vertseg.core.files import atomic_path
+from vertseg.core.logs import logger, step_log
+from vertseg.dataset.audit import audit, check_audit
+from vertseg.dataset.samples import read_samples
 
 
 def main(sheet: str, target: str, processes: int) -> None:

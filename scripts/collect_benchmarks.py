@@ -5,9 +5,9 @@ Reads all files below benchmarks/; writes benchmarks.tsv (rule, job, time, memor
 
 from pathlib import Path
 
-from vertseg.benchmarks import collect_benchmarks
-from vertseg.files import atomic_path
-from vertseg.logs import step_log
+from vertseg.core.files import atomic_path
+from vertseg.core.logs import step_log
+from vertseg.evaluation.run_cost import collect_benchmarks
 
 
 def main(folder: Path, target: str) -> None:

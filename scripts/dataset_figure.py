@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from vertseg.core.logs import step_log
 from vertseg.figures.dataset import draw_dataset
 from vertseg.figures.style import save_figure
-from vertseg.logs import step_log
 
 
 def main(audit: str, targets: Sequence[str]) -> None:

@@ -6,10 +6,10 @@ arrived of it waits in a .part file beside it and is used by the next start.
 
 from pathlib import Path
 
-from vertseg.archives import check_archive
-from vertseg.download import fetch
-from vertseg.logs import step_log
-from vertseg.verse import Source, read_source
+from vertseg.core.logs import step_log
+from vertseg.dataset.archives import check_archive
+from vertseg.dataset.download import fetch
+from vertseg.dataset.verse import Source, read_source
 
 
 def main(source: Source, archive: Path) -> None:

@@ -4,11 +4,11 @@ Reads the predictions, the sample sheet, the folds and the cached scans; writes 
 a row for each scan and a CSV with a row for each vertebra.
 """
 
-from vertseg.evaluation import evaluate_fold
-from vertseg.folds import divide_caches
-from vertseg.logs import logger, step_log
-from vertseg.samples import read_samples
-from vertseg.tables import write_csv
+from vertseg.core.logs import logger, step_log
+from vertseg.dataset.folds import divide_caches
+from vertseg.dataset.samples import read_samples
+from vertseg.evaluation.files import write_csv
+from vertseg.evaluation.scans import evaluate_fold
 
 
 def main(

@@ -3,9 +3,9 @@
 Reads its weights (safetensors); writes the ONNX model.
 """
 
-from vertseg.errors import UserError
-from vertseg.export import export_onnx, largest_difference
-from vertseg.logs import logger, step_log
+from vertseg.core.errors import UserError
+from vertseg.core.logs import logger, step_log
+from vertseg.segmentation.export import export_onnx, largest_difference
 
 TOLERANCE = 1e-3
 

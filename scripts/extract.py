@@ -7,9 +7,9 @@ manifest. Where a manifest of an earlier download exists, the files must agree w
 from functools import partial
 from pathlib import Path
 
-from vertseg.archives import extract
-from vertseg.logs import logger, step_log
-from vertseg.verse import check_same_as_before, write_manifest
+from vertseg.core.logs import logger, step_log
+from vertseg.dataset.archives import extract
+from vertseg.dataset.verse import check_same_as_before, write_manifest
 
 
 def main(archive: Path, folder: Path, manifest: Path) -> None:

@@ -7,15 +7,15 @@ with the CT and the reference of the example; writes figure1.{pdf,png,svg}.
 from collections.abc import Sequence
 from pathlib import Path
 
-from vertseg.evaluation import mask_path
+from vertseg.anatomy.schemes import read_scheme
+from vertseg.core.logs import logger, step_log
+from vertseg.dataset.layout import mask_path
+from vertseg.dataset.samples import read_samples
+from vertseg.evaluation.files import Methods, read_evaluation
 from vertseg.figures.example import spine_views
 from vertseg.figures.figure1 import choose_example, draw_figure1
 from vertseg.figures.style import save_figure
-from vertseg.logs import logger, step_log
-from vertseg.samples import read_samples
-from vertseg.schemes import read_scheme
-from vertseg.tables import Methods, read_evaluation
-from vertseg.volumes import load_ct, load_mask
+from vertseg.scans.nifti import load_ct, load_mask
 
 
 def main(

@@ -8,9 +8,9 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from vertseg.folds import assign_folds, write_folds
-from vertseg.logs import logger, step_log
-from vertseg.samples import read_samples
+from vertseg.core.logs import logger, step_log
+from vertseg.dataset.folds import assign_folds, write_folds
+from vertseg.dataset.samples import read_samples
 
 
 def main(

@@ -5,7 +5,7 @@ Reads nothing; writes CT, mask, centroids and ground truth of every scan in VerS
 
 from pathlib import Path
 
-from vertseg.logs import logger, step_log
+from vertseg.core.logs import logger, step_log
 from vertseg.phantom import preset, write_phantom_dataset
 
 

@@ -7,10 +7,10 @@ Reads the archive's directory and resources/{release}.tsv; writes the list of th
 from dataclasses import astuple, fields
 from pathlib import Path
 
-from vertseg.archives import members, open_archive
-from vertseg.logs import logger, step_log
-from vertseg.samples import write_tsv
-from vertseg.verse import ArchivedScan, archived_scans, check_inventory
+from vertseg.core.logs import logger, step_log
+from vertseg.core.tsv import write_tsv
+from vertseg.dataset.archives import members, open_archive
+from vertseg.dataset.verse import ArchivedScan, archived_scans, check_inventory
 
 
 def main(archive: Path, sheet: Path, split: str, output: str) -> None:

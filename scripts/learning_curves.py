@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from vertseg.core.logs import step_log
+from vertseg.evaluation.files import Methods
 from vertseg.figures.learning import draw_learning_curves
 from vertseg.figures.style import save_figure
-from vertseg.logs import step_log
-from vertseg.tables import Methods
 
 
 def main(log_paths: Sequence[str], methods: Methods, targets: Sequence[str]) -> None:

@@ -5,9 +5,9 @@ Reads the folds; writes dataset.json and splits_final.json.
 
 from collections.abc import Sequence
 
-from vertseg.files import write_json
-from vertseg.folds import read_folds
-from vertseg.logs import logger, step_log
+from vertseg.core.files import write_json
+from vertseg.core.logs import logger, step_log
+from vertseg.dataset.folds import read_folds
 from vertseg.nnunet.dataset import check_names, dataset_json, splits
 
 

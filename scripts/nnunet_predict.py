@@ -1,7 +1,7 @@
 """Segment and label the scans that a fold holds out, or those of the external test, by nnU-Net.
 
 Reads the sample sheet with the CTs, the folds, cached scans and weights, of one fold or of several
-that predict together; writes, for each scan, the three files of every method (see predict.py);
+that predict together; writes, for each scan, the files that `vertseg.evaluation.predictions` names;
 for all, settings.json, and in nnunet/ the label maps in nnU-Net's values with nnU-Net's own
 summary.json. Usage: LOG --weights FILE... --samples TSV --folds TSV --cache FOLDER --fold K
 --device NAME --threads N --gpus N --folder predictions/{method}/fold{k}.
@@ -12,20 +12,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.numpy import save_file
 
-from vertseg.cache import read_cache
-from vertseg.centroids import body_centres, write_centroids
-from vertseg.devices import choose_device
-from vertseg.evaluation import centroids_path, mask_path
-from vertseg.files import write_json
-from vertseg.folds import EXTERNAL, read_folds
-from vertseg.gpus import claimed_gpus
-from vertseg.logs import logger, progress
+from vertseg.core.files import write_json
+from vertseg.core.gpus import claimed_gpus
+from vertseg.core.logs import logger
+from vertseg.core.progress import progress
+from vertseg.dataset.folds import EXTERNAL, read_folds
+from vertseg.dataset.samples import Sample, read_samples
+from vertseg.evaluation.predictions import write_prediction
+from vertseg.networks.devices import choose_device
 from vertseg.nnunet.dataset import from_nnunet
 from vertseg.nnunet.process import nnunet_log
-from vertseg.samples import Sample, read_samples
-from vertseg.volumes import load_ct, save_mask
+from vertseg.scans.nifti import load_ct
+from vertseg.segmentation.cache import read_cache
 
 
 def main(
@@ -49,11 +48,8 @@ def main(
         predictor.save_own(own / f"{sample.scan}.nii.gz", predicted, ct)
         mask = from_nnunet(predicted)
         on_grid = read_cache(cache / f"{sample.scan}.safetensors").transform.encode_labels(mask)
-        save_file({"label": on_grid}, folder / f"{sample.scan}_grid.safetensors")
-        save_mask(mask_path(folder, sample.scan), mask, ct.native)
-        centres = body_centres(mask, ct.affine)
-        write_centroids(centroids_path(folder, sample.scan), centres, ct.native.affine)
-        logger.info("%s: %d vertebrae", sample.scan, len(centres))
+        found = write_prediction(folder, sample.scan, mask, ct.native, on_grid)
+        logger.info("%s: %d vertebrae", sample.scan, len(found))
     write_json(folder / "settings.json", predictor.settings())
     if summary_processes:
         predictor.summarise(own, summary_processes)

@@ -4,10 +4,10 @@ Reads a CT, its mask (NIfTI) and the mask's label scheme (TSV) if that is not Ve
 imagesTr/{scan}_0000.nii.gz and labelsTr/{scan}.nii.gz: axes in RAS+ order, consecutive labels.
 """
 
-from vertseg.logs import logger, step_log
+from vertseg.anatomy.schemes import read_scheme
+from vertseg.core.logs import logger, step_log
 from vertseg.nnunet.dataset import save_raw, stored_ct, to_nnunet
-from vertseg.schemes import read_scheme
-from vertseg.volumes import load_ct, load_mask
+from vertseg.scans.nifti import load_ct, load_mask
 
 
 def main(ct_path: str, mask_path: str, labels: str, image: str, label_map: str) -> None:

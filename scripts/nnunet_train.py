@@ -12,8 +12,8 @@ from typing import TextIO
 
 import torch
 
-from vertseg.devices import choose_device
-from vertseg.gpus import claimed_gpus
+from vertseg.core.gpus import claimed_gpus
+from vertseg.networks.devices import choose_device
 from vertseg.nnunet.process import nnunet_log
 from vertseg.nnunet.settings import NnunetSettings
 

@@ -7,20 +7,20 @@ and for DICOM series, if asked to, {scan}_seg.dcm.
 
 from pathlib import Path
 
-from vertseg.logs import step_log
-from vertseg.predict.models import load_model
+from vertseg.core.logs import step_log
 from vertseg.predict.pipeline import Options, predict_scan
+from vertseg.segmentation.model import load_model
 
 if __name__ == "__main__":
     with step_log(snakemake.log[0]):
         predict_scan(
             snakemake.input.scan,
             snakemake.wildcards.scan,
-            load_model(snakemake.input.model or None, snakemake.threads),
+            load_model(snakemake.params.model, snakemake.threads),
             Options(
                 Path(snakemake.output.result).parent,
                 force=True,
                 dicom_seg=snakemake.params.dicom_seg,
-                in_order=snakemake.params.in_order,
+                decoding=snakemake.params.decoding,
             ),
         )

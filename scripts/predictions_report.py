@@ -3,8 +3,8 @@
 Reads their {scan}_result.json and the pictures and volumes that these name; writes report.html.
 """
 
-from vertseg.logs import step_log
-from vertseg.report import write_report
+from vertseg.core.logs import step_log
+from vertseg.report.page import write_report
 
 if __name__ == "__main__":
     with step_log(snakemake.log[0]):

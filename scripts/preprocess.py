@@ -6,11 +6,11 @@ cache/{grid}/{scan}.safetensors: normalised image, label map and the way back to
 
 from pathlib import Path
 
-from vertseg.cache import CachedScan, write_cache
-from vertseg.grid import GridSpec, GridTransform
-from vertseg.logs import logger, step_log
-from vertseg.schemes import read_scheme
-from vertseg.volumes import load_ct, load_mask
+from vertseg.anatomy.schemes import read_scheme
+from vertseg.core.logs import logger, step_log
+from vertseg.scans.nifti import load_ct, load_mask
+from vertseg.segmentation.cache import CachedScan, write_cache
+from vertseg.segmentation.grid import GridSpec, GridTransform
 
 
 def main(ct_path: str, mask_path: str, labels: str, grid: GridSpec, target: str) -> None:

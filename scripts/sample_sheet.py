@@ -4,8 +4,8 @@ Reads nothing, but for downloaded VerSe data looks which centroid files there ar
 samples.tsv (scan, subject, ct, mask, centroids, labels).
 """
 
-from vertseg.logs import step_log
-from vertseg.samples import Sample, with_centroids, write_samples
+from vertseg.core.logs import step_log
+from vertseg.dataset.samples import Sample, with_centroids, write_samples
 
 if __name__ == "__main__":
     with step_log(snakemake.log[0]):

@@ -7,13 +7,13 @@ agreement, a table of grades (CSV) and the Bland-Altman figure (PDF, PNG).
 
 from pathlib import Path
 
+from vertseg.core.logs import logger, step_log
+from vertseg.dataset.samples import read_samples
+from vertseg.evaluation.files import write_csv
+from vertseg.evaluation.screening import agreement, compare_scans, grade_counts
 from vertseg.figures.bland_altman import draw_bland_altman
 from vertseg.figures.style import save_figure
-from vertseg.grid import GridSpec
-from vertseg.logs import logger, step_log
-from vertseg.samples import read_samples
-from vertseg.screening.validation import agreement, compare_scans, grade_counts
-from vertseg.tables import write_csv
+from vertseg.segmentation.grid import GridSpec
 
 
 def main(

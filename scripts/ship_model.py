@@ -7,18 +7,15 @@ the model card there must state.
 import shutil
 from pathlib import Path
 
-import vertseg
-from vertseg.files import atomic_path, file_sha256
-from vertseg.logs import logger, step_log
-from vertseg.predict.models import SHIPPED
-
-MODELS = Path(vertseg.__file__).parent / "models"
+from vertseg.core.files import atomic_path, file_sha256
+from vertseg.core.logs import logger, step_log
+from vertseg.segmentation.settings import SHIPPED_FILES, SUFFIXES
 
 
-def main(files: list[str], folder: Path = MODELS) -> None:
+def main(files: list[str]) -> None:
     """Copy the files into the package."""
     for file in files:
-        target = folder / f"{SHIPPED}{Path(file).suffix}"
+        target = SHIPPED_FILES[SUFFIXES[Path(file).suffix]]
         with atomic_path(target) as temporary:
             shutil.copyfile(file, temporary)
         # A warning, so that it is also shown on the terminal.

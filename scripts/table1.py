@@ -6,20 +6,11 @@ Table 1 as CSV (everything), Markdown, LaTeX and HTML (compact), and per_label.c
 
 from collections.abc import Sequence
 
-from vertseg.files import write_text
-from vertseg.logs import step_log
-from vertseg.tables import (
-    Methods,
-    note,
-    per_label_table,
-    read_evaluation,
-    read_training_metadata,
-    table1,
-    to_html,
-    to_latex,
-    to_markdown,
-    write_csv,
-)
+from vertseg.core.files import write_text
+from vertseg.core.logs import step_log
+from vertseg.evaluation.files import Methods, read_evaluation, read_training_metadata, write_csv
+from vertseg.evaluation.formats import note, to_html, to_latex, to_markdown
+from vertseg.evaluation.tables import per_label_table, table1
 
 
 def main(

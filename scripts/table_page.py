@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from vertseg.files import write_text
-from vertseg.logs import step_log
-from vertseg.pages import table_page
+from vertseg.core.files import write_text
+from vertseg.core.logs import step_log
+from vertseg.evaluation.pages import table_page
 
 
 def main(source: Path, title: str, target: str) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 
-from vertseg.devices import keep_freed_memory
-from vertseg.folds import divide_caches
-from vertseg.gpus import claimed_gpus
-from vertseg.logs import step_log
-from vertseg.training import TrainingSettings, train
+from vertseg.core.gpus import claimed_gpus
+from vertseg.core.logs import step_log
+from vertseg.dataset.folds import divide_caches
+from vertseg.networks.devices import keep_freed_memory
+from vertseg.training.loop import train
+from vertseg.training.settings import TrainingSettings
 
 if __name__ == "__main__":
     keep_freed_memory()
@@ -29,4 +30,5 @@ if __name__ == "__main__":
                 Path(snakemake.params.folder),
                 Path(snakemake.output.weights),
                 Path(snakemake.output.log),
+                snakemake.params.code,
             )

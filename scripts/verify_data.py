@@ -5,9 +5,9 @@ Reads the manifests and every file that they list; writes nothing.
 
 from pathlib import Path
 
-from vertseg.errors import UserError
-from vertseg.logs import logger, step_log
-from vertseg.verse import verify
+from vertseg.core.errors import UserError
+from vertseg.core.logs import logger, step_log
+from vertseg.dataset.verse import verify
 
 
 def main(manifests: list[Path]) -> None:

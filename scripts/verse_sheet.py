@@ -6,10 +6,10 @@ Reads the archive's directory and the committed sheet, if there is one; writes t
 
 from pathlib import Path
 
-from vertseg.archives import members, open_archive
-from vertseg.logs import step_log
-from vertseg.samples import write_tsv
-from vertseg.verse import SHEET_COLUMNS, archived_scans, updated_sheet
+from vertseg.core.logs import step_log
+from vertseg.core.tsv import write_tsv
+from vertseg.dataset.archives import members, open_archive
+from vertseg.dataset.verse import SHEET_COLUMNS, archived_scans, updated_sheet
 
 
 def main(archive: Path, sheet: Path, split: str, output: str) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from vertseg.volumes import Geometry, Volume
+from vertseg.scans.volumes import Geometry, Volume
 
 SOFT_HU, SPONGY_HU, CORTEX_HU = 50, 150, 600
 BODY_WIDTH, BODY_DEPTH = 42.0, 32.0

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from conftest import copy_workflow, failing_snakemake, snakemake
 
-from vertseg.audit import COLUMNS, audit, audit_scan, check_audit
-from vertseg.centroids import body_centres, write_centroids
-from vertseg.errors import UserError
-from vertseg.labels import IDS
-from vertseg.samples import Sample, write_samples
+from vertseg.anatomy.centroids import body_centres, write_centroids
+from vertseg.anatomy.labels import IDS
+from vertseg.core.errors import UserError
+from vertseg.dataset.audit import COLUMNS, audit, audit_scan, check_audit
+from vertseg.dataset.samples import Sample, write_samples
 
 AFFINE = np.array([[0, 0, -2.0, 60], [-1, 0, 0, 40], [0, -3, 0, 90], [0, 0, 0, 1]])
 """Stored front to back, head to foot, right to left: PIL codes, 1 mm, 3 mm and 2 mm steps."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vertseg.grid import AIR
+from vertseg.segmentation.grid import AIR
 from vertseg.training.data import LabelledScans, random_batch, random_crop
 from vertseg.training.settings import TrainingSettings
 

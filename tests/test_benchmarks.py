@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from vertseg.benchmarks import collect_benchmarks
-from vertseg.errors import UserError
+from vertseg.core.errors import UserError
+from vertseg.evaluation.run_cost import collect_benchmarks
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 LONG = HEADER + "120.5\t0:02:00\t800.0\t9\t9\t9\t1.5\t2.5\t150.0\t180.0\n"

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from vertseg.cache import CachedScan, read_cache, write_cache
-from vertseg.errors import UserError
-from vertseg.grid import GridTransform
-from vertseg.volumes import Geometry
+from vertseg.core.errors import UserError
+from vertseg.scans.volumes import Geometry
+from vertseg.segmentation.cache import CachedScan, read_cache, write_cache
+from vertseg.segmentation.grid import GridTransform
 
 
 def test_round_trip_with_and_without_a_label(tmp_path: Path) -> None:

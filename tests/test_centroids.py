@@ -9,8 +9,8 @@ from conftest import REAL_DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vertseg.centroids import body_centres, read_centroids, write_centroids
-from vertseg.errors import UserError
+from vertseg.anatomy.centroids import body_centres, read_centroids, write_centroids
+from vertseg.core.errors import UserError
 
 PIR = np.array([[0, 0, 2.0, -30], [-1, 0, 0, 40], [0, -1, 0, 170], [0, 0, 0, 1]])
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-import vertseg.code_version
-from vertseg.code_version import TRAINING_CODE, code_version, module_files, statements
+import vertseg.core.code_version
+from vertseg.core.code_version import TRAINING_CODE, code_version, module_files, statements
 
 DECIDES_NOTHING = {
     # What they do wrong stops a step or shows at once.

@@ -7,7 +7,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from vertseg.config import (
+from vertseg.core.errors import UserError
+from vertseg.dataset.config import (
     check,
     check_config,
     grids,
@@ -15,9 +16,8 @@ from vertseg.config import (
     running_methods,
     training_settings,
 )
-from vertseg.errors import UserError
+from vertseg.networks.weights import load_network
 from vertseg.training import TrainingSettings
-from vertseg.weights import load_network
 
 SCHEMA = ROOT / "schemas/config.schema.yaml"
 PAPER = yaml.safe_load((ROOT / "config.yaml").read_text())

@@ -20,8 +20,8 @@ from pydicom.uid import (
 )
 from test_volumes import oblique_affine
 
-from vertseg.dicom.series import read_series
-from vertseg.errors import UserError
+from vertseg.core.errors import UserError
+from vertseg.scans.dicom.series import read_series
 
 AFFINE = oblique_affine()
 

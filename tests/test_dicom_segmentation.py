@@ -11,11 +11,11 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 from test_volumes import oblique_affine
 
-from vertseg.dicom.segmentation import vertebra_code, write_segmentation
-from vertseg.errors import UserError
-from vertseg.labels import CRANIOCAUDAL, NAMES
+from vertseg.anatomy.labels import CRANIOCAUDAL, NAMES
+from vertseg.core.errors import UserError
 from vertseg.phantom import Phantom, generate_phantom, preset
-from vertseg.scans import Scan, read_scan
+from vertseg.scans.dicom.segmentation import vertebra_code, write_segmentation
+from vertseg.scans.read import Scan, read_scan
 
 SNOMED = {
     "C1": "14806007", "C2": "39976000", "C7": "87391001", "T1": "64864005", "T6": "45296009",

@@ -22,13 +22,14 @@ import pytest
 from conftest import ROOT, copy_workflow, failing_snakemake, snakemake
 from verse_server import VerseServer, running_server, zipped
 
-from vertseg import archives, bulk
-from vertseg.archives import check_archive, extract
-from vertseg.bulk import byte_progress, require_space
-from vertseg.download import Patience, fetch, part_path
-from vertseg.errors import UserError
-from vertseg.samples import listed_verse_samples
-from vertseg.verse import (
+from vertseg.core import progress as bulk
+from vertseg.core.errors import UserError
+from vertseg.core.progress import byte_progress, require_space
+from vertseg.dataset import archives
+from vertseg.dataset.archives import check_archive, extract
+from vertseg.dataset.download import Patience, fetch, part_path
+from vertseg.dataset.samples import listed_verse_samples
+from vertseg.dataset.verse import (
     archived_scans,
     check_inventory,
     check_same_as_before,

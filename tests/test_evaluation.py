@@ -11,14 +11,15 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from vertseg.cache import CachedScan, write_cache
-from vertseg.centroids import body_centres, write_centroids
-from vertseg.errors import UserError
-from vertseg.evaluation import LABEL_COLUMNS, SCAN_COLUMNS, Case, evaluate_fold, evaluate_scan
-from vertseg.grid import GridTransform
-from vertseg.labels import IDS
-from vertseg.samples import Sample
-from vertseg.volumes import Geometry, save_mask
+from vertseg.anatomy.centroids import body_centres, write_centroids
+from vertseg.anatomy.labels import IDS
+from vertseg.core.errors import UserError
+from vertseg.dataset.samples import Sample
+from vertseg.evaluation.scans import LABEL_COLUMNS, SCAN_COLUMNS, Case, evaluate_fold, evaluate_scan
+from vertseg.scans.nifti import save_mask
+from vertseg.scans.volumes import Geometry
+from vertseg.segmentation.cache import CachedScan, write_cache
+from vertseg.segmentation.grid import GridTransform
 
 T12, T13, L1, L2 = (IDS[name] for name in ("T12", "T13", "L1", "L2"))
 SHAPE = (12, 12, 48)

@@ -13,7 +13,10 @@ from matplotlib.axis import Tick, XTick
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from vertseg.errors import UserError
+from vertseg.anatomy.labels import CRANIOCAUDAL, IDS
+from vertseg.anatomy.palette import label_colour
+from vertseg.core.errors import UserError
+from vertseg.evaluation.screening import QUANTITIES
 from vertseg.figures.bland_altman import draw_bland_altman
 from vertseg.figures.dataset import count_labels, covered_ranges, draw_dataset
 from vertseg.figures.example import View, place_views, spine_views, spread_apart
@@ -26,10 +29,8 @@ from vertseg.figures.localisation import (
     position_along_spine,
     tick_positions,
 )
-from vertseg.figures.style import label_colour, save_figure
-from vertseg.labels import CRANIOCAUDAL, IDS
-from vertseg.screening.validation import QUANTITIES
-from vertseg.volumes import Geometry, Volume
+from vertseg.figures.style import save_figure
+from vertseg.scans.volumes import Geometry, Volume
 
 TITLES = {
     "a": "ResNet18/ASPP",

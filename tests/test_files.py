@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from vertseg.files import atomic_path, write_json, write_text
+from vertseg.core.files import atomic_path, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vertseg.errors import UserError
-from vertseg.folds import (
+from vertseg.core.errors import UserError
+from vertseg.dataset.folds import (
     EXTERNAL,
     assign_folds,
     divide_caches,
@@ -16,7 +16,7 @@ from vertseg.folds import (
     scans_by_subject,
     write_folds,
 )
-from vertseg.samples import Sample
+from vertseg.dataset.samples import Sample
 
 VERTEBRAE = st.sets(st.sampled_from(["T12", "T13", "L5", "L6"]))
 

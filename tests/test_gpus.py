@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from vertseg.errors import UserError
-from vertseg.gpus import claimed_gpus, visible_gpus
+from vertseg.core.errors import UserError
+from vertseg.core.gpus import claimed_gpus, visible_gpus
 
 A, B, C = GPUS = ["GPU-aaaa-1", "GPU-bbbb-2", "GPU-cccc-3"]
 JOB = """

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vertseg import grid
-from vertseg.grid import (
+from vertseg.scans.volumes import Geometry
+from vertseg.segmentation import grid
+from vertseg.segmentation.grid import (
     AIR,
     GridTransform,
     grid_shape,
@@ -17,7 +18,6 @@ from vertseg.grid import (
     normalise_hu,
     without_unannotated,
 )
-from vertseg.volumes import Geometry
 
 sizes = st.integers(2, 40)
 

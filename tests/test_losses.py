@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.ndimage import affine_transform, gaussian_filter
 
-from vertseg.augmentation import (
+from vertseg.training.augmentation import (
     _blur,
     composed,
     random_affines,
@@ -13,7 +13,7 @@ from vertseg.augmentation import (
     random_rotations,
     warp,
 )
-from vertseg.losses import (
+from vertseg.training.losses import (
     class_weights,
     label_edges,
     log_probabilities,

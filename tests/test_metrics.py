@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from vertseg import metrics
-from vertseg.labels import IDS
+from vertseg.anatomy.labels import IDS
+from vertseg.evaluation import metrics
 
 AFFINE = np.diag([0.5, 2.0, 1.25, 1.0])
 

@@ -4,11 +4,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vertseg.errors import UserError
-from vertseg.networks import NETWORKS, build_network, count_parameters, limit_context
+from vertseg.core.errors import UserError
 from vertseg.networks.blocks import SegmentationHead, moving_mean
 from vertseg.networks.depthwise import DepthwiseConv3d
 from vertseg.networks.folding import fold_batch_norms
+from vertseg.networks.registry import NETWORKS, build_network, count_parameters, limit_context
 
 COUNTS = {
     "mobilenet_aspp": 1_278_749,

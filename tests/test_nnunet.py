@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from vertseg.errors import UserError
-from vertseg.folds import EXTERNAL
-from vertseg.labels import NAMES
+from vertseg.anatomy.labels import NAMES
+from vertseg.core.errors import UserError
+from vertseg.dataset.folds import EXTERNAL
+from vertseg.networks.weights import read_weights, save_weights, shared_names
 from vertseg.nnunet.dataset import (
     check_names,
     dataset_json,
@@ -31,8 +32,7 @@ from vertseg.nnunet.dataset import (
     to_nnunet,
 )
 from vertseg.nnunet.settings import NnunetSettings, PlanSettings
-from vertseg.volumes import load_ct
-from vertseg.weights import read_weights, save_weights, shared_names
+from vertseg.scans.nifti import load_ct
 
 WORKER_FAILS = """
 import multiprocessing, sys

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from conftest import ROOT, copy_workflow, snakemake
 
-from vertseg.labels import NAMES
+from vertseg.anatomy.labels import NAMES
 from vertseg.phantom import generate_phantom, preset, write_verse_scan
 
 pytestmark = [pytest.mark.workflow, pytest.mark.nnunet]

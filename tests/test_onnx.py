@@ -10,12 +10,12 @@ import pytest
 import torch
 from conftest import ROOT
 
-from vertseg.errors import UserError
-from vertseg.export import export_onnx, largest_difference
-from vertseg.networks import build_network
+from vertseg.core.errors import UserError
+from vertseg.networks.registry import build_network
+from vertseg.networks.weights import load_network, save_weights
 from vertseg.phantom import generate_phantom, preset
-from vertseg.predict.models import load_model
-from vertseg.weights import load_network, save_weights
+from vertseg.segmentation.export import export_onnx, largest_difference
+from vertseg.segmentation.model import load_model
 
 CROP = [16, 20, 24]
 WITHOUT_TORCH = """

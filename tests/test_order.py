@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vertseg.labels import BACKGROUND, CRANIOCAUDAL, IDS, NAMES, NUM_CLASSES
-from vertseg.order import (
+from vertseg.anatomy.labels import BACKGROUND, CRANIOCAUDAL, IDS, NAMES, NUM_CLASSES
+from vertseg.segmentation.numbering import (
     NETWORK,
     SACRUM,
     STEP_MM,
@@ -19,7 +19,7 @@ from vertseg.order import (
     most_probable_levels,
     put_in_order,
 )
-from vertseg.spine import Change
+from vertseg.segmentation.pieces import Change
 
 THORACIC = [f"T{n}" for n in range(4, 13)]
 LOIN = ["T11", "T12", "L1", "L2", "L3", "L4", "L5"]

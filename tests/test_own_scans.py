@@ -9,12 +9,12 @@ import SimpleITK as sitk  # noqa: N813
 import yaml
 from conftest import copy_workflow, failing_snakemake, snakemake
 
-from vertseg.errors import UserError
-from vertseg.export import export_onnx
-from vertseg.networks import build_network
+from vertseg.core.errors import UserError
+from vertseg.networks.registry import build_network
+from vertseg.networks.weights import save_weights
 from vertseg.phantom import generate_phantom, preset
-from vertseg.scan_files import find_scans
-from vertseg.weights import save_weights
+from vertseg.scans.find import find_scans
+from vertseg.segmentation.export import export_onnx
 
 
 def test_scans_are_found_below_a_folder(tmp_path: Path) -> None:

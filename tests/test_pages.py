@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 
-from vertseg.pages import table_page
+from vertseg.evaluation.pages import table_page
 
 
 class Cells(HTMLParser):

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from vertseg.audit import audit_scan
-from vertseg.errors import UserError
-from vertseg.labels import CRANIOCAUDAL, IDS, NAMES, RANK
+from vertseg.anatomy.labels import CRANIOCAUDAL, IDS, NAMES, RANK
+from vertseg.core.errors import UserError
+from vertseg.dataset.audit import audit_scan
+from vertseg.dataset.samples import Sample
 from vertseg.phantom import (
     ORIENTATIONS,
     Phantom,
@@ -32,7 +33,6 @@ from vertseg.phantom.raster import DistanceField, Grid, capsule, ellipsoid
 from vertseg.phantom.spine import sample_subject
 from vertseg.phantom.subject import Subject, fracture
 from vertseg.phantom.view import posed, sample_field_of_view, sample_grid, visible_share
-from vertseg.samples import Sample
 
 DEMO = preset("demo")
 SMALL = replace(DEMO, in_plane_spacing_mm=(2.0, 2.0), slice_spacing_mm=(2.5, 2.5))

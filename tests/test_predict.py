@@ -16,22 +16,37 @@ from scipy.ndimage import gaussian_filter
 from torch.nn import functional as F
 
 from vertseg import cli
-from vertseg.centroids import Centres, body_centres
-from vertseg.grid import AIR, GridTransform, grid_shape
-from vertseg.labels import IDS
-from vertseg.metrics import confusion, multi_label_dice
-from vertseg.notice import RESEARCH_USE_ONLY
+from vertseg.anatomy.centroids import Centres, body_centres
+from vertseg.anatomy.labels import IDS
+from vertseg.core.notice import RESEARCH_USE_ONLY
+from vertseg.evaluation.metrics import confusion, multi_label_dice
 from vertseg.phantom import Phantom, generate_phantom, preset
 from vertseg.predict import pipeline
-from vertseg.predict import segment as segmenting
-from vertseg.predict.models import Model
 from vertseg.predict.pipeline import Options, predict_scan
-from vertseg.predict.segment import Box, boxes_to_see, is_inside, patient_box, predict_box, segment
-from vertseg.predict.trust import Doubt, doubts_about
-from vertseg.report.results import read_result
+from vertseg.predict.result import read_result
+from vertseg.predict.warnings import Doubt, doubts_about
+from vertseg.scans.nifti import load_ct, load_mask
+from vertseg.scans.volumes import Geometry, Volume
 from vertseg.screening import measure_vertebrae
-from vertseg.spine import Change, Piece, Spine, keep_largest_pieces, labels_of_spine, mean_softmax
-from vertseg.volumes import Geometry, Volume, load_ct, load_mask
+from vertseg.segmentation import segment as segmenting
+from vertseg.segmentation.grid import AIR, GridTransform, grid_shape
+from vertseg.segmentation.model import Model
+from vertseg.segmentation.pieces import (
+    Change,
+    Piece,
+    Spine,
+    keep_largest_pieces,
+    labels_of_spine,
+    mean_softmax,
+)
+from vertseg.segmentation.segment import (
+    Box,
+    boxes_to_see,
+    is_inside,
+    patient_box,
+    predict_box,
+    segment,
+)
 
 SPACING_MM = 3.0
 RANGE = {"spacing_mm": [[0.8, 0.8, 1.5], [1.5, 1.5, 3.0]],

@@ -10,10 +10,10 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from vertseg.anatomy.labels import CRANIOCAUDAL, NAMES
+from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.figures.preview import draw_preview, middle_views, preview_figure, preview_views
-from vertseg.labels import CRANIOCAUDAL, NAMES
-from vertseg.notice import RESEARCH_USE_ONLY
-from vertseg.volumes import Geometry, Volume
+from vertseg.scans.volumes import Geometry, Volume
 
 
 def volume(array: np.ndarray, *spacing_mm: float) -> Volume:

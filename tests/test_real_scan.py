@@ -10,13 +10,13 @@ import pytest
 import yaml
 from conftest import ROOT, copy_workflow, snakemake
 
-from vertseg.centroids import body_centres
-from vertseg.grid import GridTransform
-from vertseg.inference import segment_volume
+from vertseg.anatomy.centroids import body_centres
+from vertseg.dataset.samples import Sample, verse_samples, write_samples
+from vertseg.networks.weights import load_network
 from vertseg.phantom import generate_phantom, preset, write_verse_scan
-from vertseg.samples import Sample, verse_samples, write_samples
-from vertseg.volumes import load_ct, load_mask, save_mask
-from vertseg.weights import load_network
+from vertseg.scans.nifti import load_ct, load_mask, save_mask
+from vertseg.segmentation.grid import GridTransform
+from vertseg.segmentation.inference import segment_volume
 
 SCAN = "sub-verse014"
 LUMBAR = {20, 21, 22, 23, 24}

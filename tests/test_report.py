@@ -20,14 +20,15 @@ from nibabel.affines import apply_affine
 from PIL import Image
 from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
 
-from vertseg.errors import UserError
+from vertseg.anatomy.labels import NAMES, VERTEBRAE
+from vertseg.anatomy.palette import label_colour
+from vertseg.core.errors import UserError
+from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.figures.preview import draw_preview
-from vertseg.figures.style import label_colour
-from vertseg.labels import NAMES, VERTEBRAE
-from vertseg.notice import RESEARCH_USE_ONLY
-from vertseg.report import write_report, write_viewer_volumes
-from vertseg.report.results import read_result
-from vertseg.volumes import Geometry, Volume
+from vertseg.predict.result import read_result
+from vertseg.predict.viewer_volumes import write_viewer_volumes
+from vertseg.report.page import write_report
+from vertseg.scans.volumes import Geometry, Volume
 
 LUMBAR = (20, 21, 22)
 HOSTILE = (

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from vertseg.errors import UserError
-from vertseg.samples import (
+from vertseg.core.errors import UserError
+from vertseg.dataset.samples import (
     Sample,
     phantom_samples,
     read_samples,

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from pydicom import Dataset
 from test_volumes import ALL_ORIENTATIONS, oblique_affine, reoriented
 
-from vertseg.dicom import files
-from vertseg.errors import UserError
+from vertseg.core.errors import UserError
 from vertseg.phantom import generate_phantom, preset
-from vertseg.scan_files import scan_name, scan_names
-from vertseg.scans import read_scan
+from vertseg.scans.dicom import files
+from vertseg.scans.find import scan_name, scan_names
+from vertseg.scans.read import read_scan
 
 AFFINE = oblique_affine()
 

@@ -7,11 +7,12 @@ import pytest
 from conftest import ROOT, SaveNifti, copy_workflow, snakemake
 from safetensors.numpy import load_file
 
-from vertseg.errors import UserError
-from vertseg.labels import BACKGROUND, IDS, VERTEBRAE
-from vertseg.samples import Sample, write_samples
-from vertseg.schemes import VERSE, read_scheme
-from vertseg.volumes import Geometry, load_mask
+from vertseg.anatomy.labels import BACKGROUND, IDS, VERTEBRAE
+from vertseg.anatomy.schemes import VERSE, read_scheme
+from vertseg.core.errors import UserError
+from vertseg.dataset.samples import Sample, write_samples
+from vertseg.scans.nifti import load_mask
+from vertseg.scans.volumes import Geometry
 
 TOTALSEGMENTATOR = ROOT / "resources/labels/totalsegmentator.tsv"
 

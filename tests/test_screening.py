@@ -12,14 +12,17 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from synthetic_spine import SPONGY_HU, Solid, straight_spine
 
-from vertseg.errors import UserError
+from vertseg.core.errors import UserError
+from vertseg.dataset.samples import Sample
+from vertseg.evaluation.screening import agreement, compare_scan, grade_counts
 from vertseg.phantom import Phantom, generate_phantom, preset, write_verse_scan
 from vertseg.phantom.bones import vertebral_body
 from vertseg.phantom.raster import Grid
 from vertseg.phantom.spine import sample_subject
 from vertseg.phantom.subject import Subject
 from vertseg.phantom.view import posed, sample_field_of_view, sample_grid
-from vertseg.samples import Sample
+from vertseg.scans.nifti import load_ct, load_mask
+from vertseg.scans.volumes import Geometry, Volume
 from vertseg.screening import (
     RESEARCH_USE_ONLY,
     VertebraMeasures,
@@ -31,8 +34,6 @@ from vertseg.screening.fractures import genant_grade
 from vertseg.screening.frames import LocalVolume, first_frames, resample
 from vertseg.screening.measures import isolated_body
 from vertseg.screening.summary import pickhardt_category
-from vertseg.screening.validation import agreement, compare_scan, grade_counts
-from vertseg.volumes import Geometry, Volume, load_ct, load_mask
 
 T12, L1, L2, L3 = 19, 20, 21, 22
 HEIGHTS = ("height_anterior_mm", "height_middle_mm", "height_posterior_mm")

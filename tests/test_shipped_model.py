@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from conftest import REAL_DATA, ROOT
 
-from vertseg.centroids import body_centres, read_centroids
-from vertseg.metrics import binary_dice, confusion, identification
+from vertseg.anatomy.centroids import body_centres, read_centroids
+from vertseg.evaluation.metrics import binary_dice, confusion, identification
 from vertseg.phantom import generate_phantom, preset
-from vertseg.predict.models import SHIPPED, Model, load_model
-from vertseg.predict.segment import segment
-from vertseg.volumes import Geometry, Volume, load_ct, load_mask
+from vertseg.scans.nifti import load_ct, load_mask
+from vertseg.scans.volumes import Geometry, Volume
+from vertseg.segmentation.model import SHIPPED, Model, load_model
+from vertseg.segmentation.segment import segment
 
 FOLDER = ROOT / "vertseg/models"
 

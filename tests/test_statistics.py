@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vertseg.statistics import cluster_bootstrap_interval, holm, paired_wilcoxon, sd_over_folds
+from vertseg.evaluation.statistics import (
+    cluster_bootstrap_interval,
+    holm,
+    paired_wilcoxon,
+    sd_over_folds,
+)
 
 
 def test_holm_on_a_worked_example() -> None:

@@ -10,20 +10,12 @@ from safetensors.numpy import save_file
 from scipy import stats
 from test_pages import Cells
 
-from vertseg.errors import UserError
-from vertseg.evaluation import SCAN_COLUMNS
-from vertseg.labels import IDS
-from vertseg.tables import (
-    note,
-    per_label_table,
-    read_evaluation,
-    read_training_metadata,
-    table1,
-    to_html,
-    to_latex,
-    to_markdown,
-    write_csv,
-)
+from vertseg.anatomy.labels import IDS
+from vertseg.core.errors import UserError
+from vertseg.evaluation.files import read_evaluation, read_training_metadata, write_csv
+from vertseg.evaluation.formats import note, to_html, to_latex, to_markdown
+from vertseg.evaluation.scans import SCAN_COLUMNS
+from vertseg.evaluation.tables import per_label_table, table1
 
 METHODS = {
     "ours": {"label": "Ours", "paper": {"multi_label_dice": 0.538, "iterations": 1500}},

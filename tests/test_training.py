@@ -15,14 +15,15 @@ import torch
 from conftest import ROOT
 from safetensors.numpy import save_file
 
-from vertseg.cache import CachedScan, write_cache
-from vertseg.errors import UserError
-from vertseg.grid import GridTransform
-from vertseg.networks import build_network
-from vertseg.training import TrainingSettings, train
+from vertseg.core.errors import UserError
+from vertseg.networks.registry import build_network
+from vertseg.networks.weights import load_initial_weights, load_network, save_weights
+from vertseg.scans.volumes import Geometry
+from vertseg.segmentation.cache import CachedScan, write_cache
+from vertseg.segmentation.grid import GridTransform
 from vertseg.training.checkpoint import fingerprint
-from vertseg.volumes import Geometry
-from vertseg.weights import load_initial_weights, load_network, save_weights
+from vertseg.training.loop import train
+from vertseg.training.settings import TrainingSettings
 
 SETTINGS = {
     "network": "mobilenet",
@@ -37,7 +38,8 @@ SETTINGS = {
 RUN = """
 import sys, torch
 from pathlib import Path
-from vertseg.training import TrainingSettings, train
+from vertseg.training.loop import train
+from vertseg.training.settings import TrainingSettings
 torch.set_num_threads(1)
 folder, *caches = map(Path, sys.argv[1:])
 train(TrainingSettings.from_config({settings}), caches[1:], caches[:1], folder,

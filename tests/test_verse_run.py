@@ -10,11 +10,11 @@ import yaml
 from conftest import REAL_DATA, ROOT, copy_workflow, snakemake
 from verse_server import running_server, zipped
 
-from vertseg.cache import read_cache
-from vertseg.inference import predict_logits
+from vertseg.networks.weights import load_network
 from vertseg.phantom import generate_phantom, preset, write_verse_scan
-from vertseg.volumes import load_ct, load_mask
-from vertseg.weights import load_network
+from vertseg.scans.nifti import load_ct, load_mask
+from vertseg.segmentation.cache import read_cache
+from vertseg.segmentation.inference import predict_logits
 
 pytestmark = pytest.mark.workflow
 

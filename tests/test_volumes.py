@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from scipy.spatial.transform import Rotation
 
-from vertseg import volumes
-from vertseg.errors import UserError
-from vertseg.volumes import AIR_HU, Geometry, load_ct, load_mask, save_mask
+from vertseg.core.errors import UserError
+from vertseg.scans import volumes
+from vertseg.scans.nifti import load_ct, load_mask, save_mask
+from vertseg.scans.volumes import AIR_HU, Geometry
 
 ALL_ORIENTATIONS = [
     "".join(code)

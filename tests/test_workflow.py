@@ -16,8 +16,8 @@ import yaml
 from conftest import ROOT, copy_workflow, failing_snakemake, snakemake
 from safetensors.numpy import load_file
 
-from vertseg.cache import read_cache
-from vertseg.weights import load_network
+from vertseg.networks.weights import load_network
+from vertseg.segmentation.cache import read_cache
 
 pytestmark = pytest.mark.workflow
 

@@ -11,9 +11,10 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from vertseg import __version__
-from vertseg.errors import UserError
-from vertseg.logs import logger
-from vertseg.notice import RESEARCH_USE_ONLY
+from vertseg.core.errors import UserError
+from vertseg.core.logs import logger
+from vertseg.core.notice import RESEARCH_USE_ONLY
+from vertseg.segmentation.settings import DECODINGS, OWN_SCANS_DECODING
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,10 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--threads", type=int, help="threads of the network (default: all cores)")
     predict.add_argument("--force", action="store_true", help="replace earlier outputs")
     predict.add_argument(
-        "--in-order",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="give the vertebrae the most probable order of labels, and say what that changed",
+        "--decoding",
+        choices=DECODINGS,
+        default=OWN_SCANS_DECODING,
+        help="how the network's output becomes labels: each cell's most probable one (argmax), "
+        "single pieces of one spine (spine), and these in their most probable order (order); "
+        "default: %(default)s",
     )
     predict.add_argument(
         "--dicom-seg", action="store_true", help="also write DICOM SEG for DICOM series"
@@ -69,9 +72,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    from vertseg.predict.models import load_model
     from vertseg.predict.pipeline import Options, predict_scan, write_failure
-    from vertseg.scan_files import scan_names
+    from vertseg.scans.find import scan_names
+    from vertseg.segmentation.model import load_model
 
     names = scan_names(arguments.scans)
     output: Path = arguments.output
@@ -82,7 +85,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         arguments.force,
         arguments.dicom_seg,
         viewer=not arguments.no_report,
-        in_order=arguments.in_order,
+        decoding=arguments.decoding,
     )
     results, failures = [], 0
     pairs = list(zip(arguments.scans, names, strict=True))
@@ -97,7 +100,7 @@ def _predict(arguments: argparse.Namespace) -> int:
                 failures += 1
                 results.append(write_failure(output, name, scan, str(error)))
     if not arguments.no_report:
-        from vertseg.report import write_report
+        from vertseg.report.page import write_report
 
         write_report(results, output / "report.html")
         logger.info("Report: %s", output / "report.html")

@@ -5,8 +5,9 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vertseg.figures.style import FAINT, INK, OKABE_ITO, PAGE_WIDTH_INCH, use_style
-from vertseg.screening.validation import QUANTITIES, REGIONS, agreement, differences
+from vertseg.anatomy.palette import OKABE_ITO
+from vertseg.evaluation.screening import QUANTITIES, REGIONS, agreement, differences
+from vertseg.figures.style import FAINT, INK, PAGE_WIDTH_INCH, use_style
 
 HEIGHT_INCH = 4.6
 COLOURS = dict(zip(REGIONS.values(), (OKABE_ITO[5], OKABE_ITO[0], OKABE_ITO[2]), strict=True))

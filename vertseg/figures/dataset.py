@@ -7,8 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from vertseg.figures.style import INK, OKABE_ITO, PAGE_WIDTH_INCH, use_style
-from vertseg.labels import CRANIOCAUDAL, IDS, NAMES, RANK
+from vertseg.anatomy.labels import CRANIOCAUDAL, IDS, NAMES, RANK
+from vertseg.anatomy.palette import OKABE_ITO
+from vertseg.figures.style import INK, PAGE_WIDTH_INCH, use_style
 
 HEIGHT_INCH = 3.6
 WHOLE, CUT = OKABE_ITO[0], OKABE_ITO[4]

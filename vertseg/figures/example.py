@@ -9,10 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from vertseg.centroids import Centres, body_centres
-from vertseg.figures.style import INK, label_colour
-from vertseg.labels import BACKGROUND, NAMES
-from vertseg.volumes import Volume, labels_present
+from vertseg.anatomy.centroids import Centres, body_centres
+from vertseg.anatomy.label_maps import labels_present
+from vertseg.anatomy.labels import BACKGROUND, NAMES
+from vertseg.anatomy.palette import label_colour
+from vertseg.figures.style import INK
+from vertseg.scans.volumes import Volume
 
 MARGIN_MM = (35.0, 30.0, 12.0)
 """What is shown around the vertebrae: to the sides, front and back, above and below."""

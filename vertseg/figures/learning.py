@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from vertseg.figures.style import INK, OKABE_ITO, PAGE_WIDTH_INCH, use_style
+from vertseg.anatomy.palette import OKABE_ITO
+from vertseg.figures.style import INK, PAGE_WIDTH_INCH, use_style
 
 ROW_INCH = 1.7
 TITLE_CHARACTERS = 18

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 
-from vertseg.centroids import Centres
+from vertseg.anatomy.centroids import Centres
+from vertseg.anatomy.labels import IDS, NAMES, RANK
 from vertseg.figures.style import FAINT, INK
-from vertseg.labels import IDS, NAMES, RANK
 
 SPREAD = 0.3
 """Scans are set off by up to this share of a label, so that coinciding lines stay visible."""

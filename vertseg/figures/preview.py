@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.ndimage import zoom
 
+from vertseg.anatomy.labels import BACKGROUND
+from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.figures.example import (
     NAMES_INCH,
     View,
@@ -18,9 +20,7 @@ from vertseg.figures.example import (
     place_views,
 )
 from vertseg.figures.style import INK, PAGE_WIDTH_INCH, save_figure, use_style
-from vertseg.labels import BACKGROUND
-from vertseg.notice import RESEARCH_USE_ONLY
-from vertseg.volumes import Volume
+from vertseg.scans.volumes import Volume
 
 DPI = 150
 MARGIN_MM = (60.0, 50.0)

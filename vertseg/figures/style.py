@@ -10,25 +10,13 @@ from matplotlib import colormaps
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 
-from vertseg.files import atomic_path
-from vertseg.labels import RANK
+from vertseg.core.files import atomic_path
 
 PAGE_WIDTH_INCH = 7.2
 PNG_DPI = 300
 
 INK = "#222222"
 FAINT = "#bbbbbb"
-
-OKABE_ITO = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#D55E00",
-    "#F0E442",
-)
-"""Okabe and Ito's palette for the colour-blind, without black, neighbours far apart."""
 
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -74,11 +62,6 @@ def save_figure(
     for path in map(Path, paths):
         with atomic_path(path) as temporary:
             figure.savefig(temporary, dpi=dpi, metadata=_UNDATED[path.suffix])
-
-
-def label_colour(label: int) -> str:
-    """Display colour of a vertebra: neighbours along the spine never share one."""
-    return OKABE_ITO[RANK[label] % len(OKABE_ITO)]
 
 
 def quality_colours() -> Colormap:

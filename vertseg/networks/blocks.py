@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from vertseg.errors import UserError
+from vertseg.core.errors import UserError
 
 SKIP_CHANNELS = 16
 FEATURE_CHANNELS = 64

@@ -4,12 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from vertseg.networks.blocks import (
-    ASPP,
-    DEFAULT_ASPP_RATES,
-    SingleStageNetwork,
-    initialise_kaiming,
-)
+from vertseg.networks.blocks import ASPP, DEFAULT_ASPP_RATES, SingleStageNetwork, initialise_kaiming
 from vertseg.networks.depthwise import DepthwiseConv3d
 
 BODY = ((16, 96, 24, 1), (24, 144, 24, 1), (24, 144, 32, 1), (32, 192, 32, 1),

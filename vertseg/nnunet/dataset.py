@@ -7,23 +7,18 @@ arrays (z, y, x).
 
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
-from vertseg.errors import UserError
-from vertseg.files import atomic_path
-from vertseg.folds import EXTERNAL
-from vertseg.labels import BACKGROUND, NAMES, VERTEBRAE
-from vertseg.volumes import Volume
+from vertseg.anatomy.labels import BACKGROUND, NAMES, VERTEBRAE
+from vertseg.core.errors import UserError
+from vertseg.dataset.folds import EXTERNAL
+from vertseg.scans.nifti import write_nifti
+from vertseg.scans.volumes import Geometry, Volume
 
 LABELS: tuple[int, ...] = (BACKGROUND, *VERTEBRAE)
 """VerSe's value of each of nnU-Net's label values."""
-
-RAW_AXES = ("inferior-superior", "posterior-anterior", "left-right")
-"""The axes of nnU-Net's arrays (z, y, x) before its plan permutes them."""
 
 Splits = list[dict[str, list[str]]]
 """For each fold the scans to train on ("train") and those held out ("val")."""
@@ -108,10 +103,8 @@ def check_names(scans: Iterable[str]) -> None:
 
 def save_raw(path: str | os.PathLike[str], array: np.ndarray, volume: Volume) -> None:
     """Write an array (x, y, z) on a volume's canonical grid as NIfTI, atomically."""
-    image = nib.Nifti1Image(np.ascontiguousarray(array), volume.affine)
-    image.header.set_xyzt_units("mm")
-    with atomic_path(Path(path)) as temporary:
-        nib.save(image, temporary)
+    x, y, z = array.shape
+    write_nifti(path, array, Geometry((x, y, z), volume.affine))
 
 
 def stored_ct(array: np.ndarray) -> np.ndarray:

@@ -15,13 +15,7 @@ from nnunetv2.experiment_planning.plan_and_preprocess_api import (
 )
 from nnunetv2.paths import nnUNet_preprocessed
 
-from vertseg.nnunet.settings import (
-    CONFIGURATION,
-    DATASET,
-    DATASET_ID,
-    PLANS,
-    PlanSettings,
-)
+from vertseg.nnunet.settings import CONFIGURATION, DATASET, DATASET_ID, PLANS, PlanSettings
 
 ANY_MEMORY_GB = 1e6
 

@@ -10,13 +10,13 @@ from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from vertseg.errors import UserError
+from vertseg.core.errors import UserError
+from vertseg.networks.weights import read_weights, shared_names
 from vertseg.nnunet.planning import preprocessed_folder
 from vertseg.nnunet.settings import CONFIGURATION, NnunetSettings
 from vertseg.nnunet.trainer import build_architecture
 from vertseg.nnunet.training import FORMAT
-from vertseg.volumes import Volume
-from vertseg.weights import read_weights, shared_names
+from vertseg.scans.volumes import Volume
 
 
 class Predictor:

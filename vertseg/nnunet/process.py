@@ -10,8 +10,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from vertseg.errors import UserError
-from vertseg.logs import log_interpreter, logger
+from vertseg.core.errors import UserError
+from vertseg.core.logs import log_interpreter, logger
 
 TAIL_LINES = 25
 

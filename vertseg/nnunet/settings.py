@@ -3,12 +3,15 @@
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-from vertseg.errors import UserError
+from vertseg.core.errors import UserError
 
 DATASET_ID = 1
 DATASET = "Dataset001_vertebrae"
 CONFIGURATION = "3d_fullres"
 PLANS = "nnUNetPlans"
+
+RAW_AXES = ("inferior-superior", "posterior-anterior", "left-right")
+"""The axes of nnU-Net's arrays (z, y, x) before its plan permutes them."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class NnunetSettings:
     """Settings of one training by nnU-Net. Defaults are the paper's or nnU-Net's own.
 
     Attributes:
-        network: name in `vertseg.networks.NETWORKS`, or "" for the network that nnU-Net plans.
+        network: name in `networks.registry.NETWORKS`, or "" for the network that nnU-Net plans.
         network_options: that network's own, such as `aspp_rates`.
         epochs: the learning rate's schedule ends with the last.
         iterations_per_epoch: steps of the optimiser.

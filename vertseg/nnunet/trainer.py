@@ -14,11 +14,11 @@ from torch import nn
 from torch._dynamo import OptimizedModule
 from tqdm import tqdm
 
-from vertseg.devices import choose_device
-from vertseg.errors import UserError
-from vertseg.files import atomic_path
-from vertseg.logs import logger
-from vertseg.networks import build_network
+from vertseg.core.errors import UserError
+from vertseg.core.files import atomic_path
+from vertseg.core.logs import logger
+from vertseg.networks.devices import choose_device
+from vertseg.networks.registry import build_network
 from vertseg.nnunet.settings import CONFIGURATION, NnunetSettings
 
 

@@ -12,15 +12,14 @@ from typing import Any, TextIO
 
 import pandas as pd
 
-from vertseg.errors import UserError
-from vertseg.files import atomic_path, file_sha256, write_json
-from vertseg.logs import logger
-from vertseg.networks import count_parameters
-from vertseg.nnunet.dataset import RAW_AXES
+from vertseg.core.errors import UserError
+from vertseg.core.files import atomic_path, file_sha256, write_json
+from vertseg.core.logs import logger
+from vertseg.networks.registry import count_parameters
+from vertseg.networks.weights import save_weights
 from vertseg.nnunet.planning import preprocessed_folder, read_plans
-from vertseg.nnunet.settings import PLANS, NnunetSettings
+from vertseg.nnunet.settings import PLANS, RAW_AXES, NnunetSettings
 from vertseg.nnunet.trainer import Trainer, make_trainer
-from vertseg.weights import save_weights
 
 FORMAT = "vertseg-nnunet-weights-1"
 FINAL = "checkpoint_final.pth"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from vertseg.labels import IDS, NAMES, RANK, region
+from vertseg.anatomy.labels import IDS, NAMES, RANK, region
 from vertseg.phantom.geometry import Floats, Frame
 from vertseg.phantom.morphometry import morphometry
 from vertseg.phantom.settings import PhantomSettings

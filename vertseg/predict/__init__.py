@@ -1,1 +1,1 @@
-"""From a user's CT to label map, centroids, measures, preview and report; see docs/predict.md."""
+"""From a user's CT to label map, centroids, measures, preview and warnings (docs/predict.md)."""

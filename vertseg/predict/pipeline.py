@@ -1,4 +1,4 @@
-"""One scan after another: read, segment, measure, doubt, write."""
+"""One scan after another: read, segment, measure, warn, write."""
 
 import csv
 import os
@@ -14,37 +14,21 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from vertseg.centroids import Centres, body_centres, write_centroids
-from vertseg.errors import UserError
-from vertseg.files import write_json
-from vertseg.notice import RESEARCH_USE_ONLY
-from vertseg.predict.models import Model
-from vertseg.predict.segment import segment
-from vertseg.predict.trust import Doubt, doubts_about, unsure_of
-from vertseg.report.results import FORMAT
-from vertseg.scans import Scan, read_scan
-from vertseg.screening import (
-    VertebraMeasures,
-    measure_vertebrae,
-    summarise,
-    without_coarse_heights,
-)
-from vertseg.spine import Spine
-from vertseg.volumes import Volume, save_mask
-
-FILES = {
-    "mask": "{}_seg-vert_msk.nii.gz",
-    "centroids": "{}_seg-vert_ctd.json",
-    "preview": "{}_preview.png",
-    "measures": "{}_measures.csv",
-    "viewer_ct": "{}_viewer_ct.nii.gz",
-    "viewer_mask": "{}_viewer_msk.nii.gz",
-    "dicom_seg": "{}_seg.dcm",
-}
-"""What is written for a scan."""
-
-RESULT, FAILURE = "_result.json", "_failed.json"
-"""What is added to a scan's name: all about its prediction, or why there is none."""
+from vertseg.anatomy.centroids import Centres, body_centres, write_centroids
+from vertseg.core.errors import UserError
+from vertseg.core.files import write_json
+from vertseg.core.notice import RESEARCH_USE_ONLY
+from vertseg.dataset.layout import FAILURE_SUFFIX, OWN_SCAN_SUFFIXES, RESULT_SUFFIX
+from vertseg.predict.result import FORMAT
+from vertseg.predict.warnings import PredictionWarning, unsure_of, warnings_about
+from vertseg.scans.nifti import save_mask
+from vertseg.scans.read import Scan, read_scan
+from vertseg.scans.volumes import Volume
+from vertseg.screening import VertebraMeasures, measure_vertebrae, summarise, without_coarse_heights
+from vertseg.segmentation.model import Model
+from vertseg.segmentation.pieces import Spine
+from vertseg.segmentation.segment import segment_ct
+from vertseg.segmentation.settings import OWN_SCANS_DECODING, Decoding
 
 
 @dataclass(frozen=True)
@@ -56,14 +40,14 @@ class Options:
         force: replace outputs of an earlier call.
         dicom_seg: also write a DICOM SEG of scans that are DICOM series.
         viewer: also write the report's small volumes.
-        in_order: give the vertebrae their most probable order.
+        decoding: what becomes of the network's logits.
     """
 
     output: Path
     force: bool = False
     dicom_seg: bool = False
     viewer: bool = True
-    in_order: bool = True
+    decoding: Decoding = OWN_SCANS_DECODING
 
 
 class Stopwatch:
@@ -82,7 +66,7 @@ class Stopwatch:
 
 def result_path(output: Path, name: str) -> Path:
     """Where a scan's result is written."""
-    return output / f"{name}{RESULT}"
+    return output / f"{name}{RESULT_SUFFIX}"
 
 
 def predict_scan(path: str | os.PathLike[str], name: str, model: Model, options: Options) -> Path:
@@ -105,13 +89,15 @@ def predict_scan(path: str | os.PathLike[str], name: str, model: Model, options:
     watch = Stopwatch()
     with watch.phase("read"):
         scan = read_scan(path, name)
-    prediction = _predict(scan, model, options.in_order, watch)
+    prediction = _predict(scan, model, options.decoding, watch)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=options.output) as folder:
             _write(prediction, model, options, Path(folder), watch)
             _remove_outputs(options.output, name)
             # The result comes last: where it is, all is.
-            for file in sorted(Path(folder).iterdir(), key=lambda f: f.name.endswith(RESULT)):
+            for file in sorted(
+                Path(folder).iterdir(), key=lambda f: f.name.endswith(RESULT_SUFFIX)
+            ):
                 shutil.move(file, options.output / file.name)
     except OSError as error:
         raise UserError(f"{options.output}: cannot be written ({error.strerror}).") from error
@@ -120,7 +106,7 @@ def predict_scan(path: str | os.PathLike[str], name: str, model: Model, options:
 
 def write_failure(output: Path, name: str, source: str | os.PathLike[str], error: str) -> Path:
     """Record that a scan failed, for the report; outputs of an earlier call stay as they are."""
-    path = output / f"{name}{FAILURE}"
+    path = output / f"{name}{FAILURE_SUFFIX}"
     write_json(
         path,
         {
@@ -142,7 +128,7 @@ class _Prediction:
     spine: Spine
     centres: Centres
     measures: list[VertebraMeasures]
-    doubts: list[Doubt]
+    warnings: list[PredictionWarning]
 
     @property
     def vertebrae(self) -> list[dict[str, Any]]:
@@ -151,25 +137,26 @@ class _Prediction:
         return [{"confidence": confidence[one.label], **asdict(one)} for one in self.measures]
 
 
-def _predict(scan: Scan, model: Model, in_order: bool, watch: Stopwatch) -> _Prediction:
+def _predict(scan: Scan, model: Model, decoding: Decoding, watch: Stopwatch) -> _Prediction:
     volume = scan.volume
     with watch.phase("segment"):
-        mask, spine = segment(model, volume, in_order)
+        segmented = segment_ct(model, volume, decoding)
+        mask, spine = segmented.mask, segmented.spine
     with watch.phase("measure"):
         centres = body_centres(mask, volume.affine)
         unsure = unsure_of(spine.confidence)
         measures = without_coarse_heights(
             measure_vertebrae(volume, mask, unsure, spine.cell_mm), spine.cell_mm
         )
-    doubts = doubts_about(volume, spine, centres, model.trained)
-    return _Prediction(scan, mask, spine, centres, measures, doubts)
+    warnings = warnings_about(volume, spine, centres, model.trained)
+    return _Prediction(scan, mask, spine, centres, measures, warnings)
 
 
 def _write(
     prediction: _Prediction, model: Model, options: Options, folder: Path, watch: Stopwatch
 ) -> None:
     scan = prediction.scan
-    files = {kind: pattern.format(scan.name) for kind, pattern in FILES.items()}
+    files = {kind: f"{scan.name}{suffix}" for kind, suffix in OWN_SCAN_SUFFIXES.items()}
     if not options.viewer:
         del files["viewer_ct"], files["viewer_mask"]
     if not (options.dicom_seg and scan.series and prediction.measures):
@@ -187,10 +174,10 @@ def _write(
             "model": {"name": model.name, "sha256": model.sha256, "runtime": model.runtime},
             "geometry": _geometry(scan.volume),
             "seconds": watch.seconds,
-            "warnings": [asdict(doubt) for doubt in prediction.doubts],
+            "warnings": [asdict(warning) for warning in prediction.warnings],
             "vertebrae": prediction.vertebrae,
             "summary": asdict(summarise(prediction.measures)),
-            "files": {kind: files.get(kind) for kind in FILES},
+            "files": {kind: files.get(kind) for kind in OWN_SCAN_SUFFIXES},
         },
     )
 
@@ -210,12 +197,12 @@ def _write_files(
     with watch.phase("preview"):
         draw_preview(volume, mask, paths["preview"], scan.name)
     if "viewer_ct" in paths:
-        from vertseg.report.viewer import write_viewer_volumes
+        from vertseg.predict.viewer_volumes import write_viewer_volumes
 
         with watch.phase("viewer"):
             write_viewer_volumes(volume, mask, paths["viewer_ct"], paths["viewer_mask"])
     if "dicom_seg" in paths and scan.series:
-        from vertseg.dicom.segmentation import write_segmentation
+        from vertseg.scans.dicom.segmentation import write_segmentation
 
         with watch.phase("dicom_seg"):
             write_segmentation(paths["dicom_seg"], mask, native, scan.series, model.name)
@@ -244,7 +231,7 @@ def _geometry(volume: Volume) -> dict[str, Any]:
 
 
 def _outputs(output: Path, name: str) -> list[Path]:
-    paths = [output / pattern.format(name) for pattern in FILES.values()]
+    paths = [output / f"{name}{suffix}" for suffix in OWN_SCAN_SUFFIXES.values()]
     return [path for path in (*paths, result_path(output, name)) if path.exists()]
 
 
@@ -257,5 +244,5 @@ def _refuse_existing(output: Path, name: str) -> None:
 
 
 def _remove_outputs(output: Path, name: str) -> None:
-    for path in (*_outputs(output, name), output / f"{name}{FAILURE}"):
+    for path in (*_outputs(output, name), output / f"{name}{FAILURE_SUFFIX}"):
         path.unlink(missing_ok=True)

@@ -18,13 +18,13 @@ from nibabel.filebasedimages import ImageFileError
 from PIL import Image
 
 from vertseg import __version__
-from vertseg.centroids import body_centres
-from vertseg.errors import UserError
-from vertseg.figures.style import label_colour
-from vertseg.files import atomic_path
-from vertseg.labels import CRANIOCAUDAL, NAMES
-from vertseg.notice import RESEARCH_USE_ONLY
-from vertseg.report.results import Result, read_result
+from vertseg.anatomy.centroids import body_centres
+from vertseg.anatomy.labels import CRANIOCAUDAL, NAMES
+from vertseg.anatomy.palette import label_colour
+from vertseg.core.errors import UserError
+from vertseg.core.files import atomic_path
+from vertseg.core.notice import RESEARCH_USE_ONLY
+from vertseg.predict.result import Result, read_result
 
 MISSING = "–"
 THUMBNAIL_PIXEL = (240, 160)

@@ -1,11 +1,7 @@
 """Measures for opportunistic screening from a CT and its vertebrae; see docs/screening.md."""
 
-from vertseg.notice import RESEARCH_USE_ONLY
-from vertseg.screening.measures import (
-    VertebraMeasures,
-    measure_vertebrae,
-    without_coarse_heights,
-)
+from vertseg.core.notice import RESEARCH_USE_ONLY
+from vertseg.screening.measures import VertebraMeasures, measure_vertebrae, without_coarse_heights
 from vertseg.screening.summary import SpineSummary, summarise
 
 __all__ = [

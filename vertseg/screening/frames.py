@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from nibabel.affines import apply_affine
+from nibabel.affines import apply_affine, voxel_sizes
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vertseg.centroids import BODY_DEPTH
-from vertseg.volumes import Volume, voxel_size_mm
+from vertseg.anatomy.centroids import BODY_DEPTH
+from vertseg.scans.volumes import Volume
 
 Box = tuple[slice, slice, slice]
 Floats = NDArray[np.floating]
@@ -97,7 +97,7 @@ def first_frames(mask: NDArray, affine: Floats, boxes: dict[int, Box]) -> dict[i
         By label; specks of less than 1 ml have no frame and are nobody's neighbour.
     """
     bodies, masses = {}, {}
-    least_voxels = 1000 * _LEAST_ML / voxel_size_mm(affine).prod()
+    least_voxels = 1000 * _LEAST_ML / voxel_sizes(affine).prod()
     for label, box in boxes.items():
         if np.count_nonzero(mask[box] == label) >= least_voxels:
             bodies[label], masses[label] = _core_and_mass(mask, label, box, affine)
@@ -129,7 +129,7 @@ def resample(
         lower_mm: (3,) local coordinates of its first voxel.
         upper_mm: (3,) those which its last voxel does not exceed.
     """
-    wide = widened(box, mask.shape, _CROP_MARGIN_MM / voxel_size_mm(ct.affine))
+    wide = widened(box, mask.shape, _CROP_MARGIN_MM / voxel_sizes(ct.affine))
     corner = np.array([side.start for side in wide])
     shape = np.floor((upper_mm - lower_mm) / step_mm).astype(int) + 1
     to_voxel = np.linalg.inv(ct.affine)
@@ -175,7 +175,7 @@ def widened(box: Box, shape: tuple[int, ...], voxels: Floats) -> Box:
 
 def _core_and_mass(mask: NDArray, label: int, box: Box, affine: Floats) -> tuple[Floats, Floats]:
     """Centre of the body's core and of the whole vertebra in world mm, on a grid of about 2 mm."""
-    spacing = voxel_size_mm(affine)
+    spacing = voxel_sizes(affine)
     stride = np.maximum(np.round(_CORE_GRID_MM / spacing), 1).astype(int)
     thinned = mask[tuple(slice(s.start, s.stop, n) for s, n in zip(box, stride, strict=True))]
     inside = np.pad(thinned == label, 1)

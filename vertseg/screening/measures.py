@@ -5,24 +5,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vertseg.labels import NAMES, RANK, region
+from vertseg.anatomy.labels import NAMES, RANK, region
+from vertseg.scans.volumes import Volume
 from vertseg.screening.attenuation import FOREIGN, TOO_SMALL, foreign_material, trabecular_hu
 from vertseg.screening.body import Body, isolate_body
 from vertseg.screening.fractures import Deformity, Reference, grade_heights
-from vertseg.screening.frames import (
-    Box,
-    Floats,
-    LocalVolume,
-    VertebraFrame,
-    first_frames,
-    resample,
-)
+from vertseg.screening.frames import Box, Floats, LocalVolume, VertebraFrame, first_frames, resample
 from vertseg.screening.heights import Heights, body_heights, end_plates, superior_direction
 from vertseg.screening.visibility import CUT_BODY, CUT_VERTEBRA, body_cut, vertebra_cut
-from vertseg.volumes import Volume, voxel_size_mm
 
 NO_ORDINARY_BODY = frozenset({1, 2})
 """C1 and C2."""
@@ -197,7 +191,7 @@ def _measure(
     cell_mm: float,
 ) -> _Seen:
     cut = vertebra_cut(ct, mask, label, box)
-    voxel_ml = float(voxel_size_mm(ct.affine).prod()) / 1000
+    voxel_ml = float(voxel_sizes(ct.affine).prod()) / 1000
     volume_ml = int(np.count_nonzero(mask[box] == label)) * voxel_ml
     base = VertebraMeasures(
         label,

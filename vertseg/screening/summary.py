@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vertseg.notice import RESEARCH_USE_ONLY
+from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.screening.measures import VertebraMeasures
 
 PICKHARDT_HU = (110, 135, 160)

@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from vertseg.scans.volumes import AIR_HU, Volume
 from vertseg.screening.body import Body
 from vertseg.screening.frames import Box, LocalVolume, widened
-from vertseg.volumes import AIR_HU, Volume
 
 CUT_VERTEBRA = "volume (vertebra cut by the field of view)"
 CUT_BODY = "HU and heights (body cut by the field of view)"

@@ -10,19 +10,27 @@ from typing import Any
 
 import torch
 
-from vertseg.code_version import TRAINING_CODE, code_version
-from vertseg.files import atomic_path, file_sha256
-from vertseg.logs import logger
+from vertseg.core.files import atomic_path, file_sha256
+from vertseg.core.logs import logger
 from vertseg.training.settings import TrainingSettings
 
 NAME = "checkpoint.pt"
 
 
-def fingerprint(settings: TrainingSettings, precision: str, caches: Sequence[Path]) -> str:
-    """SHA-256 of all that decides the weights: settings, precision, code, scans, first weights."""
+def fingerprint(
+    settings: TrainingSettings, precision: str, code: str, caches: Sequence[Path]
+) -> str:
+    """SHA-256 of all that decides the weights.
+
+    Args:
+        settings: the recipe; its initial weights count by their content.
+        precision: that the network is trained in.
+        code: fingerprint of the code that trains (`vertseg.core.code_version`).
+        caches: scans to train on and to look at.
+    """
     digest = hashlib.sha256(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode())
     digest.update(precision.encode())
-    digest.update(code_version(*TRAINING_CODE).encode())
+    digest.update(code.encode())
     for path in caches:
         digest.update(bytes.fromhex(file_sha256(path)))
     if settings.initial_weights:

@@ -6,9 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from nibabel.affines import voxel_sizes
 from torch import Tensor
+from torch.nn import functional as F
 
-from vertseg.augmentation import (
+from vertseg.anatomy.labels import BACKGROUND
+from vertseg.core.errors import UserError
+from vertseg.scans.volumes import Geometry
+from vertseg.segmentation.cache import read_cache
+from vertseg.segmentation.grid import AIR
+from vertseg.training.augmentation import (
     composed,
     random_affines,
     random_densities,
@@ -17,12 +24,7 @@ from vertseg.augmentation import (
     random_rotations,
     warp,
 )
-from vertseg.cache import read_cache
-from vertseg.errors import UserError
-from vertseg.grid import AIR
-from vertseg.labels import BACKGROUND
 from vertseg.training.settings import TrainingSettings
-from vertseg.volumes import Geometry, voxel_size_mm
 
 VERTEBRA_SHARE = 0.85
 """Share of the random crops that are laid around a voxel of a vertebra; the others lie anywhere."""
@@ -61,7 +63,7 @@ class LabelledScans:
 
     def acquisition_range(self) -> dict[str, list[list[float]]]:
         """Least and largest voxel size and extent of the scans along x, y and z, in mm."""
-        spacing_mm = np.array([voxel_size_mm(native.canonical_affine) for native in self.natives])
+        spacing_mm = np.array([voxel_sizes(native.canonical_affine) for native in self.natives])
         extent_mm = spacing_mm * [native.canonical_shape for native in self.natives]
         return {
             name: np.round([values.min(axis=0), values.max(axis=0)], 2).tolist()
@@ -135,6 +137,14 @@ def random_batch(
     if settings.intensity_strength:
         warped = random_intensities(rng, warped, settings.intensity_strength)
     return warped, targets
+
+
+def padded(scan: Tensor, outside: float, smallest: Sequence[int] | None) -> Tensor:
+    """A scan (X, Y, Z) with values appended where its axes are shorter than `smallest`."""
+    if smallest is None:
+        return scan
+    missing = [max(n - size, 0) for n, size in zip(smallest, scan.shape, strict=True)]
+    return F.pad(scan, [side for n in reversed(missing) for side in (0, n)], value=outside)
 
 
 def random_crop(

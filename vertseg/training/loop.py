@@ -5,9 +5,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from vertseg.errors import UserError
-from vertseg.logs import logger
-from vertseg.networks import count_parameters
+from vertseg.core.errors import UserError
+from vertseg.core.logs import logger
+from vertseg.networks.registry import count_parameters
+from vertseg.networks.weights import described_initial_weights, save_weights
 from vertseg.training.checkpoint import (
     fingerprint,
     load_checkpoint,
@@ -18,7 +19,6 @@ from vertseg.training.data import load_scans
 from vertseg.training.record import Record, write_log
 from vertseg.training.settings import TrainingSettings
 from vertseg.training.trainer import Trainer
-from vertseg.weights import described_initial_weights, save_weights
 
 
 def train(
@@ -28,6 +28,7 @@ def train(
     folder: Path,
     weights: Path,
     log: Path,
+    code: str = "",
 ) -> None:
     """Train a network on cached scans, or go on where a killed run stopped.
 
@@ -44,6 +45,7 @@ def train(
         folder: checkpoint (removed at the end) and TensorBoard files.
         weights: target of the network (safetensors).
         log: target of the table of losses (CSV), rewritten at every checkpoint.
+        code: fingerprint of the code; a checkpoint of other code is not used.
 
     Raises:
         UserError: scans are too few, unlabelled or of different grids; the initial weights are not
@@ -59,7 +61,7 @@ def train(
     training, validation = scans.split(len(training_caches))
     trainer = Trainer(settings, training, validation)
     folder.mkdir(parents=True, exist_ok=True)
-    run = fingerprint(settings, trainer.precision, [*training_caches, *watched])
+    run = fingerprint(settings, trainer.precision, code, [*training_caches, *watched])
     history = trainer.restore(load_checkpoint(folder, run))
     logger.info(
         "%s, %d parameters, %d training scans on grid %s, %s on %s",

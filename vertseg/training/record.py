@@ -10,8 +10,8 @@ from typing import Self
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from vertseg.files import atomic_path
-from vertseg.logs import logger
+from vertseg.core.files import atomic_path
+from vertseg.core.logs import logger
 
 COLUMNS = (
     "iteration",

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
 
-from vertseg.errors import UserError
-from vertseg.grid import GridSpec
-from vertseg.labels import NUM_CLASSES
+from vertseg.anatomy.labels import NUM_CLASSES
+from vertseg.core.errors import UserError
+from vertseg.segmentation.grid import GridSpec
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class TrainingSettings:
     """Settings of one training run. Defaults are the paper's where it states them.
 
     Attributes:
-        network: name in `vertseg.networks.NETWORKS`.
+        network: name in `vertseg.networks.registry.NETWORKS`.
         network_options: that network's own, such as `aspp_rates` and `checkpointing`.
         initial_weights: file (safetensors) of a trained network of the same kind to go on from, or
             none to start from random weights.

@@ -11,18 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vertseg.devices import choose_device, place_network
-from vertseg.errors import UserError
-from vertseg.grid import AIR
-from vertseg.inference import padded
-from vertseg.labels import BACKGROUND
-from vertseg.losses import class_weights, log_probabilities, segmentation_loss, soft_dice_loss
-from vertseg.metrics import confusion, multi_label_dice
-from vertseg.networks import build_network, limit_context
-from vertseg.training.data import LabelledScans, random_batch
+from vertseg.anatomy.labels import BACKGROUND
+from vertseg.core.errors import UserError
+from vertseg.evaluation.metrics import confusion, multi_label_dice
+from vertseg.networks.devices import choose_device, place_network
+from vertseg.networks.registry import build_network, limit_context
+from vertseg.networks.weights import load_initial_weights
+from vertseg.segmentation.grid import AIR
+from vertseg.training.data import LabelledScans, padded, random_batch
+from vertseg.training.losses import (
+    class_weights,
+    log_probabilities,
+    segmentation_loss,
+    soft_dice_loss,
+)
 from vertseg.training.record import History
 from vertseg.training.settings import TrainingSettings
-from vertseg.weights import load_initial_weights
 
 SMALLEST_LOSS_SCALE = 2.0**-10
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

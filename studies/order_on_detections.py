@@ -1,0 +1,394 @@
+"""Does decoding in order give a detector's vertebrae the right levels, in real CT?
+
+    python -m benchmarks.order_on_detections training.tsv.gz
+
+Reads points of real scans (columns scan, source, kind, level, x_mm, y_mm, z_mm, p_cervical,
+p_thoracic, p_lumbar): reference vertebrae with their levels, and what a detector found, with
+probabilities of the region. Learns distances and evidence from four fifths of the subjects, decodes
+the last fifth, five times over; prints Markdown: vertebrae and scans right before and after.
+"""
+
+import argparse
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+
+from vertseg.anatomy.labels import BACKGROUND, CRANIOCAUDAL, IDS, NAMES, NUM_CLASSES, RANK
+from vertseg.core.progress import progress
+from vertseg.segmentation.numbering import (
+    SACRUM,
+    STEP_MM,
+    TAILS,
+    VARIANTS,
+    SpineModel,
+    most_probable_levels,
+)
+
+SEED, FOLDS = 2021, 5
+NEAR_MM = 15.0
+"""A detection further than this from all reference points is none of them."""
+
+SACRUM_MM = 50.0
+"""What is detected so near below L5 or L6 is taken for S1, which has no reference point."""
+
+REGIONS = ("cervical", "thoracic", "lumbar")
+GROUPS = (("C1", "C6"), ("C7", "C7"), ("T1", "T1"), ("T2", "T10"), ("T11", "T11"), ("T12", "T13"),
+          ("L1", "L1"), ("L2", "L4"), ("L5", "L5"), ("L6", "L6"))  # fmt: skip
+"""First and last of the levels that a detector sees as alike."""
+
+RATIO_CUTS = (-5, -2, 0, 2, 5)
+SURE_CUTS = (0.5, 0.9, 0.98)
+"""What a detector says is cut into classes: log-odds of a region against the next, and its best."""
+
+SHAPE = (len(RATIO_CUTS) + 1, len(RATIO_CUTS) + 1, len(SURE_CUTS) + 1)
+CLASSES = math.prod(SHAPE)
+
+USUAL = [name for name in map(NAMES.get, CRANIOCAUDAL) if name != "T13"]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan's points, both kinds cranial to caudal.
+
+    Attributes:
+        subject: who was scanned.
+        reference: label values (m,).
+        reference_mm: (m, 3).
+        found_mm: detections (n, 3).
+        regions: their probabilities (n, 3).
+        truth: their labels (n,), `SACRUM` for S1, `BACKGROUND` for others beside the reference.
+    """
+
+    subject: str
+    reference: np.ndarray
+    reference_mm: np.ndarray
+    found_mm: np.ndarray
+    regions: np.ndarray
+    truth: np.ndarray
+
+
+def read_scans(path: Path) -> list[Scan]:
+    """All scans in which something was detected."""
+    table = pd.read_csv(path, sep="\t")
+    scans = []
+    for _, rows in table.groupby("scan"):
+        # Cranial first, in all of these scans.
+        rows = rows.sort_values("z_mm", ascending=False)
+        reference, found = (rows[rows["kind"] == kind] for kind in ("reference", "detected"))
+        if found.empty:
+            continue
+        labels = reference["level"].map(IDS).to_numpy()
+        points, found_mm = (
+            part[["x_mm", "y_mm", "z_mm"]].to_numpy() for part in (reference, found)
+        )
+        distance = cdist(points, found_mm)
+        pairs = linear_sum_assignment(np.minimum(distance, NEAR_MM))
+        truth = np.full(len(found), BACKGROUND)
+        for vertebra, detection in zip(*pairs, strict=True):
+            if distance[vertebra, detection] < NEAR_MM:
+                truth[detection] = labels[vertebra]
+        if NAMES[labels[-1]] in ("L5", "L6"):
+            below = np.flatnonzero((truth == BACKGROUND) & (distance[-1] < SACRUM_MM))
+            truth[below[found_mm[below, 2] < points[-1, 2]][:1]] = SACRUM
+        regions = found[[f"p_{name}" for name in REGIONS]].to_numpy()
+        subject = subject_of(rows["source"].iloc[0])
+        scans.append(Scan(subject, labels, points, found_mm, regions, truth))
+    return scans
+
+
+def subject_of(source: str) -> str:
+    """Whose scan a file is; VerSe's two releases share subjects."""
+    parts = source.split("/")
+    return next((part for part in parts if part.startswith("sub-")), parts[2])
+
+
+def folds(scans: Sequence[Scan]) -> Iterator[tuple[list[Scan], list[Scan]]]:
+    """Scans to learn from and scans of other subjects."""
+    subjects = np.unique([scan.subject for scan in scans])
+    np.random.default_rng(SEED).shuffle(subjects)
+    fold_of = {subject: number % FOLDS for number, subject in enumerate(subjects)}
+    for fold in range(FOLDS):
+        held = [fold_of[scan.subject] == fold for scan in scans]
+        yield (
+            [scan for scan, out in zip(scans, held, strict=True) if not out],
+            [scan for scan, out in zip(scans, held, strict=True) if out],
+        )
+
+
+def fit_spacing(scans: Sequence[Scan]) -> tuple[dict[tuple[str, str], float], float, float]:
+    """Distances between neighbours: mean in mm by pair, scale about a person's, SD of size.
+
+    A pair's mean and a person's size are found in turns: sizes are shrunk towards 0 by how much of
+    a scan's mean deviation is chance.
+    """
+    table = pd.DataFrame(
+        [
+            (number, (NAMES[upper], NAMES[lower]), math.log(np.linalg.norm(b - a)))
+            for number, scan in enumerate(scans)
+            for (upper, a), (lower, b) in itertools.pairwise(
+                zip(scan.reference, scan.reference_mm, strict=True)
+            )
+        ],
+        columns=["scan", "pair", "log"],
+    )
+    size = pd.Series(0.0, index=table.index)
+    for _ in range(20):
+        mean = dict((table["log"] - size).groupby(table["pair"]).mean())
+        deviation = table["log"] - table["pair"].map(mean)
+        by_scan = deviation.groupby(table["scan"]).agg(["mean", "size", "var"]).dropna()
+        within = np.average(by_scan["var"], weights=by_scan["size"] - 1)
+        between = by_scan["mean"].var() - (within / by_scan["size"]).mean()
+        shrunk = by_scan["mean"] * between / (between + within / by_scan["size"])
+        size = table["scan"].map(shrunk).fillna(0)
+    *_, scale = stats.t.fit(deviation - size, fdf=TAILS, floc=0)
+    to_sacrum = [
+        math.log(np.linalg.norm(scan.reference_mm[-1] - point))
+        for scan in scans
+        for point in scan.found_mm[scan.truth == SACRUM]
+    ]
+    mean |= {(lowest, "S1"): np.mean(to_sacrum) for lowest in ("L4", "L5", "L6")}
+    steps = {**STEP_MM, **{pair: round(math.exp(value), 1) for pair, value in mean.items()}}
+    return steps, float(scale), math.sqrt(between)
+
+
+def region_class(regions: np.ndarray) -> np.ndarray:
+    """Regions' probabilities (n, 3) cut into classes: a number (n,) below `CLASSES`."""
+    odds = np.log(regions / (1 - regions))
+    ratios = np.digitize(odds[:, :2] - odds[:, 1:], RATIO_CUTS)
+    sure = np.digitize(regions.max(axis=1), SURE_CUTS)
+    return np.ravel_multi_index((*ratios.T, sure), SHAPE)
+
+
+def fit_evidence(scans: Sequence[Scan]) -> np.ndarray:
+    """Log-probability (C, classes) of a detection's class by its label, `BACKGROUND` for none."""
+    classes = region_class(np.concatenate([scan.regions for scan in scans]))
+    truth = np.concatenate([scan.truth for scan in scans])
+    counts = np.zeros((NUM_CLASSES, CLASSES))
+    np.add.at(counts, (truth, classes), 1)
+    for first, last in GROUPS:
+        group = list(CRANIOCAUDAL[RANK[IDS[first]] : RANK[IDS[last]] + 1])
+        counts[group] = counts[group].sum(axis=0)
+    counts += 0.1
+    return np.log(counts / counts.sum(axis=1, keepdims=True))
+
+
+def fit(scans: Sequence[Scan]) -> tuple[SpineModel, np.ndarray]:
+    """All that decoding needs, of the scans to learn from."""
+    missed, extra, first, last = [], [], np.ones(NUM_CLASSES), np.ones(len(CRANIOCAUDAL) + 1)
+    for scan in scans:
+        extra += (scan.truth == BACKGROUND).tolist()
+        found = np.flatnonzero(np.isin(scan.reference, scan.truth))
+        if not len(found):
+            continue
+        first[scan.reference[found[0]]] += 1
+        lowest = NAMES[scan.reference[found[-1]]]
+        last[
+            0
+            if SACRUM in scan.truth
+            else 1
+            if lowest == "L6"
+            else len(USUAL) - 1 - USUAL.index(lowest)
+        ] += 1
+        missed += (~np.isin(scan.reference[found[0] : found[-1]], scan.truth)).tolist()
+    steps, step_sd, size_sd = fit_spacing(scans)
+    model = SpineModel(
+        steps,
+        step_sd,
+        size_sd,
+        missed=math.log(np.mean(missed)),
+        extra=math.log(np.mean(extra)),
+        halved=-math.inf,
+        variants={
+            "T13": share_of(scans, ("T12", "L1"), "T13"),
+            "no T12": share_of(scans, ("T11", "L1"), "T12", present=False),
+            "L6": share_of(scans, ("L5",), "L6"),
+            # Which scans end at L4 for want of L5 the points do not tell.
+            "no L5": VARIANTS["no L5"],
+        },
+        first=np.log(first / first.sum()),
+        last=np.log(last / last.sum()),
+    )
+    return model, fit_evidence(scans)
+
+
+def share_of(
+    scans: Sequence[Scan], shown: Sequence[str], level: str, present: bool = True
+) -> float:
+    """Share of the scans that show some levels in which another one is present, or absent."""
+    names = [{NAMES[label] for label in scan.reference} for scan in scans]
+    cases = [(level in one) == present for one in names if one.issuperset(shown)]
+    return (sum(cases) + 0.5) / (len(cases) + 1)
+
+
+def count_from_changes(scan: Scan) -> np.ndarray:
+    """Labels (n,) by counting from the nearest change of region: what one does without a model.
+
+    Where no change is seen, cervical vertebrae begin with C1, thoracic ones end with T12 and lumbar
+    ones with L5.
+    """
+    kinds = scan.regions.argmax(axis=1)
+    anchors = []
+    for upper, first in ((0, "T1"), (1, "L1")):
+        if {upper, upper + 1} <= set(kinds):
+            wrong = [
+                np.sum(kinds[:cut] > upper) + np.sum(kinds[cut:] <= upper)
+                for cut in range(len(kinds) + 1)
+            ]
+            anchors.append((int(np.argmin(wrong)), USUAL.index(first)))
+    if not anchors:
+        last = len(kinds) - 1
+        kind = int(np.bincount(kinds).argmax())
+        anchors = [[(0, 0), (last, USUAL.index("T12")), (last, USUAL.index("L5"))][kind]]
+    labels = np.full(len(kinds), BACKGROUND)
+    for number in range(len(kinds)):
+        at, rank = min(anchors, key=lambda anchor: abs(number - anchor[0] + 0.5))
+        if 0 <= rank + number - at < len(USUAL):
+            labels[number] = IDS[USUAL[rank + number - at]]
+    return labels
+
+
+def decode(scan: Scan, model: SpineModel, table: np.ndarray) -> np.ndarray:
+    """Labels (n,) of the most probable order."""
+    evidence = table[:, region_class(scan.regions)].T
+    labels = most_probable_levels(evidence, scan.found_mm, np.ones(len(evidence)), model)
+    return np.where(labels == SACRUM, BACKGROUND, labels)
+
+
+def with_misses(scan: Scan, rng: np.random.Generator) -> Scan:
+    """A fifth of the detections taken away, at random."""
+    return _selected(scan, rng.random(len(scan.truth)) >= 0.2)
+
+
+def with_extras(scan: Scan, rng: np.random.Generator, false_regions: np.ndarray) -> Scan:
+    """A false detection put between two neighbours, with probabilities (3,) that one had."""
+    if len(scan.truth) < 2:
+        return scan
+    at = int(rng.integers(1, len(scan.truth)))
+    between = scan.found_mm[at - 1 : at + 1]
+    return replace(
+        scan,
+        found_mm=np.insert(scan.found_mm, at, rng.dirichlet((3, 3)) @ between, axis=0),
+        regions=np.insert(scan.regions, at, rng.choice(false_regions), axis=0),
+        truth=np.insert(scan.truth, at, BACKGROUND),
+    )
+
+
+def _selected(scan: Scan, kept: np.ndarray) -> Scan:
+    return replace(
+        scan, found_mm=scan.found_mm[kept], regions=scan.regions[kept], truth=scan.truth[kept]
+    )
+
+
+def measure(scan: Scan, labels: np.ndarray) -> dict[str, float]:
+    """Vertebrae found and those with the right level, whether all have it, false ones named."""
+    real = ~np.isin(scan.truth, (BACKGROUND, SACRUM))
+    right = labels[real] == scan.truth[real]
+    return {
+        "vertebrae": int(real.sum()),
+        "right": int(right.sum()),
+        "all right": float(right.all()),
+        "false": int((~real).sum()),
+        "false named": int((labels[~real] != BACKGROUND).sum()),
+        "S1": int((scan.truth == SACRUM).sum()),
+        "S1 named": int((labels[scan.truth == SACRUM] != BACKGROUND).sum()),
+    }
+
+
+def groups_of(scan: Scan) -> list[str]:
+    """Rows of the table that a scan counts in, as it was detected."""
+    names = {NAMES[label] for label in scan.reference}
+    junctions = {
+        (True, True): "C7-T1 and T12-L1 in view",
+        (True, False): "C7-T1 in view",
+        (False, True): "T12-L1 in view",
+        (False, False): "neither in view",
+    }
+    found = np.flatnonzero(np.isin(scan.reference, scan.truth))
+    groups = [
+        "all",
+        junctions["C7" in names and "T1" in names, bool({"T11", "T12"} & names) and "L1" in names],
+    ]
+    missed = len(found) and len(found) <= found[-1] - found[0]
+    extra = not np.all(np.isin(scan.truth, scan.reference))
+    groups += ["a level missed between others"] if missed else []
+    groups += ["something else detected"] if extra else []
+    groups += ["neither"] if not missed and not extra else []
+    groups += ["with L6"] if "L6" in names else []
+    groups += ["without T12"] if "T12" not in names and {"T11", "L1"} <= names else []
+    return groups
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("points", type=Path, help="TSV, may be compressed")
+    scans = read_scans(parser.parse_args().points)
+    rng = np.random.default_rng(SEED)
+    rows = []
+    for fold, (training, held_out) in enumerate(folds(scans)):
+        model, table = fit(training)
+        false_regions = np.concatenate(
+            [scan.regions[scan.truth == BACKGROUND] for scan in training]
+        )
+        for scan in progress(held_out, f"fold {fold}"):
+            changed = {group: scan for group in groups_of(scan)} | {
+                "all, a fifth of detections removed": with_misses(scan, rng),
+                "all, a false one added": with_extras(scan, rng, false_regions),
+            }
+            done: dict[int, tuple[dict[str, float], dict[str, float]]] = {}
+            for group, one in changed.items():
+                if not np.isin(one.truth, one.reference).any():
+                    continue
+                if id(one) not in done:
+                    done[id(one)] = (
+                        measure(one, count_from_changes(one)),
+                        measure(one, decode(one, model, table)),
+                    )
+                before, after = done[id(one)]
+                rows.append({"group": group, "fold": fold} | before
+                            | {f"{key} after": value for key, value in after.items()})  # fmt: skip
+    print_results(pd.DataFrame(rows))
+    steps, step_sd, size_sd = fit_spacing(scans)
+    print(f"\nSpacing in all scans: scale {step_sd:.3f}, SD of size {size_sd:.3f}\n")
+    print("| levels | mm |\n|---|---:|")
+    for pair, mm in steps.items():
+        print(f"| {'-'.join(pair)} | {mm:.1f} |")
+
+
+def print_results(rows: pd.DataFrame) -> None:
+    """Markdown: before and after, mean over scans or vertebrae, SD over folds in brackets."""
+    print("| scans | n | vertebrae | right before, % | right after, % | all right before, % "
+          "| all right after, % | false named before | after |")  # fmt: skip
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    for group, part in rows.groupby("group", sort=False):
+        by_fold = part.groupby("fold")
+        cells = []
+        for name in ("right", "all right"):
+            for suffix in ("", " after"):
+                weight = "vertebrae" if name == "right" else None
+                values = by_fold.apply(_share, name + suffix, weight, include_groups=False)
+                mean = _share(part, name + suffix, weight)
+                cells.append(f"{100 * mean:.1f} ({100 * values.std():.1f})")
+        false = f"{part['false named'].sum()} of {part['false'].sum()}"
+        print(f"| {group} | {len(part)} | {part['vertebrae'].sum()} | {' | '.join(cells)} "
+              f"| {false} | {part['false named after'].sum()} |")  # fmt: skip
+    everything = rows[rows["group"] == "all"]
+    print(f"\nS1 was given a level in {everything['S1 named'].sum()} of {everything['S1'].sum()} "
+          f"scans that show it before, in {everything['S1 named after'].sum()} after. "
+          f"{np.sum(everything['all right after'] > everything['all right'])} scans became right, "
+          f"{np.sum(everything['all right after'] < everything['all right'])} wrong.")  # fmt: skip
+
+
+def _share(part: pd.DataFrame, name: str, weight: str | None) -> float:
+    return float(part[name].sum() / (part[weight].sum() if weight else len(part)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Vertebral body centres: from masks, and in VerSe's centroid JSON.
+
+VerSe annotates the centre of the vertebral body. A mask's centre of mass lies behind it, pulled
+towards the spinous process; the body is where a vertebra is thickest, so its deepest voxels mark
+it.
+"""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+from vertseg.anatomy.labels import NAMES, RANK
+from vertseg.core.errors import UserError
+from vertseg.core.files import write_json
+from vertseg.core.logs import logger
+
+Centres = dict[int, np.ndarray]
+"""Label value -> point (3,) in world coordinates, mm (RAS+)."""
+
+TOLERANCE_MM = 20.0
+"""Largest distance at which VerSe counts a vertebra as identified."""
+
+BODY_DEPTH = 0.6
+"""Share of the largest depth beyond which a voxel counts as part of the body's core."""
+
+
+def body_centres(mask: np.ndarray, affine: np.ndarray) -> Centres:
+    """Centre of each labelled vertebra's body.
+
+    The centre is the mean of the voxels deeper than 60 % of the label's largest Euclidean depth.
+
+    Args:
+        mask: label map (x, y, z), integers.
+        affine: (4, 4) voxel indices to mm.
+
+    Returns:
+        World coordinates (3,) in mm by label value; background and values that name no vertebra
+        are left out.
+    """
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    centres = {}
+    for label, box in enumerate(ndimage.find_objects(mask), start=1):
+        if box is None or label not in NAMES:
+            continue
+        depth = ndimage.distance_transform_edt(np.pad(mask[box] == label, 1), sampling=spacing)
+        core = np.argwhere(depth > BODY_DEPTH * depth.max()).mean(axis=0)
+        corner = np.array([side.start - 1 for side in box])
+        centres[label] = nib.affines.apply_affine(affine, core + corner)
+    return centres
+
+
+def read_centroids(path: str | os.PathLike[str], affine: np.ndarray) -> Centres:
+    """Read VerSe's centroid JSON.
+
+    The file holds the image's axis codes and one entry a vertebra, in voxels of the image's array
+    order: `[{"direction": ["P", "I", "R"]}, {"label": 20, "X": 75.1, "Y": 35.0, "Z": 22.6}, ...]`.
+    Entries whose coordinates are NaN mark absent vertebrae and are skipped.
+
+    Args:
+        path: the JSON file.
+        affine: (4, 4) voxel indices to mm of the image that the file describes.
+
+    Returns:
+        World coordinates (3,) in mm by label value.
+
+    Raises:
+        UserError: the file is missing or malformed, or its direction is not the image's.
+    """
+    path = Path(path)
+    header, entries = _split(path, _load(path))
+    codes = list(nib.aff2axcodes(affine))
+    if header != codes:
+        raise UserError(
+            f"{path}: its direction is {header}, but the image's axes are {codes}. The points are "
+            "voxels of an image in the former orientation: pair the file with that image."
+        )
+    centres = {}
+    for entry in entries:
+        label, voxel = _parse(path, entry)
+        if np.isnan(voxel).any():
+            continue
+        if label not in NAMES:
+            logger.warning("%s: label %d names no vertebra; its point is ignored.", path, label)
+            continue
+        if label in centres:
+            raise UserError(f"{path}: label {label} occurs twice. Keep one point a vertebra.")
+        centres[label] = nib.affines.apply_affine(affine, voxel)
+    return centres
+
+
+def write_centroids(
+    path: str | os.PathLike[str],
+    centroids_mm: Centres,
+    affine: np.ndarray,
+    notice: str = "",
+    decimals: int = 3,
+) -> None:
+    """Write points as VerSe's centroid JSON, from C1 downwards.
+
+    Args:
+        path: the JSON file; it appears whole or not at all.
+        centroids_mm: world coordinates (3,) in mm by label value.
+        affine: (4, 4) voxel indices to mm of the image whose voxels the file counts in.
+        notice: a word to the reader, kept beside `direction`, where VerSe's loader ignores it.
+        decimals: of the voxel coordinates; VerSe's own files have one.
+    """
+    to_voxels = np.linalg.inv(affine)
+    content: list[dict[str, Any]] = [{"direction": list(nib.aff2axcodes(affine))}]
+    if notice:
+        content[0]["notice"] = notice
+    for label in sorted(centroids_mm, key=RANK.__getitem__):
+        voxel = nib.affines.apply_affine(to_voxels, centroids_mm[label])
+        x, y, z = (round(float(value), decimals) for value in voxel)
+        content.append({"label": label, "X": x, "Y": y, "Z": z})
+    write_json(path, content)
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such centroid file.") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}). Get or write the file anew.") from None
+
+
+def _split(path: Path, content: Any) -> tuple[list[str], list[Any]]:
+    if not (isinstance(content, list) and content and isinstance(content[0], dict)):
+        raise UserError(f"{path}: VerSe's centroid files are a list of objects; this one is not.")
+    direction = content[0].get("direction")
+    if not (isinstance(direction, list) and len(direction) == 3):
+        raise UserError(
+            f'{path}: the first entry must be {{"direction": [three axis codes]}}; add the axis '
+            "codes of the image whose voxels the points count in."
+        )
+    return direction, content[1:]
+
+
+def _parse(path: Path, entry: Any) -> tuple[int, np.ndarray]:
+    try:
+        label = float(entry["label"])
+        voxel = np.array([float(entry[axis]) for axis in "XYZ"])
+    except (KeyError, TypeError, ValueError):
+        label, voxel = math.nan, np.full(3, math.inf)
+    if not label.is_integer() or np.isinf(voxel).any():
+        raise UserError(
+            f"{path}: {entry} is not a vertebra's point; entries need a whole-numbered label and "
+            "numbers X, Y, Z."
+        )
+    return int(label), voxel

@@ -1,0 +1,1 @@
+"""Plumbing that knows nothing of vertebrae: errors, files, tables, logs, processes, GPUs."""

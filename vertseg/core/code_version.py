@@ -1,0 +1,206 @@
+"""Fingerprints of the code behind a step, so that results are computed again when it changes.
+
+Snakemake reruns a job whose script or params changed but does not see the package behind the
+script. Each rule therefore carries, as a param, the fingerprint of its script and of all modules
+of this package that the script imports, directly or through others.
+
+A fingerprint is made of a module's statements, not of its name or place: comments, docstrings,
+blank lines, imports of this package and the order of definitions do not count, so that moving a
+function to another module reruns nothing.
+"""
+
+import ast
+import hashlib
+import io
+import tokenize
+from collections.abc import Collection, Iterator
+from functools import cache
+from pathlib import Path
+from typing import TypeGuard
+
+PACKAGE = Path(__file__).parents[1]
+
+PLUMBING = frozenset(
+    {
+        # A version is no code.
+        "vertseg",
+        # What these do wrong stops a step or shows at once.
+        "vertseg.core",
+        "vertseg.core.code_version",
+        "vertseg.core.errors",
+        "vertseg.core.files",
+        "vertseg.core.gpus",
+        "vertseg.core.logs",
+        "vertseg.core.parallel",
+        "vertseg.core.progress",
+        "vertseg.core.tsv",
+    }
+)
+"""Modules that decide no result of any step."""
+
+
+def code_version(script: Path, without: Collection[str] = ()) -> str:
+    """Fingerprint of a script and of what it imports of this package.
+
+    Args:
+        script: a Python file.
+        without: modules or rooms ("dataset.folds", "evaluation") that do not decide the script's
+            results; what only they import is left out too.
+
+    Raises:
+        ValueError: the script does not import a module or room of `without`.
+    """
+    files = [script, *map(module_file, modules_behind(script, without))]
+    imports: set[str] = set()
+    definitions: list[str] = []
+    data: set[Path] = set()
+    for file in files:
+        own_imports, own_definitions = _statements(file)
+        imports.update(own_imports)
+        definitions += own_definitions
+        if file != script:
+            data.update(data_files(file.parent))
+    digest = hashlib.sha256()
+    for text in [*sorted(imports), *sorted(definitions)]:
+        digest.update(text.encode() + b"\0")
+    for path in sorted(data, key=lambda path: path.name):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def modules_behind(script: Path, without: Collection[str] = ()) -> set[str]:
+    """Modules of this package that a script imports, directly or through others, by full name.
+
+    Args:
+        script: a Python file.
+        without: as for `code_version`.
+
+    Raises:
+        ValueError: as for `code_version`.
+    """
+    left_out = {f"{PACKAGE.name}.{name}" for name in without}
+    behind = _closure(script, PLUMBING)
+    needless = [name for name in left_out if not any(_lies_in(module, name) for module in behind)]
+    if needless:
+        names = ", ".join(sorted(needless))
+        raise ValueError(f"{script}: does not import {names}, which is to be left out.")
+    return _closure(script, PLUMBING | left_out) if left_out else behind
+
+
+def _closure(script: Path, left_out: Collection[str]) -> set[str]:
+    """What a script imports, directly or through others, but for modules and rooms left out."""
+    found: set[str] = set()
+    waiting = list(imported_modules(script))
+    while waiting:
+        module = waiting.pop()
+        if module not in found and not any(_lies_in(module, name) for name in left_out):
+            found.add(module)
+            waiting.extend(imported_modules(module_file(module)))
+    return found
+
+
+def _lies_in(module: str, room: str) -> bool:
+    return module == room or (module.startswith(f"{room}.") and room not in PLUMBING)
+
+
+@cache
+def imported_modules(file: Path) -> frozenset[str]:
+    """Modules of this package that a Python file imports, by full name, with their packages."""
+    found: set[str] = set()
+    for node in _importing(_tree(file)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            # A name is a submodule or something that the module itself defines.
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            within = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+            found.update(module for module in within if module_file(module).is_file())
+    return frozenset(found)
+
+
+def module_file(module: str) -> Path:
+    """Source of a module of this package; of a package, its `__init__.py`."""
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def data_files(room: Path) -> list[Path]:
+    """Files that a package's modules read: the tables, schemas and templates in its folder."""
+    packages = {init.parent for init in room.glob("*/__init__.py")}
+    return [
+        file
+        for file in room.rglob("*")
+        if file.is_file()
+        and file.suffix != ".py"
+        and "__pycache__" not in file.parts
+        and not packages.intersection(file.parents)
+    ]
+
+
+@cache
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _importing(tree: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Imports of this package at any depth, but for those of type checkers alone."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if _is_import(node):
+            yield node
+        elif isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            waiting.extend(node.orelse)
+        else:
+            waiting.extend(ast.iter_child_nodes(node))
+
+
+def _is_import(node: ast.AST) -> TypeGuard[ast.Import | ast.ImportFrom]:
+    """Whether a node imports something of this package."""
+    if isinstance(node, ast.ImportFrom):
+        return (node.module or "").split(".")[0] == PACKAGE.name
+    return isinstance(node, ast.Import) and any(
+        alias.name.split(".")[0] == PACKAGE.name for alias in node.names
+    )
+
+
+@cache
+def _statements(file: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """A file's imports of other packages, and its other statements; see the module's docstring.
+
+    The text, not the syntax tree, which other versions of Python would write differently.
+    """
+    lines = file.read_text(encoding="utf-8").splitlines()
+    tree = _tree(file)
+    for node in ast.walk(tree):
+        if _is_import(node) or (isinstance(node, ast.Expr) and _is_text(node.value)):
+            first, last = node.lineno - 1, node.end_lineno or node.lineno
+            lines[first:last] = [""] * (last - first)
+    imports: list[str] = []
+    definitions: list[str] = []
+    for node in tree.body:
+        decorators = getattr(node, "decorator_list", [])
+        first = min([node.lineno, *(decorator.lineno for decorator in decorators)])
+        kept = _without_comments(lines[first - 1 : node.end_lineno])
+        if text := "\n".join(line for line in map(str.rstrip, kept) if line):
+            is_import = isinstance(node, (ast.Import, ast.ImportFrom))
+            (imports if is_import else definitions).append(text)
+    return tuple(imports), tuple(definitions)
+
+
+def _without_comments(lines: list[str]) -> list[str]:
+    """The lines of a statement."""
+    if not any("#" in line for line in lines):
+        return lines
+    kept = list(lines)
+    for token in tokenize.generate_tokens(io.StringIO("\n".join(lines)).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            kept[row - 1] = kept[row - 1][:column]
+    return kept
+
+
+def _is_text(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)

@@ -1,0 +1,43 @@
+"""Logging of a workflow step: warnings and errors to the terminal, everything to the step's log."""
+
+import logging
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from vertseg.core.errors import UserError
+
+logger = logging.getLogger("vertseg")
+
+
+@contextmanager
+def step_log(path: str) -> Iterator[logging.Logger]:
+    """Log a step to its file; a `UserError` ends the process with its message, not a traceback."""
+    to_file = logging.FileHandler(path, mode="w")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    to_terminal = logging.StreamHandler()
+    to_terminal.setLevel(logging.WARNING)
+    to_terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logger.setLevel(logging.INFO)
+    logger.handlers[:] = [to_file, to_terminal]
+    logger.propagate = False
+    log_interpreter()
+    try:
+        with logging_redirect_tqdm([logger]):
+            yield logger
+    except UserError as error:
+        logger.error("%s", error)
+        sys.exit(1)
+    except BaseException:
+        logger.exception("The step failed.")
+        raise
+    finally:
+        to_file.close()
+
+
+def log_interpreter() -> None:
+    """Say in the log which environment a step runs in."""
+    logger.info("Python %s of %s", platform.python_version(), sys.prefix)

@@ -1,0 +1,36 @@
+"""Tab-separated tables with a header line."""
+
+import csv
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from vertseg.core.errors import UserError
+from vertseg.core.files import atomic_path
+
+
+def write_tsv(path: str | os.PathLike[str], columns: list[str], rows: Iterable[Iterable]) -> None:
+    """Write a tab-separated table with a header line, atomically."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+def read_tsv(path: str | os.PathLike[str], what: str) -> list[dict[str, str]]:
+    """Read a tab-separated table with a header line.
+
+    Args:
+        path: the table.
+        what: kind of table, for the message.
+
+    Raises:
+        UserError: the file is missing or not such a table.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            return list(csv.DictReader(file, delimiter="\t"))
+    except OSError as error:
+        raise UserError(f"{path}: no such {what} ({error.strerror}).") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a tab-separated table ({error}).") from error

@@ -1,0 +1,1 @@
+"""Labelled scans and the experiment on them: configuration, sources, sample sheet, audit, folds."""

@@ -1,0 +1,30 @@
+"""Annotated centres of labelled scans."""
+
+import nibabel as nib
+import numpy as np
+
+from vertseg.anatomy.centroids import Centres, read_centroids
+from vertseg.core.errors import UserError
+from vertseg.dataset.samples import Sample
+
+
+def annotated_centres(sample: Sample, ct_affine: np.ndarray) -> Centres:
+    """Annotated centres of a scan in mm, by label.
+
+    A few masks are stored in another orientation than their CT; the file says in which of the two
+    its voxels count.
+
+    Args:
+        sample: a scan with a centroid file.
+        ct_affine: (4, 4) voxel indices of the CT as stored to mm.
+
+    Raises:
+        UserError: the file is missing or malformed, or fits neither image.
+    """
+    try:
+        return read_centroids(sample.centroids, ct_affine)
+    except UserError:
+        mask_affine = nib.Nifti1Image.from_filename(sample.mask).affine
+        if nib.aff2axcodes(mask_affine) == nib.aff2axcodes(ct_affine):
+            raise
+        return read_centroids(sample.centroids, mask_affine)

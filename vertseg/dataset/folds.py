@@ -1,0 +1,132 @@
+"""Cross-validation folds: seeded, balanced in scans and labels, never splitting a subject."""
+
+import os
+import random
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+from vertseg.core.errors import UserError
+from vertseg.core.tsv import read_tsv, write_tsv
+from vertseg.dataset.samples import Sample
+
+EXTERNAL = "external"
+"""In the fold column: a scan that no network trains on."""
+
+FOLD_COLUMNS = ["scan", "subject", "fold"]
+
+
+def scans_by_subject(samples: Iterable[Sample], number: int) -> dict[str, list[str]]:
+    """Scan names of each subject, both in the order of their names.
+
+    Raises:
+        UserError: there are fewer subjects than folds.
+    """
+    scans_of: dict[str, list[str]] = {}
+    for sample in sorted(samples, key=lambda sample: (sample.subject, sample.scan)):
+        scans_of.setdefault(sample.subject, []).append(sample.scan)
+    if len(scans_of) < number:
+        raise UserError(
+            f"{len(scans_of)} subjects cannot fill {number} folds. "
+            "Add scans or lower folds.number in the configuration."
+        )
+    return scans_of
+
+
+def assign_folds(
+    samples: Iterable[Sample], labels_of: Mapping[str, Collection[str]], number: int, seed: int
+) -> dict[str, int]:
+    """Fold of every scan, by iterative stratification.
+
+    The label that fewest unassigned subjects have comes first; each of its subjects, shuffled by
+    the seed, goes to the fold that has the smallest share of the subject's labels. A fold is full
+    at its share of the scans: 61 scans of 61 subjects give folds of 21, 20 and 20, as in the paper.
+    After Sechidis et al. 2011, On the stratification of multi-label data.
+
+    Args:
+        samples: the scans; their order does not matter.
+        labels_of: names of the vertebrae in each scan, by scan name.
+        number: how many folds.
+        seed: of the shuffle.
+
+    Returns:
+        Fold index (0 to number - 1) by scan name, in the order of scan names.
+
+    Raises:
+        UserError: there are fewer subjects than folds.
+    """
+    scans_of = scans_by_subject(samples, number)
+    labels = {
+        subject: {label for scan in scans for label in labels_of[scan]}
+        for subject, scans in scans_of.items()
+    }
+    total = sum(map(len, scans_of.values()))
+    capacities = [total // number + (fold < total % number) for fold in range(number)]
+    waiting = sorted(scans_of)
+    random.Random(seed).shuffle(waiting)
+    waiting.sort(key=lambda subject: -len(scans_of[subject]))
+    total_of = Counter(label for own in labels.values() for label in own)
+    sizes, held = [0] * number, Counter[tuple[int, str]]()
+    fold_of: dict[str, int] = {}
+    while waiting:
+        counts = Counter(label for subject in waiting for label in labels[subject])
+        rarest = min(counts, key=lambda label: (counts[label], label), default="")
+        for subject in [s for s in waiting if not rarest or rarest in labels[s]]:
+            scans = scans_of[subject]
+            fold = min(
+                range(number),
+                key=lambda fold: (
+                    max(sizes[fold] + len(scans) - capacities[fold], 0),
+                    sum(held[fold, label] / total_of[label] for label in labels[subject]),
+                    sizes[fold],
+                ),
+            )
+            sizes[fold] += len(scans)
+            held.update((fold, label) for label in labels[subject])
+            fold_of.update(dict.fromkeys(scans, fold))
+            waiting.remove(subject)
+    return dict(sorted(fold_of.items()))
+
+
+def write_folds(
+    path: str | os.PathLike[str], samples: Iterable[Sample], fold_of: Mapping[str, int]
+) -> None:
+    """Write folds.tsv atomically: scan, subject, fold; scans without a fold are external."""
+    rows = [(s.scan, s.subject, fold_of.get(s.scan, EXTERNAL)) for s in samples]
+    write_tsv(path, FOLD_COLUMNS, rows)
+
+
+def read_folds(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Fold of every scan of folds.tsv by scan name: "0", "1", ... or `EXTERNAL`.
+
+    Raises:
+        UserError: the table is missing or has other columns.
+    """
+    rows = read_tsv(path, "table of folds")
+    if not rows or not all(row.get("scan") and row.get("fold") for row in rows):
+        raise UserError(
+            f"{path}: not a table of folds (scan, subject, fold). Delete it, run again."
+        )
+    return {row["scan"]: row["fold"] for row in rows}
+
+
+def divide_caches(
+    folds: str | os.PathLike[str], caches: Iterable[str], fold: str
+) -> tuple[list[Path], list[Path]]:
+    """Divide cached scans into those outside a fold and those inside.
+
+    Args:
+        folds: path of folds.tsv.
+        caches: files named `{scan}.safetensors`.
+        fold: "0", "1", ... or `EXTERNAL`.
+
+    Raises:
+        UserError: a scan has no fold.
+    """
+    fold_of = read_folds(folds)
+    paths = list(map(Path, caches))
+    unknown = [path.stem for path in paths if path.stem not in fold_of]
+    if unknown:
+        raise UserError(f"{folds}: no fold for {', '.join(unknown)}. Delete the table, run again.")
+    outside = [path for path in paths if fold_of[path.stem] != fold]
+    return outside, [path for path in paths if fold_of[path.stem] == fold]

@@ -1,0 +1,120 @@
+"""Which scans a configuration names, whatever they come from."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from vertseg.anatomy.schemes import read_scheme
+from vertseg.core.errors import UserError
+from vertseg.dataset.config import Config, check
+from vertseg.dataset.samples import (
+    Sample,
+    listed_verse_samples,
+    phantom_samples,
+    read_samples,
+    repeated_names,
+    verse_samples,
+    without,
+)
+from vertseg.scans.find import find_scans, scan_names
+
+SPLITS = ("training", "validation", "test")
+
+
+def downloaded_splits(config: Config) -> list[str]:
+    """VerSe's splits that a run downloads: those to learn from, then those of external tests."""
+    data = config["data"]
+    if data["source"] != "verse" or "root" in data:
+        return []
+    return [*data["splits"], *(source for source in _external(config) if source in SPLITS)]
+
+
+def own_scans(config: Config) -> dict[str, str]:
+    """Path of each scan to predict without reference, by the name of its outputs.
+
+    Raises:
+        UserError: the folder is missing or holds no scan.
+    """
+    if "predict" not in config:
+        return {}
+    paths = find_scans(config["predict"]["scans"])
+    return dict(zip(scan_names(paths), map(str, paths), strict=True))
+
+
+def configured_samples(config: Config, base: Path) -> tuple[list[Sample], list[Sample]]:
+    """The scans of cross-validation and those of external tests, without those left out.
+
+    Args:
+        config: a checked configuration.
+        base: the workflow's folder (resources/, schemas/).
+
+    Raises:
+        UserError: a sheet or a folder is not as it should be; `data.exclude` names no scan; or a
+            subject of the external tests is also learned from.
+    """
+    downloads = downloaded_splits(config)
+    development = _development_samples(config, base)
+    external: list[Sample] = []
+    for source in _external(config):
+        if source in downloads:
+            external += verse_scans(config, base, [source])
+        elif source.endswith(".tsv"):
+            external += _sheet_samples(config, base, source)
+        else:
+            external += verse_samples(source)
+    _check_disjoint(development, external)
+    kept = set(without([*development, *external], config["data"].get("exclude", [])))
+    return [s for s in development if s in kept], [s for s in external if s in kept]
+
+
+def verse_scans(config: Config, base: Path, splits: Iterable[str]) -> list[Sample]:
+    """The scans that the committed sheet of VerSe's release lists for these splits.
+
+    Raises:
+        UserError: it lists none for one of them.
+    """
+    data = config["data"]
+    sheet = base / f"resources/{data['release']}.tsv"
+    return listed_verse_samples(sheet, f"{data['folder']}/{data['release']}", splits)
+
+
+def _external(config: Config) -> list[str]:
+    return config.get("evaluation", {}).get("external", [])
+
+
+def _development_samples(config: Config, base: Path) -> list[Sample]:
+    data = config["data"]
+    if data["source"] == "phantom":
+        return phantom_samples(f"{config['results']}/data", data["phantom"]["scans"])
+    if data["source"] == "sheet":
+        return _sheet_samples(config, base, data["sheet"])
+    if "root" in data:
+        return verse_samples(data["root"])
+    return verse_scans(config, base, data["splits"])
+
+
+def _sheet_samples(config: Config, base: Path, sheet: str) -> list[Sample]:
+    samples = [
+        replace(sample, labels=sample.labels or config["data"].get("labels", ""))
+        for sample in read_samples(sheet)
+    ]
+    for sample in samples:
+        check(vars(sample), base / "schemas/samples.schema.yaml", f"row of {sample.scan}")
+    for labels in {sample.labels for sample in samples}:
+        read_scheme(labels)
+    return samples
+
+
+def _check_disjoint(development: list[Sample], external: list[Sample]) -> None:
+    for attribute in ("subject", "scan"):
+        shared = {getattr(s, attribute) for s in development} & {
+            getattr(s, attribute) for s in external
+        }
+        if shared:
+            raise UserError(
+                f"evaluation.external: each {attribute} must be either learned from or tested on; "
+                f"in both are {', '.join(sorted(shared))}."
+            )
+    repeated = repeated_names(sample.scan for sample in external)
+    if repeated:
+        raise UserError(f"evaluation.external names scans twice: {', '.join(repeated)}.")

@@ -1,0 +1,69 @@
+"""Tables of results on disk: CSVs that the evaluation wrote, headers of weights files."""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from safetensors import SafetensorError, safe_open
+
+from vertseg.core.errors import UserError
+from vertseg.core.files import atomic_path
+
+Methods = Mapping[str, Mapping[str, Any]]
+"""Rows of a table in order: key -> {"label": str, "paper": mapping or None}."""
+
+
+def read_evaluation(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
+    """Read and join CSVs that the evaluation wrote.
+
+    Raises:
+        UserError: a file is missing or is no such table.
+    """
+    tables = []
+    for path in paths:
+        try:
+            table = pd.read_csv(path, dtype={"method": str, "scan": str, "subject": str})
+        except (FileNotFoundError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+            raise UserError(f"{path}: cannot be read ({error}). Evaluate again.") from error
+        if not {"method", "fold", "scan"} <= set(table.columns):
+            raise UserError(f"{path}: not an evaluation's table. Evaluate again.")
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def write_csv(table: pd.DataFrame, target: str | os.PathLike[str]) -> None:
+    """Write a table of results atomically, with six significant digits."""
+    with atomic_path(target) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
+
+
+def read_training_metadata(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
+    """Read parameters and iterations from the headers of weights files.
+
+    Args:
+        paths: `models/{method}/fold{k}/weights.safetensors`; the folders name method and fold.
+
+    Returns:
+        A row for each file: method, parameters, iterations, epochs (blank where a training is not
+        counted in epochs).
+
+    Raises:
+        UserError: a file cannot be read or does not state both.
+    """
+    rows = []
+    for path in map(Path, paths):
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = json.loads((file.metadata() or {})["vertseg"])
+            parameters, iterations = int(metadata["parameters"]), int(metadata["iterations"])
+            epochs = metadata.get("epochs", math.nan)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{path}: states no parameters and iterations ({error!r}). Train again."
+            ) from error
+        rows.append((path.parent.parent.name, parameters, iterations, epochs))
+    return pd.DataFrame(rows, columns=["method", "parameters", "iterations", "epochs"])

@@ -1,0 +1,156 @@
+"""Trained networks on disk: safetensors with all it takes to rebuild the network, no pickles."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from vertseg.core.errors import UserError
+from vertseg.core.files import atomic_path, file_sha256
+from vertseg.networks.devices import place_network
+from vertseg.networks.registry import build_network, count_parameters, limit_context
+
+FORMAT = "vertseg-weights-1"
+
+
+def save_weights(
+    path: str | os.PathLike[str],
+    network: nn.Module,
+    metadata: dict[str, Any],
+    file_format: str = FORMAT,
+) -> None:
+    """Write a network atomically; the same network and metadata give the same bytes.
+
+    Args:
+        path: target.
+        network: for `load_network` made by `build_network(network, num_classes, **options)` of the
+            metadata.
+        metadata: for `load_network` `network`, `options` and `num_classes`; and any JSON values
+            worth keeping (grid, iterations, settings). The format and the number of parameters
+            are added.
+        file_format: name and version of what the file holds.
+    """
+    described = {**metadata, "format": file_format, "parameters": count_parameters(network)}
+    first = shared_names(network)
+    tensors = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+        if first[name] == name
+    }
+    with atomic_path(path) as temporary:
+        # One key: safetensors writes several in random order.
+        save_file(tensors, temporary, {"vertseg": json.dumps(described, sort_keys=True)})
+
+
+def load_network(
+    path: str | os.PathLike[str], device: str | torch.device = "cpu"
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Rebuild a network in evaluation mode, and return it with its metadata.
+
+    Raises:
+        UserError: the file is missing, damaged, of another format, or does not fit the network it
+            names.
+    """
+    tensors, metadata = read_weights(path, FORMAT)
+    try:
+        network = build_network(metadata["network"], metadata["num_classes"], **metadata["options"])
+        network.load_state_dict(tensors)
+        limit_context(network, metadata["settings"]["crop"])
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise _misfit(path, error) from error
+    return place_network(network, torch.device(device)).eval(), metadata
+
+
+def load_initial_weights(
+    network: nn.Module,
+    path: str | os.PathLike[str],
+    name: str,
+    options: dict[str, Any],
+    num_classes: int,
+) -> None:
+    """Give a new network the weights of a trained one of the same kind.
+
+    Args:
+        network: made by `build_network(name, num_classes, **options)`; changed.
+        path: safetensors file of the trained network.
+        name: of the network.
+        options: of the network; how it computes (`checkpointing`) may differ.
+        num_classes: of the network.
+
+    Raises:
+        UserError: the file cannot be read or is of another network.
+    """
+    tensors, metadata = read_weights(path, FORMAT)
+    for what, here, there in (
+        ("network", name, metadata.get("network")),
+        ("network_options", _shape_options(options), _shape_options(metadata.get("options", {}))),
+        ("num_classes", num_classes, metadata.get("num_classes")),
+    ):
+        if here != there:
+            raise UserError(
+                f"{path}: as initial weights they do not fit: their {what} is {there}, but this "
+                f"method's is {here}. Name weights of the same network, or leave out "
+                "training.initial_weights."
+            )
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise _misfit(path, error) from error
+
+
+def described_initial_weights(path: str | os.PathLike[str] | None) -> dict[str, str] | None:
+    """Name and SHA-256 of the weights that a training starts from, for the result's metadata."""
+    return {"file": Path(path).name, "sha256": file_sha256(path)} if path else None
+
+
+def _misfit(path: str | os.PathLike[str], error: Exception) -> UserError:
+    return UserError(
+        f"{path}: the weights do not fit the network that the file names ({error}). "
+        "Train or download it anew."
+    )
+
+
+def _shape_options(options: dict[str, Any]) -> dict[str, Any]:
+    """A network's options that decide which weights it has, as JSON gives them."""
+    return json.loads(json.dumps({k: v for k, v in options.items() if k != "checkpointing"}))
+
+
+def read_weights(
+    path: str | os.PathLike[str], file_format: str
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors on the CPU and metadata of a file that `save_weights` wrote.
+
+    Raises:
+        UserError: the file is missing, damaged or of another format.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("vertseg", "{}")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read as weights ({error}).") from error
+    try:
+        metadata = json.loads(text)
+        found = metadata.get("format")
+    except (AttributeError, ValueError):
+        metadata, found = {}, None
+    if found != file_format:
+        raise UserError(
+            f"{path}: not weights of the format {file_format}"
+            + (f", but of {found}." if found else ".")
+        )
+    return tensors, metadata
+
+
+def shared_names(network: nn.Module) -> dict[str, str]:
+    """For each entry of a network's state the first one in the same memory, itself if alone."""
+    first: dict[int, str] = {}
+    return {
+        name: first.setdefault(tensor.data_ptr(), name)
+        for name, tensor in network.state_dict().items()
+    }

@@ -1,0 +1,117 @@
+"""Results of `vertseg predict`, one JSON file a scan (result.schema.json describes them)."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from vertseg.anatomy.labels import RANK
+from vertseg.core.errors import UserError
+
+FORMAT = "vertseg-result-1"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one scan.
+
+    Attributes:
+        scan: its name.
+        source: the file or folder it was read from, if stated.
+        error: why it failed; None if it did not.
+        model: name, sha256 and runtime of the network.
+        geometry: shape, spacing_mm, orientation and field_of_view_mm of the scan.
+        warnings: reasons for doubt, each with a message in plain words.
+        vertebrae: measures of each vertebra, from C1 downwards.
+        summary: of the spine.
+        preview: PNG file.
+        viewer: NIfTI files of the viewer's CT and label map.
+        outputs: names of the files written for the scan, by kind.
+    """
+
+    scan: str
+    source: str | None
+    error: str | None = None
+    model: Mapping[str, Any] = field(default_factory=dict)
+    geometry: Mapping[str, Any] = field(default_factory=dict)
+    warnings: Sequence[Mapping[str, Any]] = ()
+    vertebrae: Sequence[Mapping[str, Any]] = ()
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    preview: Path | None = None
+    viewer: tuple[Path, Path] | None = None
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_result(path: str | os.PathLike[str]) -> Result:
+    """Read one result; the paths in it are relative to its folder.
+
+    Raises:
+        UserError: the file is missing, no JSON or of another format, or a picture or volume that it
+            names is missing.
+    """
+    path = Path(path)
+    content = _checked(path)
+    if content["status"] == "failed":
+        return Result(content["scan"], content.get("source"), content["error"] or "Unknown error.")
+    outputs = {kind: name for kind, name in (content["files"] or {}).items() if name}
+    preview, ct, mask = (
+        _existing(path, outputs.get(kind)) for kind in ("preview", "viewer_ct", "viewer_mask")
+    )
+    return Result(
+        scan=content["scan"],
+        source=content.get("source"),
+        model=content.get("model") or {},
+        geometry=content.get("geometry") or {},
+        warnings=content["warnings"],
+        vertebrae=sorted(content["vertebrae"], key=lambda one: RANK[one["label"]]),
+        summary=content.get("summary") or {},
+        preview=preview,
+        viewer=(ct, mask) if ct and mask else None,
+        outputs=outputs,
+    )
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    again = "Run vertseg predict on the scan again."
+    try:
+        # Infinity and NaN stand for no value.
+        content = json.loads(path.read_bytes(), parse_constant=lambda _: None)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such result. {again}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not JSON ({error}). {again}") from None
+    stated = content.get("format") if isinstance(content, dict) else None
+    if stated != FORMAT:
+        raise UserError(
+            f"{path}: not a result of vertseg predict: its format is {stated!r}, not {FORMAT!r}. "
+            "Give the *_result.json files of this version."
+        )
+    flaw = best_match(_validator().iter_errors(content))
+    if flaw:
+        raise UserError(f"{path}: {flaw.json_path.removeprefix('$.')}: {flaw.message}. {again}")
+    return content
+
+
+@cache
+def _validator() -> Draft202012Validator:
+    schema = files("vertseg.predict").joinpath("result.schema.json").read_text()
+    return Draft202012Validator(json.loads(schema))
+
+
+def _existing(result: Path, name: str | None) -> Path | None:
+    if name is None:
+        return None
+    path = result.parent / name
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such file, but {result.name} names it. Keep a scan's outputs together, or "
+            "run vertseg predict on the scan again."
+        )
+    return path

@@ -1,0 +1,215 @@
+"""Warnings about a prediction, in plain words."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vertseg.anatomy.centroids import Centres
+from vertseg.anatomy.labels import CRANIOCAUDAL, IDS, NAMES, RANK
+from vertseg.scans.volumes import Volume
+from vertseg.segmentation.pieces import SMALLEST_ML, SURE, Change, Piece, Spine
+
+DUPLICATE_SHARE = 0.3
+"""Pieces of a label as large as this share of its largest one look like a second vertebra."""
+FAR_MM = 60.0
+
+GAP_RATIO = 1.7
+"""Distance of neighbours over that of the spine's other neighbours beyond which one was missed."""
+
+RANGE_TOLERANCE = 0.1
+"""Share by which a scan may leave the training scans' range of voxel sizes and extents."""
+
+OPTIONAL = frozenset({IDS["T13"], IDS["L6"]})
+"""Vertebrae that most people do not have."""
+
+
+@dataclass(frozen=True)
+class PredictionWarning:
+    """A reason to check a prediction.
+
+    Attributes:
+        code: a fixed word for programs.
+        labels: the vertebrae it is about, none if it is about the scan.
+        message: for people.
+    """
+
+    code: str
+    labels: tuple[int, ...]
+    message: str
+
+
+def warnings_about(
+    ct: Volume, spine: Spine, centres: Centres, trained: Mapping[str, Any]
+) -> list[PredictionWarning]:
+    """All warnings about a scan's prediction.
+
+    Args:
+        ct: the scan.
+        spine: what was found in it.
+        centres: the predicted vertebrae's body centres in mm, by label.
+        trained: what the model says of its training.
+    """
+    if not spine.confidence:
+        found = [PredictionWarning("no_vertebra", (), _nothing_found(spine.dismissed))]
+    else:
+        found = [
+            *_renamed(spine.changes),
+            *_order(centres),
+            *_gaps(centres),
+            *_pieces(spine),
+            *_apart(spine.dismissed),
+            *_confidence(spine.confidence),
+        ]
+    return [*found, *_acquisition(ct, trained.get("training_range"))]
+
+
+def heights_along_spine(centres: Centres) -> dict[int, float]:
+    """Position of each centre in mm along the line that fits them best, upwards."""
+    points = np.array(list(centres.values()))
+    offsets = points - points.mean(axis=0)
+    direction = np.linalg.svd(offsets, full_matrices=False)[2][0]
+    direction = direction if direction[2] >= 0 else -direction
+    return dict(zip(centres, (offsets @ direction).tolist(), strict=True))
+
+
+def _renamed(changes: Sequence[Change]) -> list[PredictionWarning]:
+    return [
+        PredictionWarning(
+            "renamed",
+            (change.after or change.before,),
+            f"What the network took for {NAMES[change.before]} ({change.volume_ml:.1f} ml) "
+            + (f"is named {NAMES[change.after]}" if change.after else "was left out")
+            + ", as the order of the spine's labels makes more probable.",
+        )
+        for change in changes
+    ]
+
+
+def _order(centres: Centres) -> list[PredictionWarning]:
+    heights = heights_along_spine(centres)
+    labels = sorted(heights, key=RANK.__getitem__)
+    return [
+        PredictionWarning(
+            "out_of_order",
+            (upper, lower),
+            f"{NAMES[lower]} lies above {NAMES[upper]}: their labels are out of order.",
+        )
+        for upper, lower in itertools.pairwise(labels)
+        if heights[lower] >= heights[upper]
+    ]
+
+
+def _gaps(centres: Centres) -> list[PredictionWarning]:
+    labels = sorted(centres, key=RANK.__getitem__)
+    pairs = list(itertools.pairwise(labels))
+    steps = [float(np.linalg.norm(centres[a] - centres[b])) for a, b in pairs]
+    found = []
+    for index, (upper, lower) in enumerate(pairs):
+        between = [
+            label for label in CRANIOCAUDAL[RANK[upper] + 1 : RANK[lower]] if label not in OPTIONAL
+        ]
+        where = f"between {NAMES[upper]} and {NAMES[lower]}"
+        if between:
+            names = ", ".join(NAMES[label] for label in between)
+            message = f"{names} missing {where}."
+        elif _is_wide(steps, index):
+            message = (
+                f"The distance {where}, {steps[index]:.0f} mm, is that of two levels: a vertebra "
+                "may have been missed and the labels beyond it be shifted."
+            )
+        else:
+            continue
+        found.append(PredictionWarning("gap", (upper, lower), message))
+    return found
+
+
+def _is_wide(steps: Sequence[float], index: int) -> bool:
+    """Whether a step is longer than those on either side of it allow."""
+    around = [steps[i] for i in (index - 1, index + 1) if 0 <= i < len(steps)]
+    return bool(around) and steps[index] > GAP_RATIO * max(around)
+
+
+def _nothing_found(dismissed: Mapping[int, float]) -> str:
+    if not dismissed:
+        return "No vertebra was found in this scan."
+    return (
+        "No vertebra was found in this scan; what the network took for one at "
+        f"{max(dismissed.values()):.0%} confidence or less was left out."
+    )
+
+
+def _apart(dismissed: Mapping[int, float]) -> list[PredictionWarning]:
+    if not dismissed:
+        return []
+    names = ", ".join(NAMES[label] for label in dismissed)
+    message = f"What lay apart from the spine and was taken for {names} was left out."
+    return [PredictionWarning("apart", tuple(dismissed), message)]
+
+
+def _pieces(spine: Spine) -> list[PredictionWarning]:
+    largest: dict[int, Piece] = {}
+    for piece in spine.pieces:
+        before = largest.get(piece.label)
+        if piece.volume_ml >= SMALLEST_ML and (
+            before is None or piece.volume_ml > before.volume_ml
+        ):
+            largest[piece.label] = piece
+    return [
+        PredictionWarning(
+            "duplicate",
+            (piece.label,),
+            f"A second piece of {NAMES[piece.label]}, {piece.volume_ml:.1f} ml and "
+            f"{piece.distance_mm:.0f} mm from the first, was relabelled or left out.",
+        )
+        for piece in largest.values()
+        if piece.share >= DUPLICATE_SHARE
+        or (piece.distance_mm >= FAR_MM and piece.share >= DUPLICATE_SHARE / 3)
+    ]
+
+
+def unsure_of(confidence: Mapping[int, float]) -> tuple[int, ...]:
+    """Labels of vertebrae that a network is unsure about."""
+    return tuple(label for label, value in confidence.items() if value < SURE)
+
+
+def _confidence(confidence: Mapping[int, float]) -> list[PredictionWarning]:
+    if not (low := unsure_of(confidence)):
+        return []
+    names = ", ".join(f"{NAMES[label]} ({confidence[label]:.0%})" for label in low)
+    return [PredictionWarning("low_confidence", low, f"The network is unsure about {names}.")]
+
+
+def _acquisition(ct: Volume, training_range: Mapping[str, Any] | None) -> list[PredictionWarning]:
+    if training_range is None:
+        return []
+    spacing, extent = (np.array(training_range[key]) for key in ("spacing_mm", "extent_mm"))
+    extent_mm = np.array(ct.array.shape) * ct.spacing_mm
+    found = []
+    # Finer voxels than in training are averaged to the network's cells and do no harm.
+    if np.any(ct.spacing_mm > spacing[1] * (1 + RANGE_TOLERANCE)):
+        found.append(
+            PredictionWarning(
+                "spacing",
+                (),
+                f"The voxels, {_millimetres(ct.spacing_mm)}, are coarser than any that the network "
+                f"was trained on (up to {_millimetres(spacing[1])}).",
+            )
+        )
+    too_small = extent_mm < extent[0] * (1 - RANGE_TOLERANCE)
+    if np.any(too_small | (extent_mm > extent[1] * (1 + RANGE_TOLERANCE))):
+        found.append(
+            PredictionWarning(
+                "field_of_view",
+                (),
+                f"The field of view, {_millimetres(extent_mm)}, is unlike those that the network "
+                f"was trained on ({_millimetres(extent[0])} to {_millimetres(extent[1])}).",
+            )
+        )
+    return found
+
+
+def _millimetres(values: np.ndarray) -> str:
+    return " x ".join(f"{value:.3g}" for value in values) + " mm"

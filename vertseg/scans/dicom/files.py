@@ -1,0 +1,233 @@
+"""DICOM files of a folder or a zip archive, read where they lie: nothing is unpacked.
+
+Not every file need be DICOM: viewers, licences and directories (DICOMDIR) come along on a
+hospital's disc. A file counts if it has DICOM's mark, or lacks it (old files do) but starts with
+an element of a data set. Headers are kept without their voxels.
+"""
+
+import io
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
+
+from vertseg.core.errors import UserError
+from vertseg.core.progress import progress
+
+MOST_FILES = 20_000
+MOST_BYTES_PER_FILE = 4 << 30
+
+_MARK_START, _MARK = 128, b"DICM"
+_SUFFIXES = (".dcm", ".ima")
+_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
+
+
+class Source(Protocol):
+    """A place that holds files by name."""
+
+    path: Path
+
+    def names(self) -> list[str]:
+        """All files' names, sorted."""
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file, to be read from its start."""
+
+    def read(self, name: str) -> bytes:
+        """A file's content."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A DICOM file's name in its source and its header, a data set without voxels."""
+
+    name: str
+    header: Dataset
+
+
+class Folder:
+    """The files of a folder and, if asked for, of the folders below it."""
+
+    def __init__(self, path: Path, deep: bool = True) -> None:
+        self.path = path
+        self._deep = deep
+
+    def names(self) -> list[str]:
+        """Paths below the folder, sorted; hidden files and folders are passed over."""
+        found: list[str] = []
+        for folder, below, files in os.walk(self.path):
+            below[:] = [name for name in below if self._deep and not name.startswith(".")]
+            inside = Path(folder).relative_to(self.path)
+            found += [str(inside / name) for name in files if not name.startswith(".")]
+            if len(found) > MOST_FILES:
+                raise UserError(
+                    f"{self.path}: more than {MOST_FILES} files in and below this folder. "
+                    "Give the folder of one series."
+                )
+        return sorted(found)
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file of the folder."""
+        return (self.path / name).open("rb")
+
+    def read(self, name: str) -> bytes:
+        """A file's content."""
+        return (self.path / name).read_bytes()
+
+
+class Archive:
+    """The files of a zip archive."""
+
+    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
+        self.path = path
+        self._archive = archive
+        self._members = {info.filename: info for info in archive.infolist() if _wanted_member(info)}
+
+    def names(self) -> list[str]:
+        """Members' names, sorted; what macOS adds is passed over."""
+        return sorted(self._members)
+
+    def open(self, name: str) -> IO[bytes]:
+        """A member, decompressed as it is read."""
+        return self._archive.open(self._members[name])
+
+    def read(self, name: str) -> bytes:
+        """A member's content, its checksum compared."""
+        return self._archive.read(self._members[name])
+
+
+@contextmanager
+def open_source(path: Path) -> Iterator[Source]:
+    """The files of a folder, or of a zip archive, which is not unpacked.
+
+    Raises:
+        UserError: the archive is damaged, encrypted or too large.
+    """
+    if path.is_dir():
+        yield Folder(path)
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_archive(path, archive.infolist())
+            yield Archive(path, archive)
+    except NotImplementedError as error:
+        raise UserError(
+            f"{path}: the archive cannot be unpacked ({error}). Unpack it and give the folder."
+        ) from error
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{path}: not a complete zip archive ({error}). Copy or download it again."
+        ) from error
+
+
+def _check_archive(path: Path, infos: list[zipfile.ZipInfo]) -> None:
+    largest = max((info.file_size for info in infos), default=0)
+    if len(infos) > MOST_FILES or largest > MOST_BYTES_PER_FILE:
+        raise UserError(
+            f"{path}: the archive holds {len(infos)} files, the largest of {largest} bytes: too "
+            "much for one scan. Unpack it and give the folder of one series."
+        )
+    if any(info.flag_bits & 0x1 for info in infos):
+        raise UserError(f"{path}: the archive is encrypted. Unpack it and give the folder.")
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file has the look of DICOM."""
+    with path.open("rb") as file:
+        return _looks_like_dicom(file.read(_MARK_START + len(_MARK)))
+
+
+def read_instances(source: Source) -> tuple[list[Instance], list[str]]:
+    """The headers of a source's DICOM files.
+
+    Returns:
+        DICOM files, sorted by name, each SOP instance once; and the names of the other files.
+
+    Raises:
+        UserError: a DICOM file is damaged.
+    """
+    instances: dict[str, Instance] = {}
+    others = []
+    for name in progress(source.names(), f"looking through {source.path.name}"):
+        header = read_header(source, name)
+        if header is None:
+            others.append(name)
+        else:
+            uid = str(header.get("SOPInstanceUID", name))
+            instances.setdefault(uid, Instance(name, header))
+    return list(instances.values()), others
+
+
+def read_header(source: Source, name: str) -> Dataset | None:
+    """A DICOM file's data set without voxels; None if the file is not DICOM or a DICOMDIR.
+
+    Raises:
+        UserError: the file is marked or named as DICOM, but damaged.
+    """
+    with source.open(name) as file:
+        start = file.read(_MARK_START + len(_MARK))
+        stated = start[_MARK_START:] == _MARK or Path(name).suffix.lower() in _SUFFIXES
+        if not _looks_like_dicom(start):
+            if stated:
+                raise damaged(source, name, "it does not start as DICOM does")
+            return None
+        file.seek(0)
+        try:
+            header = dcmread(file, stop_before_pixels=True, force=True)
+        except (InvalidDicomError, EOFError, OSError, ValueError, KeyError) as error:
+            if stated:
+                raise damaged(source, name, error) from error
+            return None
+    if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+        return None
+    if "SOPClassUID" in header:
+        return header
+    if stated:
+        raise damaged(source, name, "it does not say what it holds")
+    return None
+
+
+def read_dataset(source: Source, name: str) -> Dataset:
+    """A DICOM file with its voxels.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        dataset = dcmread(io.BytesIO(source.read(name)), force=True)
+    except (InvalidDicomError, EOFError, OSError, ValueError, KeyError) as error:
+        raise damaged(source, name, error) from error
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        is_implicit, is_little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else explicit
+    return dataset
+
+
+def damaged(source: Source, name: str, reason: object) -> UserError:
+    """The error for a file that cannot be read."""
+    return UserError(
+        f"{source.path}: the DICOM file {name} is damaged ({reason}). Copy or export it again."
+    )
+
+
+def _looks_like_dicom(start: bytes) -> bool:
+    return start[_MARK_START:] == _MARK or start[:2] in _FIRST_GROUPS
+
+
+def _wanted_member(info: zipfile.ZipInfo) -> bool:
+    parts = Path(info.filename).parts
+    return not info.is_dir() and "__MACOSX" not in parts and not parts[-1].startswith(".")

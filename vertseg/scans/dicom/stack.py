@@ -1,0 +1,259 @@
+"""The voxel grid that a series' slices form, and why they may form none.
+
+DICOM states each slice's position and axes in patient coordinates, LPS+ mm (PS3.3 C.7.6.2). A
+grid needs equal slices, one above the other at equal distances; anything else is refused, since
+a mask drawn on it would lie in the wrong place.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pydicom import Dataset
+
+from vertseg.core.errors import UserError
+from vertseg.scans.volumes import Geometry
+
+TILT_TOLERANCE_DEG = 1.0
+POSITION_TOLERANCE = 0.1
+POSITION_TOLERANCE_MM = 0.1
+"""Largest distance of a slice from its place in an even stack: this share of the slice spacing, or
+this many mm if that is more."""
+GAP = 1.5
+"""A space between slices this many times the usual one counts as missing slices."""
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+_SAME_POSITION_MM = 1e-3
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One slice of a series.
+
+    Attributes:
+        instance: its file's place in the list of the series' instances.
+        index: its place in that file, from 0.
+        name: for messages.
+        shape: rows, columns.
+        position_mm: centre of the first voxel, LPS+ (3,).
+        axes: directions (unit vectors, LPS+) of increasing column and increasing row, (2, 3).
+        spacing_mm: distance between columns, between rows.
+        slope: HU per stored value.
+        intercept: HU of the stored value 0.
+    """
+
+    instance: int
+    index: int
+    name: str
+    shape: tuple[int, int]
+    position_mm: np.ndarray
+    axes: np.ndarray
+    spacing_mm: np.ndarray
+    slope: float
+    intercept: float
+
+    @property
+    def normal(self) -> np.ndarray:
+        """Unit vector across the slice, LPS+."""
+        return np.cross(*self.axes)
+
+
+def frames_of(headers: Sequence[Dataset], names: Sequence[str], series: str) -> list[Frame]:
+    """All slices of a series' files, of one file a slice or of multi-frame files.
+
+    Raises:
+        UserError: a file states no usable position, axes or voxel size.
+    """
+    frames = []
+    for number, (header, name) in enumerate(zip(headers, names, strict=True)):
+        own = header.get("PerFrameFunctionalGroupsSequence")
+        groups = [header] if own is None else list(own)
+        for index, group in enumerate(groups):
+            label = name if own is None else f"{name}, frame {index + 1}"
+            try:
+                frames.append(_frame(number, index, label, header, group))
+            except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+                raise UserError(
+                    f"{series}: {label} does not say where its slice lies ({error}). "
+                    "Export the series again, unchanged."
+                ) from error
+    return frames
+
+
+def _frame(instance: int, index: int, name: str, header: Dataset, group: Dataset) -> Frame:
+    position = _find(header, group, "PlanePositionSequence", "ImagePositionPatient")
+    orientation = _find(header, group, "PlaneOrientationSequence", "ImageOrientationPatient")
+    spacing = _find(header, group, "PixelMeasuresSequence", "PixelSpacing")
+    values = "PixelValueTransformationSequence"
+    frame = Frame(
+        instance,
+        index,
+        name,
+        (int(header.Rows), int(header.Columns)),
+        _numbers(position, 3, "ImagePositionPatient"),
+        _numbers(orientation, 6, "ImageOrientationPatient").reshape(2, 3),
+        _numbers(spacing, 2, "PixelSpacing")[::-1],
+        float(_find(header, group, values, "RescaleSlope", 1)),
+        float(_find(header, group, values, "RescaleIntercept", 0)),
+    )
+    lengths = np.linalg.norm(frame.axes, axis=1)
+    if np.abs(lengths - 1).max() > 1e-2 or abs(np.dot(*frame.axes)) > 1e-2:
+        raise ValueError("ImageOrientationPatient holds no two perpendicular directions")
+    if frame.spacing_mm.min() <= 0:
+        raise ValueError("PixelSpacing is not positive")
+    return frame
+
+
+def _find(header: Dataset, group: Dataset, sequence: str, keyword: str, default: Any = None) -> Any:
+    """An attribute of a slice: in the file itself, or in its frame's or the shared groups."""
+    shared = header.get("SharedFunctionalGroupsSequence")
+    for place in (group, *(shared or [])):
+        if place.get(sequence):
+            place = place[sequence][0]
+        if place.get(keyword) is not None:
+            return place[keyword].value
+    return default
+
+
+def _numbers(value: Any, count: int, keyword: str) -> np.ndarray:
+    if value is None or value == "":
+        raise ValueError(f"{keyword} is missing")
+    numbers = np.array(value, dtype=np.float64)
+    if numbers.shape != (count,) or not np.isfinite(numbers).all():
+        raise ValueError(f"{keyword} is {value}")
+    return numbers
+
+
+def stack(frames: Sequence[Frame], series: str) -> tuple[list[Frame], Geometry]:
+    """Order slices along their normal and derive the grid they form.
+
+    Args:
+        frames: at least two slices of one series, in any order.
+        series: what the series is called in messages.
+
+    Returns:
+        The slices in order, and the grid (columns, rows, slices) with its affine to RAS+ mm.
+
+    Raises:
+        UserError: slices differ in size, voxel size or axes, share a position, are missing or
+            unevenly spaced, or are shifted against each other (gantry tilt).
+    """
+    _require_same(frames, series, "size", lambda f: np.array(f.shape), 0, "{:g} x {:g} voxels")
+    _require_same(frames, series, "voxel size", lambda f: f.spacing_mm, 1e-3, "{:g} x {:g} mm")
+    orientation = "({:.3g}, {:.3g}, {:.3g}, {:.3g}, {:.3g}, {:.3g})"
+    _require_same(frames, series, "orientation", lambda f: f.axes.ravel(), 1e-2, orientation)
+    normal = frames[0].normal
+    ordered = sorted(frames, key=lambda frame: float(frame.position_mm @ normal))
+    positions = np.array([frame.position_mm for frame in ordered])
+    heights = positions @ normal
+    _refuse_shared_positions(ordered, heights, series)
+    _refuse_gaps(ordered, heights, series)
+    # A line through all positions, since many headers round them.
+    step, start = np.polyfit(np.arange(len(ordered)), positions, 1)
+    _refuse_tilt(step, normal, series)
+    _refuse_uneven(ordered, positions, start, step, series)
+
+    first = ordered[0]
+    affine = np.eye(4)
+    columns = [*(first.axes * first.spacing_mm[:, None]), step]
+    affine[:3, :3] = _LPS_TO_RAS @ np.transpose(columns)
+    affine[:3, 3] = _LPS_TO_RAS @ start
+    rows, across = first.shape
+    return ordered, Geometry((across, rows, len(ordered)), affine)
+
+
+def _require_same(
+    frames: Sequence[Frame],
+    series: str,
+    what: str,
+    of: Callable[[Frame], np.ndarray],
+    tolerance: float,
+    form: str,
+) -> None:
+    kinds: list[tuple[np.ndarray, list[Frame]]] = []
+    for frame in frames:
+        value = of(frame)
+        for kind, members in kinds:
+            if np.abs(value - kind).max() <= tolerance:
+                members.append(frame)
+                break
+        else:
+            kinds.append((value, [frame]))
+    if len(kinds) > 1:
+        kinds.sort(key=lambda kind: -len(kind[1]))
+        listed = ", ".join(f"{len(members)} of {form.format(*v)}" for v, members in kinds[:5])
+        raise UserError(
+            f"{series}: the slices differ in {what}: {listed} (for example "
+            f"{kinds[-1][1][0].name}). They are no one volume: give a folder that holds only "
+            "slices of one kind."
+        )
+
+
+def _refuse_shared_positions(ordered: list[Frame], heights: np.ndarray, series: str) -> None:
+    starts = np.flatnonzero(np.diff(heights, prepend=-np.inf) > _SAME_POSITION_MM)
+    copies = np.diff(starts, append=len(heights))
+    if copies.max() == 1:
+        return
+    if len(set(copies.tolist())) == 1:
+        raise UserError(
+            f"{series}: {copies[0]} slices at each of {len(starts)} positions: a time series or "
+            "several reconstructions in one. Give a folder that holds only one of them."
+        )
+    shared = starts[copies > 1]
+    first = shared[0]
+    raise UserError(
+        f"{series}: several slices lie at the same position, at {len(shared)} of {len(starts)} "
+        f"positions, first at {_place(ordered[first])} ({ordered[first].name} and "
+        f"{ordered[first + 1].name}). Remove what does not belong to the scan."
+    )
+
+
+def _refuse_gaps(ordered: list[Frame], heights: np.ndarray, series: str) -> None:
+    steps = np.diff(heights)
+    usual = float(np.median(steps))
+    gaps = np.flatnonzero(steps > GAP * usual)
+    if not len(gaps):
+        return
+    listed = "; ".join(
+        f"{steps[gap]:.4g} mm between {_place(ordered[gap])} and {_place(ordered[gap + 1])} "
+        f"({ordered[gap].name}, {ordered[gap + 1].name})"
+        for gap in gaps[:5]
+    )
+    lost = int(np.rint(steps[gaps] / usual - 1).sum())
+    raise UserError(
+        f"{series}: {lost} slices seem to be missing. Slices lie {usual:.4g} mm apart, but "
+        f"{listed}{' and more' if len(gaps) > 5 else ''}. Export the whole series again."
+    )
+
+
+def _refuse_tilt(step: np.ndarray, normal: np.ndarray, series: str) -> None:
+    along = float(step @ normal)
+    tilt = float(np.degrees(np.arctan2(np.linalg.norm(step - along * normal), along)))
+    if tilt > TILT_TOLERANCE_DEG:
+        raise UserError(
+            f"{series}: the slices are shifted against each other by {tilt:.1f} degrees (gantry "
+            "tilt), so that voxels are no boxes. Resample the series to a straight grid first, "
+            "for example with dcm2niix, whose file with _Tilt in its name can be given."
+        )
+
+
+def _refuse_uneven(
+    ordered: list[Frame], positions: np.ndarray, start: np.ndarray, step: np.ndarray, series: str
+) -> None:
+    ideal = start + np.arange(len(ordered))[:, None] * step
+    off = np.linalg.norm(positions - ideal, axis=1)
+    spacing = float(np.linalg.norm(step))
+    if off.max() > max(POSITION_TOLERANCE * spacing, POSITION_TOLERANCE_MM):
+        worst = int(off.argmax())
+        raise UserError(
+            f"{series}: the slices are not evenly spaced: {ordered[worst].name} at "
+            f"{_place(ordered[worst])} lies {off[worst]:.3g} mm off its place among slices "
+            f"{spacing:.4g} mm apart. Export one reconstruction of equal spacing."
+        )
+
+
+def _place(frame: Frame) -> str:
+    """A slice's coordinate along the patient axis that its normal follows most, RAS+."""
+    axis = int(np.abs(frame.normal).argmax())
+    return f"{'xyz'[axis]} = {(_LPS_TO_RAS @ frame.position_mm)[axis]:.1f} mm"

@@ -1,0 +1,202 @@
+"""A user's CT scan, in whatever common format it comes.
+
+Reading NIfTI imports neither pydicom nor SimpleITK; each is imported for its own formats.
+"""
+
+import os
+import shutil
+import tempfile
+import zipfile
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+
+from vertseg.core.errors import UserError
+from vertseg.scans.find import FORMATS, ITK, NIFTI, absolute_path, file_suffix, scan_name
+from vertseg.scans.nifti import load_ct
+from vertseg.scans.volumes import AIR_HU, Volume
+
+if TYPE_CHECKING:
+    from vertseg.scans.dicom.series import DicomSeries
+
+
+MOST_BYTES = 16 << 30
+
+FAT_HU = -30
+LEAST_FAT_SHARE = 0.005
+"""A CT shows fat, air or lung in far more than this share of its voxels."""
+SHEAR_TOLERANCE_DEG = 1.0
+
+_WHOLE_IMAGES = (*NIFTI, ".nrrd", ".mha")
+_INT16 = np.iinfo(np.int16)
+_SAMPLED_VOXELS = 2_000_000
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A CT to be segmented.
+
+    Attributes:
+        name: BIDS-like stem of the outputs' names.
+        source: the path the user gave, absolute.
+        volume: the CT, whole HU from -1024 upwards, int16.
+        series: the DICOM series it comes from, if it does.
+    """
+
+    name: str
+    source: Path
+    volume: Volume
+    series: "DicomSeries | None" = None
+
+
+def read_scan(path: str | os.PathLike[str], name: str | None = None) -> Scan:
+    """Read a CT scan: NIfTI, NRRD, MetaImage, a DICOM folder, one of its files, or a zip archive.
+
+    Voxels become int16: fractions of an HU are rounded, what lies below -1024 HU (padding) becomes
+    air, values above 32767 HU become 32767.
+
+    Args:
+        path: the file or folder.
+        name: stem of the outputs' names; by default `scan_name(path)`.
+
+    Raises:
+        UserError: says what is wrong with the input and what to do.
+    """
+    path = absolute_path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder. Check the path.")
+    series = None
+    try:
+        if path.is_dir():
+            volume, series = _read_dicom(path)
+        elif file_suffix(path) in (*NIFTI, *ITK):
+            volume = _read_image(path)
+        elif file_suffix(path) == ".zip" and (member := _only_image(path)):
+            volume = _read_member(path, member)
+        else:
+            volume, series = _read_dicom(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except MemoryError as error:
+        raise UserError(f"{path}: too large for this machine's memory.") from error
+    _check_hounsfield(volume.array, path)
+    _check_shear(volume.affine, path)
+    whole = replace(volume, array=_whole_hu(volume.array))
+    return Scan(scan_name(path) if name is None else name, path, whole, series)
+
+
+def _read_image(path: Path) -> Volume:
+    if file_suffix(path) in NIFTI:
+        return load_ct(path)
+    from vertseg.scans.itk import load_itk_ct
+
+    return load_itk_ct(path)
+
+
+def _read_dicom(path: Path) -> "tuple[Volume, DicomSeries]":
+    from vertseg.scans.dicom.files import is_dicom
+    from vertseg.scans.dicom.series import read_series
+
+    if path.is_file() and file_suffix(path) != ".zip" and not is_dicom(path):
+        raise UserError(f"{path}: not a scan in a format that can be read. These are: {FORMATS}.")
+    return read_series(path)
+
+
+def _only_image(archive_path: Path) -> str | None:
+    """The one NIfTI, NRRD or MetaImage file in a zip archive; None if it has none."""
+    try:
+        with zipfile.ZipFile(archive_path) as archive:
+            infos = archive.infolist()
+    except zipfile.BadZipFile as error:
+        raise UserError(
+            f"{archive_path}: not a complete zip archive ({error}). Copy or download it again."
+        ) from error
+    names = [
+        info.filename
+        for info in infos
+        if not info.is_dir()
+        and not Path(info.filename).name.startswith(".")
+        and "__MACOSX" not in info.filename
+    ]
+    images = [name for name in names if file_suffix(Path(name)) in _WHOLE_IMAGES]
+    if not images:
+        return None
+    dicom = [name for name in names if Path(name).suffix.lower() in ("", ".dcm", ".ima")]
+    if len(images) > 1 or dicom:
+        raise UserError(
+            f"{archive_path}: the archive holds {len(images)} images ({', '.join(images[:5])})"
+            f"{' and DICOM files' if dicom else ''}. Unpack it and give the one to be segmented."
+        )
+    return images[0]
+
+
+def _read_member(archive_path: Path, member: str) -> Volume:
+    """Read an image of a zip archive by way of a temporary file whose name is ours."""
+    with tempfile.TemporaryDirectory(prefix="vertseg-") as folder:
+        path = Path(folder, f"scan{file_suffix(Path(member))}")
+        try:
+            with zipfile.ZipFile(archive_path) as archive:
+                if archive.getinfo(member).file_size > MOST_BYTES:
+                    raise UserError(f"{archive_path}: {member} is too large for a scan.")
+                with archive.open(member) as source, path.open("wb") as target:
+                    shutil.copyfileobj(source, target, 1 << 20)
+        except NotImplementedError as error:
+            raise UserError(
+                f"{archive_path}: {member} cannot be unpacked ({error}). Unpack it yourself."
+            ) from error
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+            raise UserError(
+                f"{archive_path}: {member} is damaged ({error}). Copy or download it again."
+            ) from error
+        try:
+            return _read_image(path)
+        except UserError as error:
+            raise UserError(str(error).replace(str(path), f"{archive_path}: {member}")) from error
+
+
+def _check_hounsfield(array: np.ndarray, path: Path) -> None:
+    """Refuse what are no Hounsfield units: MR, PET, masks, grey values of a screen.
+
+    Fat, air or lung lies below -30 HU in every CT, cropped or windowed; MR intensities have no
+    such values, or few that interpolation made.
+    """
+    step = max(1, round((array.size / _SAMPLED_VOXELS) ** (1 / 3)))
+    sample = array[::step, ::step, ::step]
+    low, high = float(sample.min()), float(sample.max())
+    if low == high:
+        raise UserError(f"{path}: all voxels have the value {low:g}. Export the scan again.")
+    if np.mean(sample < FAT_HU) < LEAST_FAT_SHARE:
+        raise UserError(
+            f"{path}: not a CT in Hounsfield units: values from {low:g} to {high:g}, of which "
+            f"hardly any lies below {FAT_HU}, as fat and air do. MR, PET and masks cannot be "
+            "segmented. Of a CT, give the original HU: neither scaled to grey values nor shifted "
+            "(if water reads 1024, subtract 1024)."
+        )
+
+
+def _check_shear(affine: np.ndarray, path: Path) -> None:
+    axes = affine[:3, :3] / voxel_sizes(affine)
+    cosine = np.abs(np.triu(axes.T @ axes, 1)).max()
+    angle = float(np.degrees(np.arcsin(min(cosine, 1.0))))
+    if angle > SHEAR_TOLERANCE_DEG:
+        raise UserError(
+            f"{path}: the voxel axes are {angle:.1f} degrees off perpendicular (gantry tilt?), so "
+            "that voxels are no boxes. Resample the scan to a straight grid first, for example "
+            "from DICOM with dcm2niix, whose file with _Tilt in its name can be given."
+        )
+
+
+def _whole_hu(array: np.ndarray) -> np.ndarray:
+    """HU as int16; changes its argument, to hold few copies of a large scan."""
+    if array.dtype == np.int16:
+        return np.maximum(array, AIR_HU, out=array)
+    if np.issubdtype(array.dtype, np.integer):
+        ends = np.iinfo(array.dtype)
+        return array.clip(max(AIR_HU, ends.min), min(_INT16.max, ends.max)).astype(np.int16)
+    np.rint(array, out=array)
+    np.clip(array, AIR_HU, _INT16.max, out=array)
+    return array.astype(np.int16)

@@ -1,0 +1,154 @@
+"""Volumes: canonical RAS+ arrays with the geometry that they have on disk.
+
+Inside the package a volume's axes are (x, y, z): left to Right, posterior to Anterior, inferior to
+Superior. Only axes are permuted and flipped, voxels keep their values, so an oblique scan stays
+oblique and the way back is exact.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from nibabel.affines import apply_affine, voxel_sizes
+from nibabel.orientations import (
+    apply_orientation,
+    axcodes2ornt,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
+
+from vertseg.core.errors import UserError
+from vertseg.core.logs import logger
+
+AIR_HU = -1024
+GRID_TOLERANCE_VOXEL = 0.1
+
+_RAS = axcodes2ornt(("R", "A", "S"))
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A voxel grid as stored on disk: shape, affine (voxel to RAS+ mm) and NIfTI's frame codes."""
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+    sform_code: int = 1
+    qform_code: int = 1
+
+    @property
+    def to_canonical(self) -> np.ndarray:
+        """Nibabel orientation transform from the stored axes to RAS+."""
+        return ornt_transform(io_orientation(self.affine), _RAS)
+
+    @property
+    def canonical_affine(self) -> np.ndarray:
+        """Affine of the array once its axes are in RAS+ order."""
+        return self.affine @ inv_ornt_aff(self.to_canonical, self.shape)
+
+    @property
+    def canonical_shape(self) -> tuple[int, int, int]:
+        """Shape of the array once its axes are in RAS+ order."""
+        order = np.argsort(self.to_canonical[:, 0])
+        x, y, z = (int(self.shape[int(axis)]) for axis in order)
+        return x, y, z
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image in canonical RAS+ axes, with the geometry it had on disk.
+
+    Attributes:
+        array: voxels (x, y, z); HU for a CT, VerSe values for a label map.
+        affine: voxel of `array` to RAS+ mm.
+        native: the grid as stored.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+    native: Geometry
+
+    @property
+    def spacing_mm(self) -> np.ndarray:
+        """Voxel size (x, y, z) in mm."""
+        return voxel_sizes(self.affine)
+
+
+def finite_hu(array: np.ndarray, path: Path) -> np.ndarray:
+    """Voxels as integers or float32; those that are not finite become air, in the same array.
+
+    Raises:
+        UserError: no voxel is finite.
+    """
+    if np.issubdtype(array.dtype, np.integer):
+        return array
+    array = array.astype(np.float32, copy=False)
+    bad = ~np.isfinite(array)
+    if bad.all():
+        raise UserError(f"{path}: no voxel holds a finite number. Export the scan again.")
+    if bad.any():
+        logger.warning("%s: %d voxels are not finite; read as air.", path, bad.sum())
+        array[bad] = AIR_HU
+    return array
+
+
+def native_array(array: np.ndarray, native: Geometry) -> np.ndarray:
+    """A canonical array (x, y, z) in the order of its grid on disk; the voxels are not copied.
+
+    Raises:
+        ValueError: the array does not fit the grid.
+    """
+    stored = apply_orientation(array, ornt_transform(_RAS, io_orientation(native.affine)))
+    if stored.shape != native.shape:
+        raise ValueError(f"label map of shape {stored.shape} does not fit {native.shape}")
+    return stored
+
+
+def same_grid(one: Geometry, other: Geometry) -> bool:
+    """Whether two grids' voxels coincide in canonical axes, to a tenth of a voxel."""
+    if one.canonical_shape != other.canonical_shape:
+        return False
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(one.canonical_shape) - 1)
+    shift_mm = np.abs(
+        apply_affine(one.canonical_affine, corners) - apply_affine(other.canonical_affine, corners)
+    )
+    return bool(shift_mm.max() <= GRID_TOLERANCE_VOXEL * voxel_sizes(one.affine).min())
+
+
+def checked_shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
+    """The three sides of an image that is one volume; further axes of length one are dropped.
+
+    Raises:
+        UserError: it is two-dimensional, a series of volumes, or one voxel thick.
+    """
+    sides = shape[:3] if len(shape) > 3 and max(shape[3:]) == 1 else shape
+    if len(sides) != 3 or min(sides) < 2:
+        raise UserError(
+            f"{path}: shape {tuple(shape)} is not one 3-D volume. "
+            "Give a single volume with at least two voxels along every axis."
+        )
+    x, y, z = (int(side) for side in sides)
+    return x, y, z
+
+
+def checked_affine(affine: np.ndarray, path: Path) -> np.ndarray:
+    """An affine that has an inverse.
+
+    Raises:
+        UserError: it has none.
+    """
+    affine = np.asarray(affine, dtype=np.float64)
+    if np.isfinite(affine).all() and voxel_sizes(affine).all():
+        directions = affine[:3, :3] / voxel_sizes(affine)
+        if abs(np.linalg.det(directions)) > 0.1:
+            return affine
+    raise UserError(
+        f"{path}: the header's affine is singular or not finite, so orientation and voxel size "
+        "are unknown. Convert the original series again."
+    )
+
+
+def canonical_volume(array: np.ndarray, geometry: Geometry) -> Volume:
+    """A volume of an array as stored; the voxels are not copied."""
+    canonical = apply_orientation(array, geometry.to_canonical)
+    return Volume(canonical, geometry.canonical_affine, geometry)

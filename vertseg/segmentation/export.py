@@ -1,0 +1,61 @@
+"""Trained networks as ONNX models, for machines without PyTorch."""
+
+import json
+import os
+
+import numpy as np
+import onnx
+import torch
+
+from vertseg.core.files import atomic_path
+from vertseg.networks.weights import load_network
+from vertseg.segmentation.model import load_model
+
+OPSET = 18
+EXAMPLE_CELLS = (64, 72, 96)
+"""Size of the image that the export is traced with; the model takes any other."""
+
+
+def export_onnx(weights: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Write a network as an ONNX model of any input size, with its metadata.
+
+    Args:
+        weights: safetensors file of a network.
+        target: the .onnx file; it appears whole or not at all.
+
+    Raises:
+        UserError: the weights cannot be loaded.
+    """
+    network, trained = load_network(weights)
+    size = EXAMPLE_CELLS
+    if crop := trained["settings"]["crop"]:
+        size = tuple(max(n, 2 * cells) for n, cells in zip(size, crop, strict=True))
+    axes = {axis: torch.export.Dim.DYNAMIC for axis in (2, 3, 4)}
+    program = torch.onnx.export(
+        network,
+        (torch.zeros(1, 1, *size),),
+        input_names=["image"],
+        output_names=["logits"],
+        dynamic_shapes=(axes,),
+        opset_version=OPSET,
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    model = program.model_proto
+    onnx.helper.set_model_props(model, {"vertseg": json.dumps(trained, sort_keys=True)})
+    onnx.checker.check_model(model)
+    with atomic_path(target) as temporary:
+        onnx.save(model, temporary)
+
+
+def largest_difference(weights: str | os.PathLike[str], model: str | os.PathLike[str]) -> float:
+    """Largest difference of an ONNX model's logits from its network's, on an image of noise.
+
+    Raises:
+        UserError: a file cannot be loaded.
+    """
+    network = load_model(weights)
+    size = [n + 5 for n in network.crop or EXAMPLE_CELLS]
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 1, *size)).astype(np.float32)
+    return float(np.abs(network.forward(image) - load_model(model).forward(image)).max())

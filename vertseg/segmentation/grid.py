@@ -1,0 +1,154 @@
+"""The network's grid: a whole scan in cells of its own size or of a fixed one.
+
+Grid cell g of an axis covers the native voxels [g, g + 1) * n / N (n native voxels, N cells), the
+convention of `align_corners=False`.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+
+from vertseg.anatomy.boxes import Box
+from vertseg.scans.volumes import AIR_HU, Geometry
+
+WINDOW_HU = (-450.0, 1050.0)
+"""The radiologist's bone window (level 300 HU, width 1500 HU), mapped to [-1, 1]: fat, soft tissue
+and trabecular bone stay apart, metal and lung saturate."""
+
+AIR = -1.0
+"""Air in a normalised image, also what lies outside the scan."""
+
+SLAB_VOXELS = 2**21
+"""Native voxels resampled at a time; as float32 a slab takes four times as many bytes."""
+
+GridShape = tuple[int, int, int]
+
+GridSpec = Sequence[int] | Mapping[str, Any]
+"""As configured: a shape that every scan is stretched onto, or `{"spacing_mm": s}`, cells of s mm
+whose number follows from the scan's extent."""
+
+
+def grid_shape(spec: GridSpec, native: Geometry) -> GridShape:
+    """Shape (X, Y, Z) of a scan's grid."""
+    if isinstance(spec, Mapping):
+        extent_mm = np.array(native.canonical_shape) * voxel_sizes(native.canonical_affine)
+        cells = np.maximum(np.rint(extent_mm / spec["spacing_mm"]), 1)
+    else:
+        cells = np.array(spec)
+    x, y, z = (int(n) for n in cells)
+    return x, y, z
+
+
+@dataclass(frozen=True)
+class GridTransform:
+    """The map between a scan's canonical voxels and the network's grid.
+
+    Attributes:
+        shape: cells (X, Y, Z) of the grid.
+        native: geometry of the scan as stored.
+    """
+
+    shape: GridShape
+    native: Geometry
+
+    @classmethod
+    def onto(cls, spec: GridSpec, native: Geometry) -> "GridTransform":
+        """The map of a scan onto a grid as configured."""
+        return cls(grid_shape(spec, native), native)
+
+    @property
+    def cell_mm(self) -> np.ndarray:
+        """Size of a cell along x, y and z in mm."""
+        voxel_mm = voxel_sizes(self.native.canonical_affine)
+        return np.array(self.native.canonical_shape) * voxel_mm / self.shape
+
+    def encode_image(self, ct: np.ndarray) -> np.ndarray:
+        """Normalise a canonical CT (x, y, z) in HU and resample it to a float16 grid (X, Y, Z).
+
+        Linear interpolation with a triangle filter as wide as a grid cell, so that coarse grids
+        average instead of aliasing. Values are clipped to the bone window first: metal must not
+        outshine its surroundings.
+        """
+        self._check(ct)
+        to_x, to_y, to_z = (
+            interpolation_matrix(n, cells) for n, cells in zip(ct.shape, self.shape, strict=True)
+        )
+        in_plane = np.empty((*self.shape[:2], ct.shape[2]), np.float32)
+        for slab in slabs(Box.whole(ct.shape)):
+            z = slab.slices[2]
+            rows = np.tensordot(to_x, normalise_hu(ct[:, :, z]), (1, 0))
+            in_plane[:, :, z] = np.matmul(to_y, rows)
+        return (in_plane @ to_z.T).astype(np.float16)
+
+    def encode_labels(self, mask: np.ndarray) -> np.ndarray:
+        """Nearest-neighbour label map (X, Y, Z) of a canonical label map (x, y, z)."""
+        self._check(mask)
+        centres = [
+            (np.arange(cells) * 2 + 1) * n // (2 * cells)
+            for n, cells in zip(mask.shape, self.shape, strict=True)
+        ]
+        return mask[np.ix_(*centres)].astype(np.uint8)
+
+    def to_json(self) -> str:
+        """Everything it takes to go back, as text."""
+        return json.dumps(
+            {
+                "shape": self.shape,
+                "native_shape": self.native.shape,
+                "native_affine": self.native.affine.tolist(),
+                "sform_code": self.native.sform_code,
+                "qform_code": self.native.qform_code,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "GridTransform":
+        """Read what `to_json` wrote."""
+        stored = json.loads(text)
+        native = Geometry(
+            tuple(stored["native_shape"]),
+            np.array(stored["native_affine"]),
+            stored["sform_code"],
+            stored["qform_code"],
+        )
+        return cls(tuple(stored["shape"]), native)
+
+    def _check(self, array: np.ndarray) -> None:
+        expected = self.native.canonical_shape
+        if array.shape != expected:
+            raise ValueError(f"array of shape {array.shape} given to a transform of {expected}")
+
+
+def normalise_hu(ct: np.ndarray) -> np.ndarray:
+    """HU to float32 in [-1, 1] by the bone window; padding values below air read as air."""
+    low, high = WINDOW_HU
+    clipped = np.clip(ct, max(low, AIR_HU), high).astype(np.float32)
+    return (clipped - np.float32(low)) * np.float32(2 / (high - low)) - np.float32(1)
+
+
+def interpolation_matrix(n_in: int, n_out: int) -> np.ndarray:
+    """Linear resampling of one axis as a float32 matrix (n_out, n_in); its rows sum to 1.
+
+    Going down, the triangle kernel is widened to an output cell (antialiasing, as in Pillow and
+    torch's `interpolate(antialias=True)`); going up, this is `align_corners=False`.
+    """
+    scale = n_in / n_out
+    width = max(scale, 1.0)
+    centres = (np.arange(n_out) + 0.5) * scale - 0.5
+    if scale <= 1.0:
+        centres = np.clip(centres, 0, n_in - 1)
+    distance = np.abs(centres[:, None] - np.arange(n_in)[None, :])
+    weights = np.clip(1 - distance / width, 0, None)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def slabs(box: Box) -> Iterator[Box]:
+    """Parts of a box along z, each of a bounded number of voxels."""
+    x, y, _ = box.shape
+    step = max(1, SLAB_VOXELS // (x * y))
+    for start in range(box.start[2], box.stop[2], step):
+        yield box.along_z(start, min(start + step, box.stop[2]))

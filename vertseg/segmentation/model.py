@@ -1,0 +1,173 @@
+"""Trained networks for prediction, run by PyTorch or by ONNX Runtime, whichever is at hand."""
+
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import log_softmax
+
+from vertseg.core.errors import UserError
+from vertseg.core.files import file_sha256
+from vertseg.segmentation.settings import SHIPPED_FILES, SUFFIXES, RuntimeName
+
+Trained = dict[str, Any]
+Forward = Callable[[np.ndarray], np.ndarray]
+
+PACKAGES: dict[RuntimeName, str] = {"onnx": "onnxruntime", "torch": "torch"}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network, or several that predict together, ready to run.
+
+    Attributes:
+        name: the file's name without its suffix; of several networks, all names.
+        sha256: of the file; of several networks, all sums.
+        runtime: library that runs it.
+        trained: what its file says of its training: `settings` with grid and crop,
+            `training_range`, `num_classes`.
+        forward: images (1, 1, X, Y, Z) float32 to logits (C, X, Y, Z) float32; of several networks,
+            the logarithm of their mean probabilities.
+    """
+
+    name: str
+    sha256: str
+    runtime: RuntimeName
+    trained: Trained
+    forward: Forward
+
+    @property
+    def crop(self) -> Sequence[int] | None:
+        """Cells (X, Y, Z) of the crops it learned from, None if those were whole scans."""
+        return self.trained["settings"]["crop"]
+
+
+def load_model(
+    path: str | os.PathLike[str] | None = None, threads: int | None = None, device: str = "cpu"
+) -> Model:
+    """Load a network.
+
+    Args:
+        path: a `.safetensors` or `.onnx` file; the shipped model by default, by ONNX Runtime if
+            that is installed, else by PyTorch.
+        threads: how many the network may use; all cores by default.
+        device: where PyTorch runs it (cpu, cuda, cuda:1, auto); ONNX Runtime always uses the CPU.
+
+    Raises:
+        UserError: the file is missing or not a model, or its runtime is not installed.
+    """
+    return load_models([shipped_model() if path is None else path], threads, device)
+
+
+def load_models(
+    paths: Sequence[str | os.PathLike[str]], threads: int | None = None, device: str = "cpu"
+) -> Model:
+    """Load networks that predict together, such as those of all folds.
+
+    Args:
+        paths: files of one kind, whose networks have the same grid, crops and classes.
+        threads: as for `load_model`.
+        device: as for `load_model`.
+
+    Raises:
+        UserError: as for `load_model`.
+    """
+    files = [Path(path) for path in paths]
+    [runtime] = {_runtime(file) for file in files}
+    load = _load_onnx if runtime == "onnx" else _load_torch
+    trained, forward = load(files, threads, device)
+    name = "+".join(file.stem for file in files)
+    return Model(name, "+".join(map(file_sha256, files)), runtime, trained, forward)
+
+
+def shipped_model() -> Path:
+    """The model that comes with the package, for the runtime that is installed.
+
+    Raises:
+        UserError: neither runtime is.
+    """
+    for runtime, file in SHIPPED_FILES.items():
+        if find_spec(PACKAGES[runtime]):
+            return file
+    raise UserError(
+        'Neither ONNX Runtime nor PyTorch is installed: pip install "vertseg[onnx]" (small) or '
+        '"vertseg[torch]".'
+    )
+
+
+def _runtime(file: Path) -> RuntimeName:
+    """Library that runs a model file, which is there and installed."""
+    if file.suffix not in SUFFIXES:
+        raise UserError(f"{file}: a model is a .safetensors or an .onnx file.")
+    if not file.is_file():
+        raise UserError(f"{file}: no such model. Check --model.")
+    runtime = SUFFIXES[file.suffix]
+    if not find_spec(PACKAGES[runtime]):
+        raise UserError(
+            f"{file}: needs {PACKAGES[runtime]}, which is not installed: "
+            f'pip install "vertseg[{runtime}]".'
+        )
+    return runtime
+
+
+def _load_torch(files: Sequence[Path], threads: int | None, device: str) -> tuple[Trained, Forward]:
+    import torch
+
+    from vertseg.networks.devices import choose_device, keep_freed_memory
+    from vertseg.networks.folding import fold_batch_norms
+    from vertseg.networks.weights import load_network
+
+    if threads:
+        torch.set_num_threads(threads)
+    keep_freed_memory()
+    place = choose_device(device)
+    networks, trained = zip(*(load_network(file, place) for file in files), strict=True)
+    if trained[0]["settings"]["crop"]:
+        # Half the memory for scans larger than crops; the paper's rows keep their rounding.
+        for network in networks:
+            fold_batch_norms(network)
+
+    @torch.inference_mode()
+    def forward(images: np.ndarray) -> np.ndarray:
+        batch = torch.from_numpy(images).to(place)
+        each = (network(batch)[0].float().log_softmax(dim=0) for network in networks)
+        mean = reduce(torch.logaddexp, each).sub_(math.log(len(networks)))
+        return mean.cpu().contiguous().numpy()
+
+    return trained[0], forward
+
+
+def _load_onnx(files: Sequence[Path], threads: int | None, device: str) -> tuple[Trained, Forward]:
+    sessions, trained = zip(*(_onnx_session(file, threads) for file in files), strict=True)
+
+    def forward(images: np.ndarray) -> np.ndarray:
+        each = (session.run(None, {"image": images})[0][0] for session in sessions)
+        if len(sessions) == 1:
+            return next(each)
+        return reduce(np.logaddexp, (log_softmax(logits, axis=0) for logits in each))
+
+    return trained[0], forward
+
+
+def _onnx_session(file: Path, threads: int | None) -> tuple[Any, Trained]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3
+    # The arena would keep the largest scan's memory until the end.
+    options.enable_cpu_mem_arena = False
+    try:
+        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        return session, json.loads(session.get_modelmeta().custom_metadata_map["vertseg"])
+    except KeyError:
+        raise UserError(f"{file}: an ONNX model, but not one that this program wrote.") from None
+    except Exception as error:  # ONNX Runtime's errors have no common class.
+        raise UserError(f"{file}: cannot be read as an ONNX model ({error}).") from error

@@ -1,0 +1,214 @@
+"""Vertebrae as single pieces of one spine, as in every patient."""
+
+from dataclasses import dataclass, field
+
+import cc3d
+import numpy as np
+from scipy import ndimage
+
+from vertseg.anatomy.label_maps import labels_present
+from vertseg.anatomy.labels import BACKGROUND, RANK
+
+SMALLEST_ML = 1.5
+"""Smallest volume of a vertebra, cut ones included."""
+
+REPORTED_SHARE = 0.05
+"""Smallest share of a label's largest piece that is reported."""
+
+SPINE_GAP_MM = 40.0
+"""Widest gap between neighbouring vertebrae of one spine."""
+
+SURE = 0.6
+"""Smallest mean softmax of the surest vertebra of a spine."""
+
+_COARSE_CELLS = 2
+
+IMPOSSIBLE = -1000.0
+"""Logit of a label that was taken from a cell."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a label that was taken from it, apart from the label's largest piece.
+
+    Attributes:
+        label: VerSe's value.
+        volume_ml: of the piece.
+        share: its volume over that of the largest piece.
+        distance_mm: between the two pieces' centres of mass.
+    """
+
+    label: int
+    volume_ml: float
+    share: float
+    distance_mm: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """A vertebra that got another label, for the order of labels along the spine.
+
+    Attributes:
+        before: the network's label.
+        after: its label now; 0 for none.
+        volume_ml: of the vertebra.
+    """
+
+    before: int
+    after: int
+    volume_ml: float
+
+
+@dataclass(frozen=True)
+class Spine:
+    """What was found in a scan, and what was taken away.
+
+    Attributes:
+        confidence: mean softmax of a label within its cells, by label, cranial first.
+        pieces: parts of labels that were taken from them.
+        dismissed: mean softmax of labels that were left out, since they lie apart from the spine or
+            the network was sure of no vertebra in the scan.
+        cell_mm: longest side of the cells that the network worked on.
+        changes: labels that were changed for their order.
+    """
+
+    confidence: dict[int, float]
+    pieces: tuple[Piece, ...] = ()
+    dismissed: dict[int, float] = field(default_factory=dict)
+    cell_mm: float = 0
+    changes: tuple[Change, ...] = ()
+
+
+def one_spine(logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray) -> Spine:
+    """Make a network's labels those of one spine; both arrays are changed.
+
+    A vertebra is one piece: cells of a label outside its largest piece go to their next best
+    label, as do labels that are too small for a vertebra. A patient has one spine: what lies apart
+    from it becomes background, as does all of it if the network is sure of no vertebra.
+
+    Args:
+        logits: (C, X, Y, Z) floating.
+        label_map: their largest (X, Y, Z) uint8.
+        cell_mm: size of a cell.
+    """
+    pieces = keep_largest_pieces(logits, label_map, cell_mm)
+    confidence = mean_softmax(logits, label_map)
+    kept = set(labels_of_spine(label_map, cell_mm))
+    if max((confidence[label] for label in kept), default=0) < SURE:
+        kept = set()
+    dismissed = confidence.keys() - kept
+    outside = np.isin(label_map, list(dismissed))
+    logits[1:, outside] = IMPOSSIBLE
+    label_map[outside] = BACKGROUND
+    return Spine(
+        {label: value for label, value in confidence.items() if label in kept},
+        pieces,
+        {label: value for label, value in confidence.items() if label in dismissed},
+        float(np.max(cell_mm)),
+    )
+
+
+def mean_softmax(logits: np.ndarray, label_map: np.ndarray) -> dict[int, float]:
+    """By label that occurs, cranial first, its mean softmax within its cells.
+
+    Args:
+        logits: (C, X, Y, Z).
+        label_map: (X, Y, Z).
+    """
+    spine = label_map != BACKGROUND
+    labels, scores = label_map[spine], logits[:, spine]
+    scores -= np.take_along_axis(scores, labels[None].astype(int), axis=0)
+    probability = 1 / np.exp(scores).sum(axis=0)
+    return {
+        label: round(float(probability[labels == label].mean()), 3)
+        for label in sorted(labels_present(labels), key=RANK.__getitem__)
+    }
+
+
+def keep_largest_pieces(
+    logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray
+) -> tuple[Piece, ...]:
+    """Leave each label its largest piece, if that is large enough; both arrays are changed.
+
+    Args:
+        logits: (C, X, Y, Z).
+        label_map: their largest (X, Y, Z).
+        cell_mm: size of a cell.
+
+    Returns:
+        The pieces worth telling of apart from their label's largest one.
+    """
+    found: list[Piece] = []
+    # The next best labels of stray cells may leave strays of their own.
+    while True:
+        parts = cc3d.connected_components(label_map, connectivity=6)
+        pieces, is_stray = _strays(parts, label_map, cell_mm)
+        stray = is_stray[parts]
+        if not stray.any():
+            return tuple(found)
+        found += pieces
+        logits[label_map[stray], *np.nonzero(stray)] = IMPOSSIBLE
+        label_map[stray] = logits[:, stray].argmax(axis=0)
+
+
+def labels_of_spine(label_map: np.ndarray, cell_mm: np.ndarray) -> list[int]:
+    """Labels of the largest group of vertebrae with no gap wider than `SPINE_GAP_MM` in it.
+
+    Args:
+        label_map: (X, Y, Z), each label one piece.
+        cell_mm: size of a cell.
+    """
+    labels = np.array(labels_present(label_map))
+    if not len(labels):
+        return []
+    group_of = _groups(label_map, labels, cell_mm)
+    cells_of = np.bincount(label_map.ravel(), minlength=256)[labels]
+    cells_of_group = np.bincount(group_of, cells_of)
+    return labels[group_of == cells_of_group.argmax()].tolist()
+
+
+def _groups(label_map: np.ndarray, labels: np.ndarray, cell_mm: np.ndarray) -> np.ndarray:
+    """Number (n,) of the group that each of n labels belongs to; gaps are measured coarsely."""
+    coarse = label_map[::_COARSE_CELLS, ::_COARSE_CELLS, ::_COARSE_CELLS]
+    to_nearest_mm = ndimage.distance_transform_edt(
+        coarse == BACKGROUND, sampling=cell_mm * _COARSE_CELLS
+    )
+    # Two vertebrae belong together where the halves of the gap between them meet.
+    groups, _ = ndimage.label(to_nearest_mm <= SPINE_GAP_MM / 2)
+    return ndimage.maximum(groups, coarse, labels).astype(int)
+
+
+def _strays(
+    parts: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray
+) -> tuple[list[Piece], np.ndarray]:
+    """Which of the connected parts (X, Y, Z) of a label map are not vertebrae.
+
+    Returns:
+        The parts worth telling of beside a label's largest, and for each part (numbered from 1)
+        whether it has to go: it is not its label's largest, or that is too small.
+    """
+    sizes = np.bincount(parts.ravel())
+    label_of = np.zeros(len(sizes), np.uint8)
+    label_of[parts] = label_map
+    cell_ml = float(np.prod(cell_mm)) / 1000
+    is_stray = label_of != BACKGROUND
+    beside = []
+    for label in labels_present(label_of):
+        own = np.flatnonzero(label_of == label)
+        main = own[sizes[own].argmax()]
+        if sizes[main] * cell_ml >= SMALLEST_ML:
+            is_stray[main] = False
+            beside += [
+                (p, main) for p in own[sizes[own] >= REPORTED_SHARE * sizes[main]] if p != main
+            ]
+    centres_mm = cc3d.statistics(parts)["centroids"] * cell_mm if beside else ()
+    pieces = [
+        Piece(
+            int(label_of[part]),
+            volume_ml=round(float(sizes[part]) * cell_ml, 2),
+            share=round(float(sizes[part] / sizes[main]), 3),
+            distance_mm=round(float(np.linalg.norm(centres_mm[part] - centres_mm[main])), 1),
+        )
+        for part, main in beside
+    ]
+    return pieces, is_stray

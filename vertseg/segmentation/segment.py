@@ -1,0 +1,206 @@
+"""The one way from a scan to its label map: what the network sees, and how its logits are decoded.
+
+Cross-validation, external tests, `vertseg predict` and all studies go this way. Memory does not
+grow with a scan's length.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+
+from vertseg.anatomy.boxes import Box
+from vertseg.anatomy.labels import UNANNOTATED
+from vertseg.networks import FEATURE_STRIDE
+from vertseg.scans.volumes import Volume
+from vertseg.segmentation.decode import decode_logits
+from vertseg.segmentation.grid import AIR, GridTransform
+from vertseg.segmentation.model import Model
+from vertseg.segmentation.numbering import put_in_order
+from vertseg.segmentation.pieces import IMPOSSIBLE, Spine, mean_softmax, one_spine
+from vertseg.segmentation.settings import Decoding
+
+CHUNK_CELLS = 4_000_000
+"""Cells that the network sees at a time: about 1.5 GB of activations."""
+
+CONTEXT_CELLS = 36
+"""Cells of another chunk that the network sees beyond each cut across the patient."""
+
+PATIENT = -0.75
+"""Gray value in a normalised image (-260 HU) above which a cell belongs to the patient."""
+
+MARGIN_CELLS = 4
+"""Cells around the patient that the network sees."""
+
+STRIP_CROPS = 1.6
+"""Width of the strip about the patient's middle that is looked at first, in crops of training."""
+
+CUT_CELLS = 4
+"""Distance from a side of the strip within which a vertebra may go on beyond it."""
+
+_COARSE_CELLS = 2
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Label maps of a scan.
+
+    Attributes:
+        on_grid: labels of the network's cells (X, Y, Z) uint8.
+        mask: labels of the scan's voxels (x, y, z) uint8, canonical axes.
+        spine: what was found, and what was changed by the decoding.
+    """
+
+    on_grid: np.ndarray
+    mask: np.ndarray
+    spine: Spine
+
+
+def segment_ct(model: Model, ct: Volume, decoding: Decoding) -> Segmentation:
+    """Label every vertebra of a CT.
+
+    Args:
+        model: the network.
+        ct: HU, canonical axes.
+        decoding: what becomes of its logits.
+    """
+    transform = GridTransform.onto(model.trained["settings"]["grid"], ct.native)
+    return segment(model, transform.encode_image(ct.array), transform, decoding)
+
+
+def segment(
+    model: Model, image: np.ndarray, transform: GridTransform, decoding: Decoding
+) -> Segmentation:
+    """Label every vertebra of a scan that lies on the network's grid.
+
+    A network that learned from crops sees the middle of the patient first, which is wider than any
+    of them. The whole width follows only if there is no spine, or one that reaches a side of it.
+
+    Args:
+        model: the network.
+        image: normalised (X, Y, Z).
+        transform: the map between the scan's voxels and the grid.
+        decoding: what becomes of its logits.
+    """
+    for box in boxes_to_see(image, model.crop):
+        logits, label_map = predict_box(model, image, box)
+        spine = _found(logits, label_map, transform.cell_mm, decoding)
+        if spine.confidence and is_inside(label_map, box):
+            break
+    if decoding == "order" and (changes := put_in_order(logits, label_map, transform.cell_mm)):
+        spine = replace(spine, confidence=mean_softmax(logits, label_map), changes=changes)
+    return Segmentation(label_map, decode_logits(logits, label_map, transform), spine)
+
+
+def boxes_to_see(image: np.ndarray, crop: Sequence[int] | None) -> list[Box]:
+    """Boxes of an image (X, Y, Z) for a network to see, until it has found all of a spine.
+
+    Args:
+        image: normalised.
+        crop: cells (X, Y, Z) of the crops that the network learned from, if it did.
+    """
+    if crop is None:
+        return [Box.whole(image.shape)]
+    patient = patient_box(image, crop)
+    width = FEATURE_STRIDE * round(STRIP_CROPS * crop[0] / FEATURE_STRIDE)
+    beyond = patient.shape[0] - width
+    if beyond <= 0:
+        return [patient]
+    start = patient.start[0] + beyond // 2
+    strip = Box((start, *patient.start[1:]), (start + width, *patient.stop[1:]))
+    return [strip, patient]
+
+
+def predict_box(model: Model, image: np.ndarray, box: Box) -> tuple[np.ndarray, np.ndarray]:
+    """Run the network over a box of an image (X, Y, Z), in chunks along z where it is large.
+
+    An image smaller than the crops of training gets air around it, as it did in training.
+
+    Returns:
+        Logits (C, X, Y, Z) float32 and their largest label (X, Y, Z) uint8. Around the box all
+        logits are 0, as is the label map.
+    """
+    # Pages of zeros that nobody writes to take no memory.
+    logits = np.zeros((model.trained["num_classes"], *image.shape), np.float32)
+    label_map = np.zeros(image.shape, np.uint8)
+    smallest = model.crop or (1, 1, 1)
+    missing = [max(n - size, 0) for n, size in zip(smallest, box.shape, strict=True)]
+    padding = [(0, n) for n in missing]
+    padded = np.pad(image[box.slices], padding, constant_values=AIR).astype(np.float32)
+    x, y, z = box.shape
+    shortest = max(smallest[2], FEATURE_STRIDE)
+    for seen, kept in _chunks(padded.shape, z, shortest, model.crop is not None):
+        scores = model.forward(np.ascontiguousarray(padded[None, None, :, :, seen]))
+        scores = scores[:, :x, :y, kept.start - seen.start : kept.stop - seen.start]
+        # A network that has not learned yet may prefer a class that is never annotated.
+        scores[[label for label in UNANNOTATED if label < len(scores)]] = IMPOSSIBLE
+        logits[(slice(None), *box.slices)][..., kept] = scores
+        label_map[box.slices][..., kept] = _largest(scores)
+    return logits, label_map
+
+
+def is_inside(label_map: np.ndarray, box: Box) -> bool:
+    """Whether no label of a map (X, Y, Z) comes near the left or right side of a box."""
+    sides = label_map[box.slices[0]][[*range(CUT_CELLS), *range(-CUT_CELLS, 0)]]
+    return not sides.any()
+
+
+def patient_box(image: np.ndarray, smallest: Sequence[int]) -> Box:
+    """The largest thing in a normalised image (X, Y, Z) that is not air, and a margin around it.
+
+    Args:
+        image: values in [-1, 1].
+        smallest: cells that the box has at least along each axis, where the image has them.
+    """
+    coarse = image[::_COARSE_CELLS, ::_COARSE_CELLS, ::_COARSE_CELLS]
+    parts, count = ndimage.label(coarse > PATIENT)
+    if not count:
+        return Box.whole(image.shape)
+    largest = int(np.bincount(parts.ravel())[1:].argmax())
+    starts, stops = [], []
+    for found, least, n in zip(
+        ndimage.find_objects(parts)[largest], smallest, image.shape, strict=True
+    ):
+        start, stop = (_COARSE_CELLS * edge for edge in (found.start, found.stop))
+        margin = max(MARGIN_CELLS, -((stop - start - least) // 2))
+        start = max(min(start - margin, n - least), 0)
+        starts.append(start)
+        stops.append(min(max(stop + margin, start + least), n))
+    return Box((starts[0], starts[1], starts[2]), (stops[0], stops[1], stops[2]))
+
+
+def _found(
+    logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray, decoding: Decoding
+) -> Spine:
+    """What the network found; with a decoding other than argmax both arrays are changed."""
+    if decoding == "argmax":
+        return Spine(mean_softmax(logits, label_map), cell_mm=float(np.max(cell_mm)))
+    return one_spine(logits, label_map, cell_mm)
+
+
+def _largest(logits: np.ndarray) -> np.ndarray:
+    """The label (X, Y, Z) uint8 of the largest logit (C, X, Y, Z), the first of equal ones."""
+    best = logits[0].copy()
+    label_map = np.zeros(best.shape, np.uint8)
+    for label, channel in enumerate(logits[1:], start=1):
+        label_map[channel > best] = label
+        np.maximum(best, channel, out=best)
+    return label_map
+
+
+def _chunks(
+    shape: tuple[int, ...], length: int, shortest: int, divisible: bool
+) -> Iterator[tuple[slice, slice]]:
+    """What the network sees along z, in steps of its feature map, and what is kept of it."""
+    per_slice = shape[0] * shape[1]
+    most = max(CHUNK_CELLS // per_slice, shortest + 2 * CONTEXT_CELLS + FEATURE_STRIDE)
+    if not divisible or shape[2] <= most:
+        yield slice(0, shape[2]), slice(0, length)
+        return
+    step = (most - 2 * CONTEXT_CELLS) // FEATURE_STRIDE * FEATURE_STRIDE
+    for start in range(0, length, step):
+        stop = min(start + step, length)
+        latest = min(start - CONTEXT_CELLS, shape[2] - shortest)
+        first = max(latest // FEATURE_STRIDE * FEATURE_STRIDE, 0)
+        yield slice(first, min(stop + CONTEXT_CELLS, shape[2])), slice(start, stop)

@@ -1,0 +1,29 @@
+"""Settings of the way from a CT to a label map; needs neither numpy nor a network's runtime."""
+
+from pathlib import Path
+from typing import Literal, get_args
+
+Decoding = Literal["argmax", "spine", "order"]
+"""How logits become labels. argmax: each cell gets its largest. spine: besides, vertebrae are
+single pieces of one spine. order: besides, they get their most probable order
+(docs/decoding.md)."""
+
+DECODINGS: tuple[Decoding, ...] = get_args(Decoding)
+
+OWN_SCANS_DECODING: Decoding = "order"
+"""Decoding of `vertseg predict`, unless another one is asked for."""
+
+RuntimeName = Literal["onnx", "torch"]
+"""Library that runs a network: ONNX Runtime or PyTorch."""
+
+SUFFIXES: dict[str, RuntimeName] = {".onnx": "onnx", ".safetensors": "torch"}
+"""Runtime by the suffix of a model file, the preferred one first."""
+
+SHIPPED = "vertseg-phantom"
+"""Name of the model that comes with the package."""
+
+SHIPPED_FILES: dict[RuntimeName, Path] = {
+    runtime: Path(__file__).parents[1] / "models" / f"{SHIPPED}{suffix}"
+    for suffix, runtime in SUFFIXES.items()
+}
+"""Files of that model, by runtime."""

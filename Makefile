@@ -29,7 +29,7 @@ test-schedulers: .venv/test.ready
 
 # The workflow on a real SLURM of one node, which it installs (root, Debian).
 test-slurm: .venv/test.ready
-	$(BIN)/python -m pytest tests/slurm/on_slurm.py
+	$(BIN)/python -m pytest tests/clusters/slurm/on_slurm.py
 
 # An image with every step's conda environment; needs conda.
 build/Dockerfile: Snakefile $(wildcard rules/*.smk envs/*.yaml) .venv/demo.ready
@@ -44,10 +44,10 @@ check: .venv/test.ready
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
 	$(BIN)/mypy
 
-# Bundles the report's viewer (NiiVue) at the versions that web/package-lock.json states; needs npm.
+# Bundles the report's viewer (NiiVue) at the versions that viewer/package-lock.json states; needs npm.
 viewer:
-	npm --prefix web ci --ignore-scripts
-	npm --prefix web run build
+	npm --prefix viewer ci --ignore-scripts
+	npm --prefix viewer run build
 
 # Needs Graphviz (apt-get install graphviz).
 rulegraph: .venv/demo.ready

@@ -4,7 +4,7 @@ Prints, for the validation scans of a finished run's fold, what labellings reach
 the scan (the floor that a network must clear) and what the reference itself reaches once it has
 been through the network's grid (the ceiling).
 
-    python -m benchmarks.demo_bounds results/demo --fold 0
+    python -m studies.demo_bounds results/demo --fold 0
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """What does each part of our recipe bring? A table of runs of one configuration by several seeds.
 
-    python -m benchmarks.experiments results/experiments/seed*
+    python -m studies.experiments results/experiments/seed*
 
 Reads each run's table1.csv, evaluations and benchmarks.tsv; prints Markdown: mean and SD over runs.
 """

@@ -3,8 +3,8 @@
 Predicts as `vertseg predict` does (whole scans, largest pieces), on each scan's own grid; prints
 a Markdown table.
 
-    python -m benchmarks.model_metrics MODEL results/model [--fold 0] [--masks FOLDER]
-    python -m benchmarks.model_metrics MODEL --scan CT MASK CENTROIDS [--no-in-order]
+    python -m studies.model_metrics MODEL results/model [--fold 0] [--masks FOLDER]
+    python -m studies.model_metrics MODEL --scan CT MASK CENTROIDS [--no-in-order]
 """
 
 import argparse

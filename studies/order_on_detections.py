@@ -1,6 +1,6 @@
 """Does decoding in order give a detector's vertebrae the right levels, in real CT?
 
-    python -m benchmarks.order_on_detections training.tsv.gz
+    python -m studies.order_on_detections training.tsv.gz
 
 Reads points of real scans (columns scan, source, kind, level, x_mm, y_mm, z_mm, p_cervical,
 p_thoracic, p_lumbar): reference vertebrae with their levels, and what a detector found, with

@@ -4,7 +4,7 @@ Generates held-out phantoms, once as they are and once without each of several s
 prints identification rate and multi-label Dice for each. A rate that collapses without one
 structure shows that it alone carries the labels.
 
-    python -m benchmarks.phantom_ablation WEIGHTS.safetensors
+    python -m studies.phantom_ablation WEIGHTS.safetensors
 """
 
 import argparse

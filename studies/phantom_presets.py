@@ -1,6 +1,6 @@
 """What do the presets of the phantom look like? Lumbar scans of the same seeds, in the bone window.
 
-    python -m benchmarks.phantom_presets docs/images/phantom_presets.png
+    python -m studies.phantom_presets docs/images/phantom_presets.png
 
 writes the picture of docs/phantom.md.
 """

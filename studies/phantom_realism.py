@@ -1,6 +1,6 @@
 """How like a real scan are the phantom's gray values, in and around its vertebrae?
 
-    python -m benchmarks.phantom_realism CT MASK [--picture PNG]
+    python -m studies.phantom_realism CT MASK [--picture PNG]
 
 Prints a Markdown table: a labelled real scan of the loin beside lumbar phantoms of each preset
 (median, and range over phantoms). The picture has its middle sagittal slice above theirs.

@@ -5,7 +5,7 @@ adds three methods to the paper's five, and dry-runs all three folds in a tempor
 Snakemake 9.27.1 on one core of a 2.8 GHz machine: 3.9 s for 453 jobs, one a scan (374), three a
 method and fold (72), one each for sheets, audit, table, three figures and the target.
 
-    python -m benchmarks.planning
+    python -m studies.planning
 """
 
 import re

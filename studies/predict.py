@@ -4,7 +4,7 @@ Writes phantoms as large as clinical scans, then runs in processes of their own:
 ONNX Runtime and with PyTorch, and for the first scan the naive way, which upsamples the softmax of
 all 29 channels to the scan's own grid instead of decoding slab by slab. Prints a Markdown table.
 
-    python -m benchmarks.predict [--model MODEL.safetensors] [--naive]
+    python -m studies.predict [--model MODEL.safetensors] [--naive]
 
 The naive way needs 10 GB of memory, three times as much for the second scan, and is spared it.
 """

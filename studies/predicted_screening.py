@@ -3,7 +3,7 @@
 Reads the label maps that `benchmarks.model_metrics --masks` wrote; writes the Bland-Altman figure
 (PDF, PNG) and prints Markdown tables of agreement and of grades.
 
-    python -m benchmarks.predicted_screening MASKS results/held_out FIGURE
+    python -m studies.predicted_screening MASKS results/held_out FIGURE
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Time training steps on a CPU: what the demo does, and each of its measures undone in turn.
 
-    python -m benchmarks.training_step [network ...]
+    python -m studies.training_step [network ...]
 
 Prints a Markdown table: the fastest of a few steps (batch 4, 40x40x80 cells) and the peak memory,
 each in a process of its own. Run it on an idle machine.

@@ -15,11 +15,11 @@ REAL_DATA = ROOT.parent / "shared/real"
 
 WORKFLOW_PARTS = [
     "Snakefile",
+    "captions",
     "config.yaml",
     "config",
     "envs",
     "profiles",
-    "report",
     "resources",
     "rules",
     "schemas",
@@ -38,7 +38,7 @@ def copy_workflow(folder: Path) -> Path:
             shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, folder / part)
-    shutil.copy(ROOT / "tests/miniature.yaml", folder / "config/miniature.yaml")
+    shutil.copy(ROOT / "tests/workflow/miniature.yaml", folder / "config/miniature.yaml")
     return folder
 
 

@@ -67,7 +67,7 @@ def archived_scans(paths: Iterable[str]) -> list[ArchivedScan]:
     stem below `derivatives`.
 
     Args:
-        paths: below the data set's folder (see `vertseg.archives.members`).
+        paths: below the data set's folder (see `vertseg.dataset.archives.members`).
     """
     files = sorted(paths)
     known = set(files)

@@ -1,6 +1,5 @@
 """VerSe's archives from a server on this machine: download, inventory, unpacking, verification."""
 
-import gzip
 import hashlib
 import io
 import json
@@ -15,11 +14,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, copy_workflow, failing_snakemake, snakemake
+from verse_files import SCANS, verse_files
 from verse_server import VerseServer, running_server, zipped
 
 from vertseg.core import progress as bulk
@@ -42,42 +41,10 @@ from vertseg.dataset.verse import (
 
 HASTY = Patience(retries=2, backoff_s=0.01, longest_pause_s=0.05, timeout_s=2)
 PATH = "dataset-verse20training.zip"
-SCANS = {
-    "sub-gl003_dir-ax": "subreg",
-    "sub-gl016_dir-ax": "subreg",
-    "sub-verse401_split-verse201": "vb",
-    "sub-verse401_split-verse253": "vb",
-    "sub-verse506_dir-iso": "subreg",
-    "sub-verse588": "subreg",
-}
 
 
 def accept_anything(path: Path) -> None:
     pass
-
-
-def nifti(array: np.ndarray) -> bytes:
-    return nib.nifti1.Nifti1Image(array, np.eye(4)).to_bytes()
-
-
-def verse_files(scans: dict[str, str] = SCANS) -> dict[str, bytes]:
-    """Files of a data set in VerSe's layout, without its top folder. Contents differ by scan."""
-    files = {}
-    for index, (scan, centroids) in enumerate(scans.items()):
-        subject = scan.split("_")[0]
-        generator = np.random.default_rng(index)
-        image = generator.integers(-1000, 1000, (12, 12, 12)).astype(np.int16)
-        label = np.zeros((12, 12, 12), np.uint8)
-        label[3:9, 3:9, 2:6], label[3:9, 3:9, 7:11] = 20 + index % 3, 19 + index % 3
-        point = {"label": 20 + index % 3, "X": 5.5, "Y": 5.5, "Z": 3.5}
-        derivatives = f"derivatives/{subject}/{scan}_seg"
-        files[f"rawdata/{subject}/{scan}_ct.nii.gz"] = gzip.compress(nifti(image), mtime=0)
-        files[f"{derivatives}-vert_msk.nii.gz"] = gzip.compress(nifti(label), mtime=0)
-        files[f"{derivatives}-{centroids}_ctd.json"] = json.dumps(
-            [{"direction": ["R", "A", "S"]}, point]
-        ).encode()
-        files[f"{derivatives}-vert_snp.png"] = b"\x89PNG" + generator.bytes(200_000)
-    return files
 
 
 def verse_archive(top: str = "dataset-01training/", scans: dict[str, str] = SCANS) -> bytes:
@@ -148,7 +115,7 @@ def slow_download(server: VerseServer, target: Path) -> subprocess.Popen:
     part = part_path(target, server.url(PATH))
     server.faults.bytes_per_s = 1_500_000
     program = (
-        "import sys; from pathlib import Path; from vertseg.download import fetch\n"
+        "import sys; from pathlib import Path; from vertseg.dataset.download import fetch\n"
         "fetch([sys.argv[1]], Path(sys.argv[2]), lambda path: None)"
     )
     process = subprocess.Popen(
@@ -340,7 +307,7 @@ def test_a_disk_that_fills_up_while_unpacking(
 
 def test_progress_is_logged_where_there_is_no_terminal(caplog, monkeypatch) -> None:
     monkeypatch.setattr(bulk, "LOG_EVERY_S", 0.0)
-    monkeypatch.setattr("vertseg.logs.logger.propagate", True)
+    monkeypatch.setattr("vertseg.core.logs.logger.propagate", True)
     with caplog.at_level("INFO", "vertseg"), byte_progress("a.zip", 4000, 1000) as move:
         time.sleep(0.02)
         move(1000)

@@ -26,7 +26,7 @@ DECIDES_NOTHING = {
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(vertseg.code_version, "PACKAGE", tmp_path)
+    monkeypatch.setattr(vertseg.core.code_version, "PACKAGE", tmp_path)
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures/style.py").write_text("INK = 1\n")
     (tmp_path / "figures/table.tsv").write_text("a\n")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from conftest import REAL_DATA
 from dicom_series import PLANES, ct_slices, save_slices
+from orientations import oblique_affine
 from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
-from test_volumes import oblique_affine
 
 from vertseg.anatomy.labels import CRANIOCAUDAL, NAMES
 from vertseg.core.errors import UserError

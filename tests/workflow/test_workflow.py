@@ -230,7 +230,7 @@ def test_changed_code_reruns_what_it_decides(workflow: Path) -> None:
 
 
 def test_changed_comments_rerun_nothing(workflow: Path) -> None:
-    path = workflow / "vertseg/losses.py"
+    path = workflow / "vertseg/training/losses.py"
     with edited(path, '"""', '"""Reworded: '), edited(path, "\nimport", "\n\n# Why.\nimport"):
         assert planned(workflow) == {}
 

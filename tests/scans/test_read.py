@@ -14,8 +14,8 @@ from conftest import REAL_DATA, ROOT
 from dicom_series import ct_slices, save_slices
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orientations import ALL_ORIENTATIONS, oblique_affine, reoriented
 from pydicom import Dataset
-from test_volumes import ALL_ORIENTATIONS, oblique_affine, reoriented
 
 from vertseg.core.errors import UserError
 from vertseg.phantom import generate_phantom, preset
@@ -392,9 +392,9 @@ def test_windowed_and_cropped_cts_pass_as_cts(
 def test_nifti_is_read_without_other_formats_libraries(tmp_path: Path) -> None:
     path = as_nifti(tmp_path, small_ct(), AFFINE)
     code = (
-        "import sys; from vertseg.scans import read_scan; "
+        "import sys; from vertseg.scans.read import read_scan; "
         f"read_scan({str(path)!r}); "
-        "print(sorted({'torch', 'SimpleITK', 'highdicom', 'vertseg.dicom'} & set(sys.modules)))"
+        "print(sorted({'torch', 'SimpleITK', 'highdicom', 'vertseg.scans.dicom'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr

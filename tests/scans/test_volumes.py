@@ -1,5 +1,4 @@
 import gzip
-import itertools
 import tracemalloc
 from pathlib import Path
 
@@ -9,33 +8,12 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
-from scipy.spatial.transform import Rotation
+from orientations import ALL_ORIENTATIONS, oblique_affine, reoriented
 
 from vertseg.core.errors import UserError
-from vertseg.scans import volumes
+from vertseg.scans import nifti
 from vertseg.scans.nifti import load_ct, load_mask, save_mask
 from vertseg.scans.volumes import AIR_HU, Geometry
-
-ALL_ORIENTATIONS = [
-    "".join(code)
-    for axes in itertools.permutations(["LR", "PA", "IS"])
-    for code in itertools.product(*axes)
-]
-
-
-def oblique_affine(degrees: float = 12, spacing: tuple[float, ...] = (0.8, 1.1, 2.5)) -> np.ndarray:
-    affine = np.eye(4)
-    affine[:3, :3] = Rotation.from_euler("xz", [degrees, degrees / 2], degrees=True).as_matrix()
-    affine[:3, :3] *= spacing
-    affine[:3, 3] = (-30, 12, 700)
-    return affine
-
-
-def reoriented(array: np.ndarray, affine: np.ndarray, code: str) -> nib.Nifti1Image:
-    """The same image stored with axes along `code`."""
-    transform = ornt_transform(io_orientation(affine), axcodes2ornt(code))
-    return nib.Nifti1Image(array, affine).as_reoriented(transform)
 
 
 @pytest.mark.parametrize("code", ALL_ORIENTATIONS)
@@ -111,7 +89,7 @@ def test_scl_slope_is_applied(tmp_path: Path) -> None:
 def test_scaled_voxels_are_nibabels_without_float64(
     tmp_path: Path, monkeypatch, dtype, slope: float, intercept: float, expected: type
 ) -> None:
-    monkeypatch.setattr(volumes, "_SLAB_VOXELS", 40)
+    monkeypatch.setattr(nifti, "_SLAB_VOXELS", 40)
     stored = np.random.default_rng(0).integers(0, 200, (4, 5, 7)).astype(dtype)
     stored[0, 0, 5] = 1000 if np.dtype(dtype).itemsize > 1 else 200
     image = nib.Nifti1Image(stored, np.eye(4), dtype=np.dtype(dtype))
@@ -128,7 +106,7 @@ def test_scaled_voxels_are_nibabels_without_float64(
 
 
 def test_reading_holds_a_scan_little_more_than_once(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(volumes, "_SLAB_VOXELS", 1 << 18)
+    monkeypatch.setattr(nifti, "_SLAB_VOXELS", 1 << 18)
     stored = np.random.default_rng(0).integers(-1000, 2000, (256, 256, 160)).astype(np.int16)
     nib.save(nib.Nifti1Image(stored, np.eye(4)), tmp_path / "ct.nii.gz")
     load_ct(tmp_path / "ct.nii.gz")

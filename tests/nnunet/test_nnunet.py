@@ -1,4 +1,4 @@
-"""nnU-Net as an engine: what needs no nnU-Net. tests/test_nnunet_run.py runs it."""
+"""nnU-Net as an engine: what needs no nnU-Net. tests/nnunet/test_nnunet_run.py runs it."""
 
 import json
 import os

@@ -15,7 +15,7 @@ from vertseg.core.gpus import claimed_gpus, visible_gpus
 A, B, C = GPUS = ["GPU-aaaa-1", "GPU-bbbb-2", "GPU-cccc-3"]
 JOB = """
 import os, sys, time
-from vertseg.gpus import claimed_gpus
+from vertseg.core.gpus import claimed_gpus
 with claimed_gpus(int(sys.argv[1])) as gpus:
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ",".join(gpus)
     start = time.monotonic()

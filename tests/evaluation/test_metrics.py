@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from vertseg.anatomy.label_maps import boundary_labels
 from vertseg.anatomy.labels import IDS
 from vertseg.evaluation import metrics
 
@@ -119,7 +120,7 @@ def test_boundary_labels_follow_the_reference_where_it_has_the_vertebra():
     predicted[2, 2, 0:3] = 20
     predicted[3, 5, 3] = 21
     predicted[3, 3, 3] = 22
-    assert metrics.boundary_labels(reference, predicted) == {19, 21}
+    assert boundary_labels(reference, predicted) == {19, 21}
 
 
 class TestIdentification:

@@ -347,7 +347,7 @@ class TestPage:
         assert "default-src 'none'" in page
 
     def test_the_bundled_viewer_is_the_locked_version_and_can_stand_in_a_page(self) -> None:
-        lock = json.loads((ROOT / "web/package-lock.json").read_text())
+        lock = json.loads((ROOT / "viewer/package-lock.json").read_text())
         version = lock["packages"]["node_modules/@niivue/niivue"]["version"]
         script, licences = asset("niivue.min.js"), asset("niivue.licences.txt")
         assert script.startswith(f"/*! NiiVue {version},")

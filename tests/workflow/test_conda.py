@@ -18,8 +18,8 @@ from typing import NamedTuple
 import pytest
 import yaml
 from conftest import ROOT, copy_workflow
-from test_download import SCANS, verse_files
 from test_environments import NNUNET_PINS, normal
+from verse_files import SCANS, verse_files
 from verse_server import running_server, zipped
 
 pytestmark = [
@@ -58,7 +58,7 @@ class Step(NamedTuple):
 
 
 def conda_snakemake(folder: Path, *arguments: str) -> None:
-    command = [str(ROOT / "tests/conda/snakemake.sh"), "--cores", "2", *arguments]
+    command = [str(ROOT / "tests/workflow/conda/snakemake.sh"), "--cores", "2", *arguments]
     threads = ["--set-threads", "train=1", "predict=1"]
     environment = {**os.environ, "PYTHON": sys.executable, "NO_PROXY": "127.0.0.1"}
     done = subprocess.run(
@@ -77,7 +77,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch = "cpu" if version("torch").endswith("+cpu") else "cuda"
     methods = yaml.safe_load((folder / "config.yaml").read_text())["methods"]
     skipped = [key for key in methods if key not in METHODS]
-    shutil.copy(ROOT / "tests/miniature_nnunet.yaml", folder / "config/miniature_nnunet.yaml")
+    shutil.copy(
+        ROOT / "tests/workflow/miniature_nnunet.yaml", folder / "config/miniature_nnunet.yaml"
+    )
     archive = zipped({f"training/{name}": data for name, data in verse_files().items()})
     with running_server() as server:
         server.files["training.zip"] = archive

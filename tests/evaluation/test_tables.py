@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from html_cells import Cells
 from safetensors.numpy import save_file
 from scipy import stats
-from test_pages import Cells
 
 from vertseg.anatomy.labels import IDS
 from vertseg.core.errors import UserError

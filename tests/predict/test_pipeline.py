@@ -180,7 +180,7 @@ class TestOutputs:
 class TestCommand:
     @pytest.fixture(autouse=True)
     def known_answer(self, monkeypatch: pytest.MonkeyPatch, phantom: Phantom) -> None:
-        monkeypatch.setattr("vertseg.predict.models.load_model", lambda *_: oracle(phantom))
+        monkeypatch.setattr("vertseg.segmentation.model.load_model", lambda *_: oracle(phantom))
 
     def test_bad_scans_do_not_stop_the_others(self, tmp_path, scan, capsys) -> None:
         flat = tmp_path / "flat.nii.gz"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Run Snakemake with --use-conda on a machine that has no conda and reaches no channel:
 #
-#   tests/conda/snakemake.sh --cores 2 --configfile config/demo.yaml
+#   tests/workflow/conda/snakemake.sh --cores 2 --configfile config/demo.yaml
 #
 # Snakemake lives in a virtual environment of its own with nothing else in it, so that a package
 # missing from a step's environment is missed (Snakemake lends its own packages to scripts). That,
@@ -9,7 +9,7 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(dirname "$(dirname "$here")")
+root=$(cd "$here/../../.." && pwd)
 export CONDA_HOME=${CONDA_HOME:-$root/build/conda}
 unset PYTHONPATH PYTHONHOME VIRTUAL_ENV
 host=$CONDA_HOME/host/bin/python

@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     commands = folder.parent / "bin"
     commands.mkdir()
     for name in COMMANDS:
-        (commands / name).symlink_to(ROOT / "tests/schedulers/commands.py")
+        (commands / name).symlink_to(ROOT / "tests/clusters/schedulers/commands.py")
     # A GPU, too, for its assignment; the networks run on the CPU.
     driver = commands / "nvidia-smi"
     driver.write_text("#!/bin/sh\necho '0, GPU-made-up'\n")

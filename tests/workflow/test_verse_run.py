@@ -71,7 +71,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     rows = [(scan, "training") for scan in TRAINING] + [(scan, "validation") for scan in external]
     sheet = "".join(f"{scan}\t{scan.split('_')[0]}\t{split}\n" for scan, split in rows)
     (folder / "resources/verse20.tsv").write_text("scan\tsubject\tsplit\n" + sheet)
-    config = yaml.safe_load((ROOT / "tests/miniature.yaml").read_text())
+    config = yaml.safe_load((ROOT / "tests/workflow/miniature.yaml").read_text())
     arguments = ["--configfile", "config/verse.yaml", "--"]
     with running_server() as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("NO_PROXY", "127.0.0.1")

@@ -54,7 +54,7 @@ def workflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not PYTHON.is_file():
         pytest.skip(f"nnU-Net is not installed ({PYTHON}): make .venv-nnunet/ready")
     folder = copy_workflow(tmp_path_factory.mktemp("nnunet"))
-    config = yaml.safe_load((ROOT / "tests/miniature_nnunet.yaml").read_text())
+    config = yaml.safe_load((ROOT / "tests/workflow/miniature_nnunet.yaml").read_text())
     config["nnunet"]["python"] = str(PYTHON)
     (folder / "config/miniature_nnunet.yaml").write_text(yaml.safe_dump(config))
     started = time.time()

@@ -11,6 +11,7 @@ from conftest import REAL_DATA
 from dicom_series import PLANES, compress_with_itk, ct_slices, save_slices
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orientations import oblique_affine
 from pydicom import Dataset, dcmread
 from pydicom.uid import (
     JPEGLSLossless,
@@ -18,7 +19,6 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
     generate_uid,
 )
-from test_volumes import oblique_affine
 
 from vertseg.core.errors import UserError
 from vertseg.scans.dicom.series import read_series

@@ -53,7 +53,7 @@ def test_the_real_scan_passes_through_the_workflow(verse014: Path, tmp_path: Pat
     )
     write_samples(tmp_path / "samples.tsv", verse_samples(tmp_path / "phantoms"))
     write_samples(tmp_path / "real.tsv", [real])
-    config = yaml.safe_load((ROOT / "tests/miniature.yaml").read_text())
+    config = yaml.safe_load((ROOT / "tests/workflow/miniature.yaml").read_text())
     config |= {
         "results": "results/real",
         "data": {"source": "sheet", "sheet": "samples.tsv"},

@@ -12,11 +12,12 @@ from conftest import ROOT, copy_workflow, snakemake
 
 from vertseg.anatomy.centroids import body_centres
 from vertseg.dataset.samples import Sample, verse_samples, write_samples
-from vertseg.networks.weights import load_network
 from vertseg.phantom import generate_phantom, preset, write_verse_scan
 from vertseg.scans.nifti import load_ct, load_mask, save_mask
+from vertseg.segmentation.decode import decode_logits
 from vertseg.segmentation.grid import GridTransform
-from vertseg.segmentation.inference import segment_volume
+from vertseg.segmentation.model import load_model
+from vertseg.segmentation.segment import segment_ct
 
 SCAN = "sub-verse014"
 LUMBAR = {20, 21, 22, 23, 24}
@@ -29,8 +30,9 @@ def test_the_reference_survives_the_papers_grid(verse014: Path) -> None:
     ct = load_ct(f"{verse014}_ct.nii.gz")
     mask = load_mask(f"{verse014}_seg-vert_msk.nii.gz", ct.native).array
     transform = GridTransform((128, 128, 128), ct.native)
-    one_hot = np.arange(29)[:, None, None, None] == transform.encode_labels(mask)
-    decoded = transform.decode_logits(one_hot.astype(np.float32))
+    on_grid = transform.encode_labels(mask)
+    one_hot = np.arange(29)[:, None, None, None] == on_grid
+    decoded = decode_logits(one_hot.astype(np.float32), on_grid, transform)
     assert set(np.unique(decoded)) == LUMBAR | {0}
     for label in LUMBAR:
         both = np.sum((decoded == label) & (mask == label))
@@ -90,8 +92,7 @@ def test_the_real_scan_passes_through_the_workflow(verse014: Path, tmp_path: Pat
 @pytest.mark.skipif(not DEMO_WEIGHTS.is_file(), reason="make demo has not been run")
 def test_the_demos_network_segments_the_real_scan(verse014: Path, tmp_path: Path) -> None:
     ct = load_ct(f"{verse014}_ct.nii.gz")
-    network, metadata = load_network(DEMO_WEIGHTS)
-    mask = segment_volume(network, ct, metadata)
+    mask = segment_ct(load_model(DEMO_WEIGHTS), ct, "argmax").mask
     save_mask(tmp_path / "mask.nii.gz", mask, ct.native)
     saved = nib.load(tmp_path / "mask.nii.gz")
     assert saved.shape == ct.native.shape

@@ -16,7 +16,6 @@ from vertseg.segmentation.grid import (
     grid_shape,
     interpolation_matrix,
     normalise_hu,
-    without_unannotated,
 )
 
 sizes = st.integers(2, 40)
@@ -80,49 +79,6 @@ def test_equal_grids_are_the_identity() -> None:
     mask = np.random.default_rng(0).integers(0, 26, (9, 10, 11)).astype(np.uint8)
     identity = transform(mask.shape, mask.shape)
     np.testing.assert_array_equal(identity.encode_labels(mask), mask)
-    one_hot = (np.arange(29)[:, None, None, None] == mask).astype(np.float32)
-    np.testing.assert_array_equal(identity.decode_logits(one_hot), mask)
-
-
-def smooth_logits(shape: tuple[int, int, int], seed: int) -> np.ndarray:
-    """A background of 3 and a few soft balls of foreground, as a network would give."""
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(0, 0.1, (29, *shape)).astype(np.float32)
-    logits[0] += 3
-    where = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
-    for label in rng.choice(np.arange(1, 26), 4, replace=False):
-        distance = np.linalg.norm(where - rng.uniform(0, shape), axis=-1)
-        logits[label] += 8 * np.exp(-((distance / 2.5) ** 2))
-    return logits
-
-
-@pytest.mark.parametrize("native", [(40, 37, 61), (12, 12, 30), (10, 50, 9)])
-@pytest.mark.parametrize("slab_voxels", [2**21, 500])
-def test_decoding_equals_interpolating_all_channels(
-    native, slab_voxels: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(grid, "SLAB_VOXELS", slab_voxels)
-    for seed in range(5):
-        logits = smooth_logits((12, 12, 16), seed)
-        if all(n >= g for n, g in zip(native, (12, 12, 16), strict=True)):
-            full = F.interpolate(
-                torch.from_numpy(logits)[None], size=native, mode="trilinear", align_corners=False
-            )[0].numpy()
-        else:
-            full = logits
-            for axis, n in enumerate(native):
-                matrix = interpolation_matrix(full.shape[axis + 1], n)
-                full = np.moveaxis(np.tensordot(matrix, full, (1, axis + 1)), 0, axis + 1)
-        expected = full.argmax(axis=0)
-        decoded = transform(native, (12, 12, 16)).decode_logits(logits)
-        assert (decoded != expected).mean() < 1e-3
-        assert decoded.any()
-
-
-def test_no_vertebra_decodes_to_an_empty_map() -> None:
-    logits = np.zeros((29, 8, 8, 8), np.float32)
-    logits[0] = 1
-    assert not transform((20, 20, 20), (8, 8, 8)).decode_logits(logits).any()
 
 
 def test_a_transform_survives_json() -> None:
@@ -137,8 +93,6 @@ def test_a_transform_survives_json() -> None:
 def test_arrays_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match="shape"):
         transform((5, 5, 5), (8, 8, 8)).encode_labels(np.zeros((5, 5, 6), np.uint8))
-    with pytest.raises(ValueError, match="grid"):
-        transform((5, 5, 5), (8, 8, 8)).decode_logits(np.zeros((29, 8, 8, 9), np.float32))
 
 
 @settings(max_examples=60, deadline=None)
@@ -158,14 +112,6 @@ def test_cells_of_a_fixed_spacing_fill_the_scan(
     extent = np.multiply(shape, spacing)[[2, 0, 1]]
     for n, mm in zip(cells, extent, strict=True):
         assert n == 1 if mm < cell else abs(n * cell - mm) <= cell / 2 + 1e-9
-
-
-def test_no_cell_prefers_sacrum_or_coccyx() -> None:
-    logits = np.random.default_rng(0).normal(size=(29, 5, 6, 7))
-    expected = logits[[*range(26), 28]].argmax(axis=0)
-    expected[expected == 26] = 28
-    np.testing.assert_array_equal(without_unannotated(logits).argmax(axis=0), expected)
-    assert without_unannotated(np.zeros((5, 2, 2, 2))).shape == (5, 2, 2, 2)
 
 
 def test_a_fixed_shape_is_every_scans() -> None:

@@ -126,17 +126,18 @@ def module_file(module: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def data_files(room: Path) -> list[Path]:
+@cache
+def data_files(room: Path) -> frozenset[Path]:
     """Files that a package's modules read: the tables, schemas and templates in its folder."""
     packages = {init.parent for init in room.glob("*/__init__.py")}
-    return [
+    return frozenset(
         file
         for file in room.rglob("*")
         if file.is_file()
         and file.suffix != ".py"
         and "__pycache__" not in file.parts
         and not packages.intersection(file.parents)
-    ]
+    )
 
 
 @cache

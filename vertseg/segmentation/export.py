@@ -6,6 +6,7 @@ import os
 import numpy as np
 import onnx
 import torch
+from scipy.special import log_softmax
 
 from vertseg.core.files import atomic_path
 from vertseg.networks.weights import load_network
@@ -50,7 +51,7 @@ def export_onnx(weights: str | os.PathLike[str], target: str | os.PathLike[str])
 
 
 def largest_difference(weights: str | os.PathLike[str], model: str | os.PathLike[str]) -> float:
-    """Largest difference of an ONNX model's logits from its network's, on an image of noise.
+    """Largest difference of an ONNX model's log-probabilities from its network's, on noise.
 
     Raises:
         UserError: a file cannot be loaded.
@@ -58,4 +59,5 @@ def largest_difference(weights: str | os.PathLike[str], model: str | os.PathLike
     network = load_model(weights)
     size = [n + 5 for n in network.crop or EXAMPLE_CELLS]
     image = np.random.default_rng(0).uniform(-1, 1, (1, 1, *size)).astype(np.float32)
-    return float(np.abs(network.forward(image) - load_model(model).forward(image)).max())
+    ours, theirs = (log_softmax(one.forward(image), axis=0) for one in (network, load_model(model)))
+    return float(np.abs(ours - theirs).max())

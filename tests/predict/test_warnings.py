@@ -1,0 +1,109 @@
+"""Warnings about predictions, in cases whose fault is known."""
+
+import numpy as np
+import pytest
+from oracle import trained
+from scipy.ndimage import gaussian_filter
+
+from vertseg.anatomy.centroids import Centres, body_centres
+from vertseg.anatomy.labels import IDS
+from vertseg.predict.warnings import PredictionWarning, warnings_about
+from vertseg.scans.volumes import Geometry, Volume
+from vertseg.screening import measure_vertebrae
+from vertseg.segmentation.pieces import Change, Piece, Spine
+
+
+def warnings_of_changes(changes: tuple[Change, ...]) -> list[PredictionWarning]:
+    affine = np.eye(4)
+    ct = Volume(np.zeros((100, 100, 200), np.int16), affine, Geometry((100, 100, 200), affine))
+    centres: Centres = {IDS["T12"]: np.array([50.0, 50.0, 100.0])}
+    return warnings_about(ct, Spine({IDS["T12"]: 0.9}, changes=changes), centres, {})
+
+
+class TestWarnings:
+    def codes(
+        self,
+        heights_mm: dict[str, float],
+        confidence: float = 0.9,
+        pieces: tuple[Piece, ...] = (),
+        spacing_mm: float = 1.0,
+        shape: tuple[int, int, int] = (200, 200, 400),
+    ) -> list[tuple[str, tuple[str, ...]]]:
+        # A spine that leans backwards.
+        centres: Centres = {
+            IDS[name]: np.array([3.0, -0.3 * z, z]) for name, z in heights_mm.items()
+        }
+        affine = np.diag([spacing_mm] * 3 + [1.0])
+        ct = Volume(np.broadcast_to(np.int16(0), shape), affine, Geometry(shape, affine))
+        spine = Spine(dict.fromkeys(centres, confidence), pieces)
+        names = {label: name for name, label in IDS.items()}
+        return [
+            (warning.code, tuple(names[label] for label in warning.labels))
+            for warning in warnings_about(ct, spine, centres, trained())
+        ]
+
+    GOOD = {"T11": 120, "T12": 90, "L1": 60, "L2": 30, "L3": 0}  # noqa: RUF012
+
+    def test_a_good_spine_raises_none(self) -> None:
+        assert self.codes(self.GOOD) == []
+        assert self.codes({"T12": 90, "T13": 62, "L1": 31, "L5": -100, "L6": -130}) == [
+            ("gap", ("L1", "L5"))
+        ]
+
+    def test_swapped_labels(self) -> None:
+        swapped = self.GOOD | {"T12": 60, "L1": 90}
+        assert ("out_of_order", ("T12", "L1")) in self.codes(swapped)
+
+    def test_a_missing_level_and_a_missed_vertebra(self) -> None:
+        missing = {name: z for name, z in self.GOOD.items() if name != "L1"}
+        assert self.codes(missing) == [("gap", ("T12", "L2"))]
+        missed = self.GOOD | {"T11": 150, "T12": 120}
+        assert self.codes(missed) == [("gap", ("T12", "L1"))]
+
+    def test_second_pieces(self) -> None:
+        near_crumb = Piece(20, 0.4, 0.02, 25.0)
+        second = Piece(20, 12.0, 0.5, 30.0)
+        far = Piece(21, 4.0, 0.15, 90.0)
+        assert self.codes(self.GOOD, pieces=(near_crumb,)) == []
+        assert self.codes(self.GOOD, pieces=(second, near_crumb, far)) == [
+            ("duplicate", ("L1",)),
+            ("duplicate", ("L2",)),
+        ]
+
+    def test_renamed_vertebrae(self) -> None:
+        changes = (Change(20, 19, 30.0), Change(25, 0, 2.0))
+        renamed, left_out = warnings_of_changes(changes)
+        assert renamed.code == left_out.code == "renamed"
+        assert renamed.labels == (19,) and "L1 (30.0 ml) is named T12" in renamed.message
+        assert left_out.labels == (25,) and "L6 (2.0 ml) was left out" in left_out.message
+
+    def test_low_confidence(self) -> None:
+        assert self.codes(self.GOOD, confidence=0.4) == [("low_confidence", tuple(self.GOOD))]
+
+    def test_scans_unlike_those_of_training(self) -> None:
+        assert self.codes(self.GOOD, spacing_mm=5.0, shape=(40, 40, 60)) == [("spacing", ())]
+        assert self.codes(self.GOOD, shape=(200, 200, 100)) == [("field_of_view", ())]
+        assert self.codes(self.GOOD, shape=(600, 200, 400)) == [("field_of_view", ())]
+        assert self.codes(self.GOOD, spacing_mm=0.4, shape=(500, 500, 1000)) == []
+
+    def test_nothing_found(self) -> None:
+        assert self.codes({}) == [("no_vertebra", ())]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_label_map_can_be_measured_and_warned_of(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shape = (48, 56, 64)
+    smooth = gaussian_filter(rng.normal(size=(12, *shape)), (0, *rng.uniform(1, 7, 3)))
+    mask = (smooth.argmax(axis=0) + 14).astype(np.uint8)
+    mask[smooth.max(axis=0) < np.quantile(smooth.max(axis=0), rng.uniform(0.2, 0.9))] = 0
+    affine = np.diag([*rng.uniform(0.7, 3, 3), 1])
+    ct = Volume(rng.normal(150, 300, shape).astype(np.int16), affine, Geometry(shape, affine))
+    measures = measure_vertebrae(ct, mask)
+    assert {one.label for one in measures} == set(np.unique(mask)) - {0}
+    for one in measures:
+        heights = (one.height_anterior_mm, one.height_middle_mm, one.height_posterior_mm)
+        assert all(height is None or 0 < height < 200 for height in heights)
+    confidence = {one.label: 0.5 for one in measures}
+    centres = body_centres(mask, affine)
+    warnings_about(ct, Spine(confidence), centres, trained())

@@ -43,6 +43,7 @@ check: .venv/test.ready
 	$(BIN)/snakefmt --check .
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # Bundles the report's viewer (NiiVue) at the versions that viewer/package-lock.json states; needs npm.
 viewer:

@@ -110,12 +110,36 @@ class TestText:
         assert " 150 (2 epochs) " in other and " 200 epochs " in other
 
     def test_latex_is_escaped_and_rectangular(self, table: pd.DataFrame) -> None:
-        text = to_latex(table, "")
-        assert r"Other \& co" in text
-        assert r"Multi-label Dice (\%)" in text
-        rows = [line for line in text.splitlines() if line.startswith(("Ours", "Other"))]
-        assert [row.replace(r"\&", "").count("&") for row in rows] == [10, 10]
-        assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
+        begin, top, groups, headings, middle, *rows, bottom, end, _ = to_latex(
+            table, ""
+        ).splitlines()
+        assert (begin, end) == (r"\begin{tabular}{lrrrrrrrrrr}", r"\end{tabular}")
+        assert (top, middle, bottom) == (r"\toprule", r"\midrule", r"\bottomrule")
+        assert groups == r"\multicolumn{7}{c}{This run} & \multicolumn{4}{c}{Paper} \\"
+        assert r" & Multi-label Dice (\%) & " in headings
+        assert rows[1].startswith(r"Other \& co & 25.0 [")
+        for row in (headings, *rows):
+            assert row.replace(r"\&", "").count("&") == 10 and row.endswith(r" \\")
+
+    @pytest.mark.parametrize(
+        ("label", "escaped"),
+        [
+            (r"a\b", r"a\textbackslash b"),
+            ("a$b", r"a\$b"),
+            ("a^2", r"a\textasciicircum 2"),
+            ("a~b", r"a\textasciitilde b"),
+            ("{a}", r"\{a\}"),
+            ("5 %", r"5 \%"),
+            ("a & b", r"a \& b"),
+            ("a_b", r"a\_b"),
+            ("#1", r"\#1"),
+        ],
+    )
+    def test_latex_shows_all_characters_of_a_label(
+        self, table: pd.DataFrame, label: str, escaped: str
+    ) -> None:
+        text = to_latex(table.assign(method=[label, "Other"]), "")
+        assert text.splitlines()[5].startswith(f"{escaped} & 67.5 [")
 
     def test_the_page_has_the_cells_of_the_markdown(self, table: pd.DataFrame) -> None:
         header, _, *rows = to_markdown(table, "").splitlines()[:4]
@@ -125,7 +149,7 @@ class TestText:
 
     def test_the_note_stands_below(self, table: pd.DataFrame) -> None:
         assert to_markdown(table, "Note: 5 %.").endswith("\n\nNote: 5 %.\n")
-        assert to_latex(table, "Note: 5 %.").endswith("\n% Note: 5 \\%.\n")
+        assert to_latex(table, "Note: 5 %.").endswith("\n% Note: 5 %.\n")
 
     def test_the_note_says_which_scans_were_predicted_by_what(self) -> None:
         scans = scan_table()

@@ -18,7 +18,14 @@ from vertseg.segmentation.settings import DECODINGS, OWN_SCANS_DECODING
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; its exit status: 0 if all went well, 1 if scans failed, 2 if none began."""
+    """Run the command line.
+
+    Args:
+        arguments: those after the program's name; those of the process by default.
+
+    Returns:
+        Exit status: 0 if all scans were predicted, 1 if some failed, 2 if none could begin.
+    """
     options = _parser().parse_args(arguments)
     to_terminal = logging.StreamHandler()
     to_terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
@@ -48,25 +55,39 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SCAN",
         help="NIfTI, NRRD or MetaImage file, DICOM folder or zip archive",
     )
-    predict.add_argument("--output", type=Path, required=True, help="folder of all outputs")
     predict.add_argument(
-        "--model", type=Path, help=".safetensors or .onnx file (default: the one that comes along)"
+        "--output", metavar="DIR", type=Path, required=True, help="folder of all outputs"
     )
-    predict.add_argument("--threads", type=int, help="threads of the network (default: all cores)")
-    predict.add_argument("--force", action="store_true", help="replace earlier outputs")
+    predict.add_argument(
+        "--model",
+        metavar="FILE",
+        type=Path,
+        help=".safetensors or .onnx file (default: the shipped model)",
+    )
+    predict.add_argument(
+        "--threads",
+        metavar="N",
+        type=int,
+        help="number of threads of the network (default: all cores)",
+    )
+    predict.add_argument(
+        "--force", action="store_true", help="replace the outputs of an earlier call"
+    )
     predict.add_argument(
         "--decoding",
         choices=DECODINGS,
         default=OWN_SCANS_DECODING,
-        help="how the network's output becomes labels: each cell's most probable one (argmax), "
-        "single pieces of one spine (spine), and these in their most probable order (order); "
-        "default: %(default)s",
+        help="rule by which the network's output becomes labels; argmax: each cell gets its most "
+        "probable label; spine: besides, vertebrae are single pieces of one spine; order: "
+        "besides, they get the labels that are most probable together (default: %(default)s)",
     )
     predict.add_argument(
-        "--dicom-seg", action="store_true", help="also write DICOM SEG for DICOM series"
+        "--dicom-seg", action="store_true", help="also write a DICOM SEG for each DICOM series"
     )
     predict.add_argument(
-        "--no-report", action="store_true", help="write no HTML page (and no volumes for it)"
+        "--no-report",
+        action="store_true",
+        help="leave out the HTML page and the volumes for its viewer",
     )
     return parser
 

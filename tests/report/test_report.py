@@ -29,6 +29,7 @@ from vertseg.predict.result import read_result
 from vertseg.predict.viewer_volumes import write_viewer_volumes
 from vertseg.report.page import write_report
 from vertseg.scans.volumes import Geometry, Volume
+from vertseg.segmentation.settings import DECODINGS
 
 LUMBAR = (20, 21, 22)
 HOSTILE = (
@@ -68,6 +69,7 @@ RESULT: dict[str, Any] = {
     "source": "/data/sub-lumbar_ct.nii.gz",
     "status": "done",
     "model": {"name": "mobilenet_aspp", "sha256": "ab" * 32, "runtime": "onnx"},
+    "decoding": "order",
     "geometry": {
         "shape": [60, 70, 90],
         "spacing_mm": [1.5, 1.5, 2.0],
@@ -223,6 +225,7 @@ class TestResults:
             (changed("vertebrae.0.label", 26), "vertebrae"),
             (changed("vertebrae.0.genant_grade", 4), "genant_grade"),
             (changed("vertebrae.1.confidence", "high"), "confidence"),
+            (changed("decoding", "best"), "decoding"),
             (changed("files.preview", "lost.png"), "lost.png"),
         ],
     )
@@ -256,10 +259,12 @@ class TestResults:
         with pytest.raises(UserError, match="no result"):
             write_report([], tmp_path / "report.html")
 
-    def test_the_format_names_verses_labels(self) -> None:
-        schema = json.loads(asset("result.schema.json"))
-        one = schema["properties"]["vertebrae"]["items"]["properties"]
+    def test_the_format_names_verses_labels_and_all_decodings(self) -> None:
+        schema = files("vertseg.predict").joinpath("result.schema.json").read_text("utf-8")
+        properties = json.loads(schema)["properties"]
+        one = properties["vertebrae"]["items"]["properties"]
         assert tuple(one["label"]["enum"]) == VERTEBRAE
+        assert properties["decoding"]["enum"] == [*DECODINGS, None]
 
 
 def asset(name: str) -> str:
@@ -306,6 +311,16 @@ class TestPage:
         assert rows[4] == ["L1", "0.93", "144", "41.3", "22.9", *heights, *genant]
         assert rows[5][0] == "L2" and rows[5][9] == "0 none wedge"
         assert rows[6] == (["L3", "0.41"] + ["–"] * 8 + ["all measures (cut by the field of view)"])
+
+    @pytest.mark.parametrize("decoding", [*DECODINGS, None])
+    def test_the_decoding_stands_beside_the_model(
+        self, tmp_path: Path, decoding: str | None
+    ) -> None:
+        path = write_result(tmp_path / "r.json", RESULT | {"decoding": decoding})
+        write_report([path], tmp_path / "report.html")
+        page = (tmp_path / "report.html").read_text("utf-8")
+        used = f", decoding: {decoding}" if decoding else ""
+        assert f"<dt>Model</dt><dd>mobilenet_aspp, onnx{used} <code" in page
 
     def test_values_that_are_missing_or_not_finite_are_dashes(self, tmp_path: Path) -> None:
         bare = {"label": 20, "name": "L1", "trabecular_hu": float("nan")}

@@ -21,7 +21,7 @@ def read_evaluation(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
     """Read and join CSVs that the evaluation wrote.
 
     Raises:
-        UserError: a file is missing or is no such table.
+        UserError: a file is missing or not a table of the evaluation.
     """
     tables = []
     for path in paths:
@@ -30,7 +30,7 @@ def read_evaluation(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
         except (FileNotFoundError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
             raise UserError(f"{path}: cannot be read ({error}). Evaluate again.") from error
         if not {"method", "fold", "scan"} <= set(table.columns):
-            raise UserError(f"{path}: not an evaluation's table. Evaluate again.")
+            raise UserError(f"{path}: not a table of the evaluation. Evaluate again.")
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
@@ -48,11 +48,11 @@ def read_training_metadata(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFr
         paths: `models/{method}/fold{k}/weights.safetensors`; the folders name method and fold.
 
     Returns:
-        A row for each file: method, parameters, iterations, epochs (blank where a training is not
+        A row for each file: method, parameters, iterations, epochs (NaN if a training is not
         counted in epochs).
 
     Raises:
-        UserError: a file cannot be read or does not state both.
+        UserError: a file cannot be read or lacks parameters or iterations.
     """
     rows = []
     for path in map(Path, paths):
@@ -63,7 +63,7 @@ def read_training_metadata(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFr
             epochs = metadata.get("epochs", math.nan)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"{path}: states no parameters and iterations ({error!r}). Train again."
+                f"{path}: parameters or iterations are missing ({error!r}). Train again."
             ) from error
         rows.append((path.parent.parent.name, parameters, iterations, epochs))
     return pd.DataFrame(rows, columns=["method", "parameters", "iterations", "epochs"])

@@ -1,21 +1,24 @@
-"""Table 1 for readers: Markdown, LaTeX, HTML, and the note that stands below it."""
+"""Table 1 for readers: Markdown, LaTeX, HTML, and the note below it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
-from vertseg.evaluation.pages import table_page
+from vertseg.evaluation.pages import MISSING, table_page
 from vertseg.evaluation.tables import PAPER_KEYS, is_external
+
+_MEASURED, _PAPER = "This run", "Paper"
+"""Groups of columns."""
 
 
 def note(scans: pd.DataFrame, excluded: Sequence[str] = ()) -> str:
-    """What stands below the table: which scans were predicted by what.
+    """The note below the table: number of scans, networks that predicted them, excluded scans.
 
     Args:
         scans: rows of the evaluation's tables of scans; all methods have the same scans.
-        excluded: scans that the configuration leaves out; the note names them.
+        excluded: scans that the configuration leaves out.
     """
     distinct = scans.drop_duplicates("scan")
     number = (
@@ -40,81 +43,91 @@ def to_markdown(table: pd.DataFrame, note: str) -> str:
 
     Args:
         table: from `table1`.
-        note: stands below.
+        note: paragraph below the table.
     """
-    columns = {**_measured_columns(table, "–"), **_paper_columns(table, "–")}
-    header = list(columns)
+    cells = _with_flat_headings(table)
     lines = [
-        "| " + " | ".join(header) + " |",
-        "| " + " | ".join(["---", *["---:"] * (len(header) - 1)]) + " |",
-        *("| " + " | ".join(cells) + " |" for cells in zip(*columns.values(), strict=True)),
+        _markdown_row(cells.columns),
+        _markdown_row(["---", *["---:"] * (cells.shape[1] - 1)]),
+        *map(_markdown_row, cells.to_numpy().tolist()),
     ]
     return "\n".join(lines) + "\n\n" + note + "\n"
 
 
 def to_latex(table: pd.DataFrame, note: str) -> str:
-    """Table 1 as a LaTeX tabular; needs the package booktabs. Arguments as in `to_markdown`."""
-    measured, paper = _measured_columns(table, "--"), _paper_columns(table, "--")
-    first, last = len(measured) + 1, len(measured) + len(paper)
-    header = [*measured, *(name.removeprefix("Paper: ") for name in paper)]
-    rows = zip(*measured.values(), *paper.values(), strict=True)
-    groups = (
-        [
-            rf"\multicolumn{{{len(measured)}}}{{c}}{{This run}} & "
-            rf"\multicolumn{{{len(paper)}}}{{c}}{{Paper}} \\",
-            rf"\cmidrule(r){{1-{len(measured)}}} \cmidrule(l){{{first}-{last}}}",
-        ]
-        if paper
-        else []
+    """Table 1 as a LaTeX tabular, which needs the package booktabs; the note is a comment below.
+
+    Args:
+        table: from `table1`.
+        note: plain text; in a comment, nothing of it is escaped.
+    """
+    cells = pd.DataFrame(_columns(table), dtype=object)
+    if cells.columns.get_level_values(0).nunique() == 1:
+        cells = cells.droplevel(0, axis="columns")
+    style = (
+        cells.style.hide(axis="index")
+        .format(escape="latex", na_rep="--")
+        .format_index(axis="columns", escape="latex")
     )
-    lines = [
-        rf"\begin{{tabular}}{{l{'r' * (last - 1)}}}",
-        r"\toprule",
-        *groups,
-        " & ".join(map(_latex, header)) + r" \\",
-        r"\midrule",
-        *(" & ".join(map(_latex, row)) + r" \\" for row in rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-        f"% {_latex(note)}",
-    ]
-    return "\n".join(lines) + "\n"
+    column_format = "l" + "r" * (cells.shape[1] - 1)
+    tabular = style.to_latex(column_format=column_format, hrules=True, multicol_align="c")
+    return f"{tabular}% {note}\n"
 
 
 def to_html(table: pd.DataFrame, title: str, note: str) -> str:
-    """Table 1 as a page of HTML. Arguments as in `to_markdown`, and the page's heading."""
-    columns = {**_measured_columns(table, "–"), **_paper_columns(table, "–")}
-    return table_page(pd.DataFrame(columns), title, note)
+    """Table 1 as a page of HTML.
+
+    Args:
+        table: from `table1`.
+        title: heading of the page.
+        note: paragraph below the table.
+    """
+    return table_page(_with_flat_headings(table), title, note)
 
 
-def _measured_columns(table: pd.DataFrame, blank: str) -> dict[str, list[str]]:
-    return {
+def _columns(table: pd.DataFrame) -> dict[tuple[str, str], list[str | None]]:
+    """Texts of the cells, None where blank, by group of columns and heading."""
+    measured: dict[str, list[str | None]] = {
         "Method": table["method"].tolist(),
-        "Multi-label Dice (%)": _with_interval(table, "multi_label_dice", 100, blank),
-        "Binary Dice (%)": _with_interval(table, "binary_dice", 100, blank),
-        "Id. rate (%)": _with_interval(table, "id_rate", 100, blank),
-        "Loc. error (mm)": _with_interval(table, "localisation_error_mm", 1, blank),
-        "Parameters": [_short(value, blank) for value in table["parameters"]],
-        "Iterations": _lengths(table["iterations"], table["epochs"], blank),
+        "Multi-label Dice (%)": _with_interval(table, "multi_label_dice", 100),
+        "Binary Dice (%)": _with_interval(table, "binary_dice", 100),
+        "Id. rate (%)": _with_interval(table, "id_rate", 100),
+        "Loc. error (mm)": _with_interval(table, "localisation_error_mm", 1),
+        "Parameters": [_short(value) for value in table["parameters"]],
+        "Iterations": _lengths(table["iterations"], table["epochs"]),
     }
-
-
-def _paper_columns(table: pd.DataFrame, blank: str) -> dict[str, list[str]]:
-    if table[[f"paper_{name}" for name in PAPER_KEYS]].isna().all(axis=None):
-        return {}
-    return {
-        "Paper: multi-label Dice (%)": _percent(table["paper_multi_label_dice"], blank),
-        "Paper: binary Dice (%)": _percent(table["paper_binary_dice"], blank),
-        "Paper: parameters": [_text(value, blank) for value in table["paper_parameters"]],
-        "Paper: iterations": _lengths(table["paper_iterations"], table["paper_epochs"], blank),
+    paper = {
+        "multi-label Dice (%)": _percent(table["paper_multi_label_dice"]),
+        "binary Dice (%)": _percent(table["paper_binary_dice"]),
+        "parameters": [_text(value) for value in table["paper_parameters"]],
+        "iterations": _lengths(table["paper_iterations"], table["paper_epochs"]),
     }
+    columns = {(_MEASURED, heading): texts for heading, texts in measured.items()}
+    if table[[f"paper_{name}" for name in PAPER_KEYS]].notna().any(axis=None):
+        columns |= {(_PAPER, heading): texts for heading, texts in paper.items()}
+    return columns
 
 
-def _with_interval(table: pd.DataFrame, name: str, factor: float, blank: str) -> list[str]:
-    cells = []
+def _with_flat_headings(table: pd.DataFrame) -> pd.DataFrame:
+    """Texts of the cells, a dash where blank; the paper's headings start with "Paper: "."""
+    return pd.DataFrame(
+        {
+            heading if group == _MEASURED else f"{group}: {heading}": texts
+            for (group, heading), texts in _columns(table).items()
+        },
+        dtype=object,
+    ).fillna(MISSING)
+
+
+def _markdown_row(texts: Iterable[str]) -> str:
+    return "| " + " | ".join(texts) + " |"
+
+
+def _with_interval(table: pd.DataFrame, name: str, factor: float) -> list[str | None]:
+    cells: list[str | None] = []
     for value, low, high in table[[name, f"{name}_low", f"{name}_high"]].to_numpy(dtype=float):
         if math.isnan(value):
-            cells.append(blank)
+            cells.append(None)
         elif math.isnan(low):
             cells.append(f"{factor * value:.1f}")
         else:
@@ -122,22 +135,22 @@ def _with_interval(table: pd.DataFrame, name: str, factor: float, blank: str) ->
     return cells
 
 
-def _percent(values: pd.Series, blank: str) -> list[str]:
-    return [blank if pd.isna(value) else f"{100 * value:.1f}" for value in values]
+def _percent(values: pd.Series) -> list[str | None]:
+    return [None if pd.isna(value) else f"{100 * value:.1f}" for value in values]
 
 
-def _short(count: Any, blank: str) -> str:
+def _short(count: Any) -> str | None:
     if pd.isna(count):
-        return blank
+        return None
     return f"{count / 1e6:.1f}M" if count >= 1e6 else f"{count / 1e3:.0f}k"
 
 
-def _lengths(iterations: pd.Series, epochs: pd.Series, blank: str) -> list[str]:
+def _lengths(iterations: pd.Series, epochs: pd.Series) -> list[str | None]:
     """Lengths of trainings as text: iterations, epochs, or iterations (epochs)."""
-    cells = []
+    cells: list[str | None] = []
     for steps, rounds in zip(iterations, epochs, strict=True):
         if pd.isna(rounds):
-            cells.append(_text(steps, blank))
+            cells.append(_text(steps))
         elif pd.isna(steps):
             cells.append(_plural(rounds, "epoch"))
         else:
@@ -145,15 +158,9 @@ def _lengths(iterations: pd.Series, epochs: pd.Series, blank: str) -> list[str]:
     return cells
 
 
-def _text(value: Any, blank: str) -> str:
-    return blank if pd.isna(value) else str(value)
+def _text(value: Any) -> str | None:
+    return None if pd.isna(value) else str(value)
 
 
 def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _latex(text: str) -> str:
-    for plain, escaped in (("%", r"\%"), ("&", r"\&"), ("_", r"\_"), ("#", r"\#")):
-        text = text.replace(plain, escaped)
-    return text

@@ -86,7 +86,7 @@ def confusion(reference: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 def dice_per_label(counts: np.ndarray) -> dict[int, float]:
     """Dice of every label in the reference or the prediction, background excluded.
 
-    A label in only one of the two (missed or invented) has Dice 0; one in neither has none.
+    A label in only one of the two (missed or invented) has Dice 0; a label in neither is left out.
 
     Args:
         counts: (29, 29) from `confusion`.
@@ -134,7 +134,7 @@ def multi_label_dice_interior(counts: np.ndarray, boundary: Collection[int]) -> 
         boundary: labels to leave out, from `boundary_labels`.
 
     Returns:
-        The mean; NaN if no label is left but some were there, 1 if there never was one.
+        The mean; NaN if all labels are left out, 1 if neither map holds a vertebra.
     """
     dice = dice_per_label(counts)
     interior = [value for label, value in dice.items() if label not in boundary]
@@ -177,7 +177,7 @@ def identification(reference: Centres, predicted: Centres) -> Identification:
 
 
 def label_offsets(reference: Centres, predicted: Centres) -> dict[int, int]:
-    """How many vertebrae each prediction's label is off, whatever labels it carries.
+    """Differences between predicted and true labels of the same vertebrae, in levels.
 
     A reference and a predicted vertebra match if each is the other's nearest and they are at most
     20 mm apart. The offset counts steps along the spine, positive downwards; T13 is a step only
@@ -212,8 +212,8 @@ def common_shift(offsets: dict[int, int], n_reference: int) -> int | None:
         n_reference: number of reference vertebrae.
 
     Returns:
-        0 for right labels, 1 for a spine labelled one too low, -1 for one too high, and so on;
-        None if the offsets differ or fewer than half of the vertebrae are matched.
+        0 for right labels, 1 for a spine labelled one level too low, -1 for one level too high,
+        and so on; None if the offsets differ or fewer than half of the vertebrae are matched.
     """
     if len(set(offsets.values())) != 1 or 2 * len(offsets) < n_reference:
         return None

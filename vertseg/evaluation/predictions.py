@@ -1,4 +1,4 @@
-"""The predictions of a fold or of the external test, as every method writes them.
+"""Predictions of a fold or of the external test, written the same way by all methods.
 
 For each scan: the label map on the CT's own grid, VerSe's centroid JSON and, where the network
 worked on the grid of the evaluation, the label map there (`vertseg.dataset.layout`).
@@ -22,7 +22,7 @@ def write_prediction(
     """Write a scan's prediction.
 
     Args:
-        folder: of all predictions; it is made.
+        folder: folder of all predictions; it is made.
         scan: name of the scan.
         mask: label map (x, y, z) in canonical axes.
         native: the CT's geometry.

@@ -1,4 +1,4 @@
-"""What the steps of a run took, from the tables that Snakemake's `benchmark:` writes."""
+"""Time, memory and disk traffic of a run's steps, from Snakemake's benchmark files."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ COLUMNS = {
     "io_in": "read_mb",
     "io_out": "written_mb",
 }
-"""Snakemake's columns and what they are called here; memory in MiB, of all processes of a job."""
+"""Snakemake's columns and their names here; memory in MiB, of all processes of a job."""
 
 
 def collect_benchmarks(folder: Path) -> pd.DataFrame:
@@ -25,10 +25,10 @@ def collect_benchmarks(folder: Path) -> pd.DataFrame:
 
     Returns:
         Columns rule, job (blank for rules of one job) and the values of `COLUMNS`; blank where
-        Snakemake measured nothing, as for jobs shorter than its first look.
+        Snakemake measured nothing, as for jobs that end before its first measurement.
 
     Raises:
-        UserError: a file is no benchmark table.
+        UserError: a file is not a benchmark table.
     """
     rows = []
     for path in sorted(folder.rglob("*.tsv")):

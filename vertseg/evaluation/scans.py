@@ -1,6 +1,6 @@
-"""Evaluation of predicted scans: one row a scan, one row a vertebra.
+"""Evaluation of predicted scans: a row for each scan and a row for each vertebra.
 
-Columns and rules are explained in `docs/evaluation.md`.
+`docs/evaluation.md` explains columns and rules.
 """
 
 import math
@@ -103,7 +103,7 @@ def evaluate_scan(case: Case) -> tuple[Row, list[Row]]:
 
     Returns:
         The scan's row, and a row for each label in any of the masks or sets of centres, from C1
-        downwards. Not-a-number marks what is not defined.
+        downwards. Measures that are not defined are NaN.
     """
     grid = metrics.confusion(case.reference_grid, case.predicted_grid)
     native = metrics.confusion(case.reference, case.predicted)
@@ -179,9 +179,9 @@ def evaluate_fold(
 def load_case(sample: Sample, predictions: Path, cache: CachedScan) -> Case:
     """Read reference and prediction of one scan, both on the CT's voxels.
 
-    Reference centres are the annotated ones, or the reference mask's body centres where the
-    sample sheet names no centroid file. A method without a prediction on the network's grid has
-    its native prediction brought there, as the reference was.
+    Reference centres are the annotated ones, or the reference mask's body centres if the sample
+    sheet names no centroid file. If a method has no prediction on the network's grid, its native
+    prediction is resampled to it, as the reference was.
 
     Args:
         sample: the scan.

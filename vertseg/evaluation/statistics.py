@@ -17,12 +17,12 @@ def cluster_bootstrap_interval(
     Whole clusters are drawn with replacement: several scans of one subject are not independent.
 
     Args:
-        values: one value a scan; NaN marks scans for which it is not defined.
+        values: one value for each scan, NaN if it is not defined.
         clusters: the subject of each scan.
-        seed: of the resampling.
+        seed: seed of the resampling.
 
     Returns:
-        Lower and upper end; NaN for fewer than two clusters, which say nothing of the spread.
+        Lower and upper end; NaN for fewer than two clusters.
     """
     value_array = np.asarray(values, dtype=float)
     defined = np.isfinite(value_array)
@@ -42,7 +42,7 @@ def sd_over_folds(values: Sequence[float] | np.ndarray, folds: Sequence[int] | n
     """Sample standard deviation of the folds' means; NaN for a single fold.
 
     Args:
-        values: one value a scan; NaN is left out.
+        values: one value for each scan; NaN is left out.
         folds: the fold of each scan.
     """
     value_array, fold_array = np.asarray(values, dtype=float), np.asarray(folds)
@@ -57,10 +57,10 @@ def sd_over_folds(values: Sequence[float] | np.ndarray, folds: Sequence[int] | n
 def paired_wilcoxon(
     values: Sequence[float] | np.ndarray, reference: Sequence[float] | np.ndarray
 ) -> float:
-    """Two-sided p-value of Wilcoxon's signed-rank test, scan by scan.
+    """Two-sided p-value of Wilcoxon's signed-rank test over pairs of values of one scan.
 
     Args:
-        values: one method's values; NaN in either drops the pair.
+        values: values of one method; a pair with a NaN is left out.
         reference: the other method's values of the same scans.
 
     Returns:

@@ -1,6 +1,7 @@
 """Table 1 and the table of labels, from the evaluation's CSVs."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,28 @@ _MEANS = (
     "all_labels_right",
 )
 
+_COLUMNS = [
+    "method",
+    "multi_label_dice",
+    "binary_dice",
+    "parameters",
+    "iterations",
+    "epochs",
+    "id_rate",
+    "localisation_error_mm",
+    *(f"{name}_{end}" for name in _WITH_INTERVAL for end in ("low", "high", "sd_folds")),
+    *_MEANS,
+    "shifted_by_one",
+    "shifted_one_up",
+    "shifted_one_down",
+    *(f"{name}_p" for name in _TESTED),
+    "n_scans",
+    "n_subjects",
+    "n_folds",
+    "key",
+    *(f"paper_{name}" for name in PAPER_KEYS),
+]
+
 
 def table1(
     scans: pd.DataFrame,
@@ -41,26 +64,25 @@ def table1(
     reference_method: str,
     seed: int,
 ) -> pd.DataFrame:
-    """Summarise all methods; the paper's values stand in columns of their own (paper_*).
+    """Summary of all methods; the paper's values have columns of their own (paper_*).
 
     Args:
         scans: rows of the evaluation's tables of scans, all methods and folds; or of the
-            external test, which the paper has no values of.
-        training: from `read_training_metadata`; a method without training has blanks.
-        methods: the rows, in order.
+            external test, for which the paper has no values.
+        training: from `read_training_metadata`; a method without a row has blanks.
+        methods: the methods, in the order of the table.
         reference_method: key of the method that the others are tested against.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
 
     Returns:
-        One row a method: `method` is its label and `key` its key in the configuration.
+        A row for each method: `method` is its label and `key` its key in the configuration.
 
     Raises:
         UserError: a method has no scans, or other scans than the reference method.
     """
     by_method = {key: _scans_of(scans, key) for key in methods}
-    reference = by_method[reference_method]
     for key, own in by_method.items():
-        if set(own["scan"]) != set(reference["scan"]):
+        if set(own["scan"]) != set(by_method[reference_method]["scan"]):
             raise UserError(
                 f"Method {key} was evaluated on other scans than {reference_method}: they cannot "
                 "be compared. Evaluate both on the same folds."
@@ -71,16 +93,7 @@ def table1(
     ]
     table = pd.DataFrame(rows)
     for measure in _TESTED:
-        raw = [
-            math.nan
-            if key == reference_method
-            else paired_wilcoxon(
-                own[measure].to_numpy(),
-                reference.set_index("scan").loc[own["scan"], measure].to_numpy(),
-            )
-            for key, own in by_method.items()
-        ]
-        table[f"{measure}_p"] = holm(raw)
+        table[f"{measure}_p"] = _p_values(by_method, reference_method, measure)
     external = is_external(scans)
     for name in PAPER_KEYS:
         table[f"paper_{name}"] = [
@@ -90,7 +103,7 @@ def table1(
     table.insert(0, "method", [method["label"] for method in methods.values()])
     whole = ["parameters", "iterations", "epochs", "paper_iterations", "paper_epochs"]
     table[whole] = table[whole].astype("float").round().astype("Int64")
-    return table[_columns()]
+    return table[_COLUMNS]
 
 
 def per_label_table(labels: pd.DataFrame, methods: Methods) -> pd.DataFrame:
@@ -98,7 +111,7 @@ def per_label_table(labels: pd.DataFrame, methods: Methods) -> pd.DataFrame:
 
     Args:
         labels: rows of the evaluation's tables of labels.
-        methods: the methods, in order.
+        methods: the methods, in the order of the table.
 
     Returns:
         Columns method, key, label, name, n (scans with the label in reference or prediction),
@@ -137,27 +150,6 @@ def is_external(scans: pd.DataFrame) -> bool:
     return bool((scans["fold"] == EXTERNAL).all())
 
 
-def _columns() -> list[str]:
-    main = ["multi_label_dice", "binary_dice", "parameters", "iterations", "epochs", "id_rate"]
-    spread = [f"{name}_{end}" for name in _WITH_INTERVAL for end in ("low", "high", "sd_folds")]
-    return [
-        "method",
-        *main,
-        "localisation_error_mm",
-        *spread,
-        *_MEANS,
-        "shifted_by_one",
-        "shifted_one_up",
-        "shifted_one_down",
-        *(f"{name}_p" for name in _TESTED),
-        "n_scans",
-        "n_subjects",
-        "n_folds",
-        "key",
-        *(f"paper_{name}" for name in PAPER_KEYS),
-    ]
-
-
 def _scans_of(scans: pd.DataFrame, key: str) -> pd.DataFrame:
     own = scans[scans["method"] == key].sort_values("scan", ignore_index=True)
     if own.empty:
@@ -173,6 +165,21 @@ def _trained(training: pd.DataFrame, key: str) -> dict[str, float]:
     if own["parameters"].nunique() > 1:
         raise UserError(f"Method {key}: its folds' networks differ in size. Train them again.")
     return {name: own[name].mean() for name in ("parameters", "iterations", "epochs")}
+
+
+def _p_values(
+    by_method: Mapping[str, pd.DataFrame], reference_method: str, measure: str
+) -> list[float]:
+    """Corrected p-value of each method against the reference method, which itself gets NaN."""
+    reference = by_method[reference_method].set_index("scan")[measure]
+    return holm(
+        [
+            math.nan
+            if key == reference_method
+            else paired_wilcoxon(own[measure].to_numpy(), reference.loc[own["scan"]].to_numpy())
+            for key, own in by_method.items()
+        ]
+    )
 
 
 def _summary(own: pd.DataFrame, seed: int) -> dict[str, Any]:

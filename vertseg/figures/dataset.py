@@ -1,4 +1,4 @@
-"""The data set at a glance: how often each vertebra occurs, and what each scan covers."""
+"""The data set at a glance: number of scans with each vertebra, range of each scan."""
 
 import numpy as np
 import pandas as pd
@@ -16,13 +16,13 @@ WHOLE, CUT = OKABE_ITO[0], OKABE_ITO[4]
 
 
 def count_labels(audit: pd.DataFrame) -> pd.DataFrame:
-    """Scans that hold each vertebra, from C1 downwards.
+    """Number of scans with each vertebra, from C1 downwards.
 
     Args:
-        audit: from `audit`; names of vertebrae stand in its columns labels and cut_by_border.
+        audit: table from `audit`, with names of vertebrae in its columns labels and cut_by_border.
 
     Returns:
-        Columns whole and cut (by the scan's border), one row for each of the 26 names.
+        Columns whole and cut (by the scan's border), a row for each of the 26 names.
     """
     names = [NAMES[label] for label in CRANIOCAUDAL]
     held, cut = (
@@ -33,7 +33,7 @@ def count_labels(audit: pd.DataFrame) -> pd.DataFrame:
 
 
 def covered_ranges(audit: pd.DataFrame) -> np.ndarray:
-    """Ranks (first, last) of the vertebrae that each labelled scan holds, the highest first."""
+    """Ranks (first, last) of the outermost vertebrae of each labelled scan, the highest first."""
     ranks = [[RANK[IDS[name]] for name in labels.split()] for labels in audit["labels"].fillna("")]
     return np.array(sorted((min(own), max(own)) for own in ranks if own)).reshape(-1, 2)
 
@@ -42,7 +42,7 @@ def draw_dataset(audit: pd.DataFrame) -> Figure:
     """Draw bars of vertebrae beside lines of scans.
 
     Args:
-        audit: from `audit`.
+        audit: table from `audit`.
     """
     use_style()
     figure, (bars, lines) = plt.subplots(

@@ -1,4 +1,4 @@
-"""A sagittal and a coronal slice along the spine, with vertebra names: views of a segmentation."""
+"""Views of a segmentation: a sagittal and a coronal slice along the spine, with vertebra names."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from vertseg.figures.style import INK
 from vertseg.scans.volumes import Volume
 
 MARGIN_MM = (35.0, 30.0, 12.0)
-"""What is shown around the vertebrae: to the sides, front and back, above and below."""
+"""Margin around the vertebrae: at the sides, at front and back, above and below."""
 
 OPACITY = 0.55
 BONE_WINDOW_HU = (-200.0, 900.0)
@@ -27,7 +27,7 @@ NAMES_INCH = 0.3
 
 GAP_INCH = 0.08
 NAME_POINT, LEADER_POINT = 7.5, 6.0
-"""Height of a name and length of the line that leads to it."""
+"""Height of a name, and length of the line between it and its vertebra."""
 
 Rectangle = tuple[float, float, float, float]
 """Left, bottom, width, height in inches."""
@@ -40,9 +40,9 @@ class View:
     Attributes:
         grey: CT (z, u) in HU.
         predicted: label map (z, u).
-        reference: label map (z, u), if there is one.
+        reference: label map (z, u), or None.
         extent: left, right, bottom, top in mm.
-        sides: what lies to the left and to the right.
+        sides: letters of the left and the right side.
     """
 
     grey: np.ndarray
@@ -75,15 +75,15 @@ def spine_views(ct: Volume, predicted: np.ndarray, reference: np.ndarray) -> tup
 def centre_line(
     label_map: np.ndarray, spacing_mm: np.ndarray, step: Sequence[int] = (1, 1, 1)
 ) -> np.ndarray:
-    """Where the spine's centre lies at each height, interpolated between the bodies' centres.
+    """Position of the spine's centre at each height, interpolated between the bodies' centres.
 
     Args:
         label_map: label map (x, y, z), not empty.
         spacing_mm: voxel size (3,).
-        step: look at every so many voxels along x, y and z.
+        step: stride in voxels along x, y and z.
 
     Returns:
-        Voxel indices (2, z): x and y at each z; beyond the outermost vertebrae they stay the same.
+        Voxel indices (2, z): x and y at each z, constant beyond the outermost vertebrae.
     """
     coarse = label_map[tuple(slice(None, None, stride) for stride in step)]
     points = body_centres(coarse, np.diag([*(spacing_mm * step), 1.0]))
@@ -106,7 +106,7 @@ def curved_views(
     Args:
         grey: CT (x, y, z) in HU.
         predicted: label map (x, y, z).
-        reference: label map (x, y, z), if there is one.
+        reference: label map (x, y, z), or None.
         spacing_mm: voxel size (3,).
         line: voxel indices (2, z): x of the sagittal slice and y of the coronal one at each z.
     """
@@ -133,11 +133,11 @@ def curved_views(
 
 
 def place_views(views: tuple[View, View], room: Rectangle) -> tuple[Rectangle, Rectangle]:
-    """Put two slices at one scale side by side or one above the other, as large as possible.
+    """Rectangles of two slices at one scale, side by side or stacked, as large as possible.
 
     Args:
         views: slices of the same height in mm.
-        room: where; both leave room for names on their right.
+        room: rectangle that holds both, and the names to the right of each.
     """
     left, bottom, width, height = room
     (_, one, _, tall), (_, other, _, _) = (view.extent for view in views)
@@ -160,7 +160,7 @@ def place_views(views: tuple[View, View], room: Rectangle) -> tuple[Rectangle, R
 
 
 def add_axes(figure: Figure, place: Rectangle) -> Axes:
-    """Axes at a place given in inches."""
+    """New axes of a figure at a place in inches."""
     width, height = figure.get_size_inches()
     return figure.add_axes(
         (place[0] / width, place[1] / height, place[2] / width, place[3] / height)
@@ -168,12 +168,12 @@ def add_axes(figure: Figure, place: Rectangle) -> Axes:
 
 
 def draw_view(axes: Axes, view: View) -> None:
-    """Draw a slice, the predicted labels in colour and any reference's outline in white.
+    """Draw a slice, the predicted labels in colour and any reference's outlines in white.
 
-    The predicted vertebrae are named to its right.
+    The names of the predicted vertebrae stand to its right.
 
     Args:
-        axes: where; its frame is hidden.
+        axes: axes of the slice; their frame is hidden.
         view: the slice.
     """
     axes.imshow(_overlay(view), extent=view.extent, origin="lower", interpolation="none")
@@ -189,13 +189,13 @@ def draw_view(axes: Axes, view: View) -> None:
 
 
 def spread_apart(heights: Sequence[float], gap: float) -> np.ndarray:
-    """Move ascending heights as little as needed to keep a gap between neighbours.
+    """Heights, moved as little as needed to keep a gap between neighbours.
 
     Neighbours that are too close form a block around their common mean; blocks that then touch
     are joined.
 
     Args:
-        heights: ascending.
+        heights: heights in ascending order.
         gap: smallest distance of neighbours, in the same unit.
     """
     blocks: list[list[float]] = []

@@ -26,13 +26,13 @@ TITLE_CHARACTERS = 38
 
 @dataclass(frozen=True)
 class Choice:
-    """The example: a fold's median scan of the best method.
+    """The example: a fold's median scan by the best method.
 
     Attributes:
         method: key of the method with the highest mean multi-label Dice.
         fold: the first fold evaluated.
         scan: the fold's scan of median multi-label Dice (the lower one of two).
-        multi_label_dice: of that scan.
+        multi_label_dice: multi-label Dice of that scan.
     """
 
     method: str
@@ -73,7 +73,7 @@ def draw_figure1(
         labels: rows of the evaluation's tables of labels, one fold, all methods.
         scans: rows of its tables of scans, the same fold and methods.
         titles: the methods' names by key, in order.
-        example: what the views show.
+        example: method and scan of the views.
         views: sagittal and coronal slice.
     """
     use_style()
@@ -126,9 +126,9 @@ def _draw_panels(
 
 
 def _draw_key(figure: Figure, place: Rectangle, colours: ScalarMappable) -> None:
-    """Colour bar and guide lines, at the bottom of their place."""
+    """Draw the colour bar and the guide lines' legend at the bottom of a place."""
     left, bottom, width, _ = place
-    # Room for the halves of the first and the last number that stick out.
+    # The first and the last number stick out by half.
     bar_axes = add_axes(figure, (left + 0.1, bottom + 0.1, width - 0.2, 0.09))
     bar = figure.colorbar(colours, cax=bar_axes, orientation="horizontal")
     bar.set_label("multi-label Dice of the scan")

@@ -16,14 +16,14 @@ from vertseg.figures.style import INK, PAGE_WIDTH_INCH, use_style
 ROW_INCH = 1.7
 TITLE_CHARACTERS = 18
 SMOOTHING_SHARE = 1 / 40
-"""Scale of the exponential mean, as a share of the run's length."""
+"""Time constant of the exponential mean, as a share of the run's length."""
 
 Log = pd.DataFrame
 """Columns iteration, loss, validation_loss, validation_multi_label_dice; blank if not measured."""
 
 
 def smooth(loss: Sequence[float]) -> np.ndarray:
-    """Exponential mean of a loss curve, unbiased at its start; as long as the curve."""
+    """Exponential mean of a loss curve, unbiased at its start, of the curve's length."""
     values = pd.Series(loss, dtype=float)
     span = max(len(values) * SMOOTHING_SHARE, 1.0)
     return values.ewm(com=span, adjust=True).mean().to_numpy()

@@ -1,4 +1,4 @@
-"""Localisation panels: which label a method gives at each height of the spine."""
+"""Localisation panels: predicted labels along the spine."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from vertseg.anatomy.labels import IDS, NAMES, RANK
 from vertseg.figures.style import FAINT, INK
 
 SPREAD = 0.3
-"""Scans are set off by up to this share of a label, so that coinciding lines stay visible."""
+"""Largest offset of a scan's line, in labels, so that coinciding lines stay visible."""
 
 REGION_BORDERS = (6.5, 18.5)
 """Axis positions between C7 and T1 and between T12 and L1."""
@@ -30,17 +30,17 @@ def axis_position(label: int) -> float:
 
 
 def position_along_spine(point: np.ndarray, reference: Centres) -> float:
-    """Where a point lies on the anatomical axis, measured along the reference's spine.
+    """Position of a point on the anatomical axis, measured along the reference's spine.
 
-    The point is projected onto the polyline through the reference centres, whose end segments go
-    on beyond the first and the last vertebra; positions are interpolated in mm.
+    The point is projected onto the polyline through the reference centres, whose end segments
+    extend beyond the first and the last vertebra; positions are interpolated in mm.
 
     Args:
         point: (3,) in mm.
         reference: points in mm by label; at least one.
 
     Returns:
-        Position in units of `axis_position`; that of the only vertebra if there is but one.
+        Position in units of `axis_position`; for a single vertebra, the vertebra's own.
     """
     labels = sorted(reference, key=RANK.__getitem__)
     positions = np.array([axis_position(label) for label in labels])
@@ -59,14 +59,14 @@ def position_along_spine(point: np.ndarray, reference: Centres) -> float:
 
 
 def localisation_lines(labels: pd.DataFrame) -> dict[str, np.ndarray]:
-    """One line a scan: position along the reference's spine against the predicted label.
+    """A line for each scan: position along the reference's spine and predicted label.
 
     Args:
         labels: rows of one method from the evaluation's table of labels.
 
     Returns:
         Points (n, 2) by scan, from head to foot; scans without reference or without prediction
-        have no line.
+        are left out.
     """
     lines = {}
     for scan, rows in labels.groupby("scan", sort=True):
@@ -99,11 +99,11 @@ def draw_panel(
     """Draw one method's panel.
 
     Args:
-        axes: where.
-        lines: from `localisation_lines`.
+        axes: axes of the panel.
+        lines: lines by scan, from `localisation_lines`.
         quality: multi-label Dice by scan; the worst scans are drawn on top.
-        colours: from Dice to colour.
-        limits: of both axes.
+        colours: colours by Dice.
+        limits: limits of both axes.
     """
     _draw_guides(axes, limits)
     scans = sorted(lines, key=lambda scan: (-quality[scan], scan))

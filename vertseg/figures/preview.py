@@ -24,11 +24,11 @@ from vertseg.scans.volumes import Volume
 
 DPI = 150
 MARGIN_MM = (60.0, 50.0)
-"""What is shown around the vertebrae: to the sides, in front and behind. Above and below, the whole
-scan is shown, so that vertebrae which were missed can be seen."""
+"""Margin around the vertebrae: at the sides, at front and back. The scan's whole height is shown,
+so that missed vertebrae can be seen."""
 
 COARSE_MM = 2.5
-"""The spine's course is sought on voxels of about this size."""
+"""Approximate size of the voxels on which the spine's course is sought."""
 
 FINEST_MM = 0.4
 LONGEST_INCH = 6.5
@@ -38,19 +38,19 @@ EDGE_INCH, TITLE_INCH, NOTICE_INCH = 0.1, 0.3, 0.22
 
 
 def draw_preview(ct: Volume, mask: np.ndarray, path: str | os.PathLike[str], title: str) -> None:
-    """Draw the slices along the spine, or the scan's middle ones where no vertebra was found.
+    """Draw the slices along the spine, or the scan's middle ones if no vertebra was found.
 
     Args:
         ct: the scan; array (x, y, z) in HU.
-        mask: its label map (x, y, z), VerSe's values.
+        mask: label map of the scan (x, y, z), VerSe's values.
         path: the PNG file; it appears whole or not at all.
-        title: what the scan is called.
+        title: name of the scan.
     """
     save_figure(preview_figure(ct, mask, title), [path], dpi=DPI)
 
 
 def preview_figure(ct: Volume, mask: np.ndarray, title: str) -> Figure:
-    """The figure that `draw_preview` writes."""
+    """The figure that `draw_preview` saves. Arguments as there."""
     use_style()
     found = bool(mask.any())
     views = preview_views(ct, mask) if found else middle_views(ct, mask)
@@ -78,7 +78,7 @@ def preview_views(ct: Volume, mask: np.ndarray) -> tuple[View, View]:
 
     Args:
         ct: the scan; array (x, y, z) in HU.
-        mask: its label map (x, y, z), not empty.
+        mask: label map of the scan (x, y, z), not empty.
     """
     step = np.maximum(COARSE_MM // ct.spacing_mm, 1).astype(int)
     if not mask[:: step[0], :: step[1], :: step[2]].any():
@@ -100,7 +100,7 @@ def middle_views(ct: Volume, mask: np.ndarray) -> tuple[View, View]:
 
     Args:
         ct: the scan; array (x, y, z) in HU.
-        mask: its label map (x, y, z).
+        mask: label map of the scan (x, y, z).
     """
     width, depth, height = ct.array.shape
     line = np.repeat([[width // 2], [depth // 2]], height, axis=1)
@@ -108,7 +108,7 @@ def middle_views(ct: Volume, mask: np.ndarray) -> tuple[View, View]:
 
 
 def _smoothed(views: tuple[View, View]) -> tuple[View, View]:
-    """The same views on square pixels, as fine as the longer one needs: thick slices look whole."""
+    """The views on square pixels as fine as the figure needs, so that thick slices look whole."""
     pixel_mm = max(views[0].extent[3] / (LONGEST_INCH * DPI), FINEST_MM)
     first, second = (_resampled(view, pixel_mm) for view in views)
     return first, second
@@ -126,7 +126,7 @@ def _resampled(view: View, pixel_mm: float) -> View:
 
 
 def _shortened(text: str, length: int) -> str:
-    """The text, its middle left out if it is longer."""
+    """The text, without its middle if it is longer than a number of characters."""
     if len(text) <= length:
         return text
     return f"{text[: length // 2 - 1]}…{text[-(length - length // 2) :]}"

@@ -1,4 +1,4 @@
-"""One scan after another: read, segment, measure, warn, write."""
+"""Prediction of one scan: read, segment, measure, warn, write."""
 
 import csv
 import os
@@ -20,7 +20,7 @@ from vertseg.core.files import write_json
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.dataset.layout import FAILURE_SUFFIX, OWN_SCAN_SUFFIXES, RESULT_SUFFIX
 from vertseg.predict.result import FORMAT
-from vertseg.predict.warnings import PredictionWarning, unsure_of, warnings_about
+from vertseg.predict.warnings import PredictionWarning, unsure_labels, warnings_about
 from vertseg.scans.nifti import save_mask
 from vertseg.scans.read import Scan, read_scan
 from vertseg.scans.volumes import Volume
@@ -33,14 +33,14 @@ from vertseg.segmentation.settings import OWN_SCANS_DECODING, Decoding
 
 @dataclass(frozen=True)
 class Options:
-    """What the user asks for.
+    """Settings of a prediction.
 
     Attributes:
         output: folder of all outputs.
         force: replace outputs of an earlier call.
-        dicom_seg: also write a DICOM SEG of scans that are DICOM series.
-        viewer: also write the report's small volumes.
-        decoding: what becomes of the network's logits.
+        dicom_seg: also write a DICOM SEG if the scan is a DICOM series.
+        viewer: also write small volumes for the report's viewer.
+        decoding: rule by which the network's logits become labels.
     """
 
     output: Path
@@ -58,28 +58,28 @@ class Stopwatch:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Count the block's time."""
+        """Measure the time of a block."""
         start = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - start, 2)
 
 
 def result_path(output: Path, name: str) -> Path:
-    """Where a scan's result is written."""
+    """Path of a scan's result."""
     return output / f"{name}{RESULT_SUFFIX}"
 
 
 def predict_scan(path: str | os.PathLike[str], name: str, model: Model, options: Options) -> Path:
-    """Predict one scan and write everything about it, or nothing.
+    """Predict one scan and write all of its outputs or none.
 
     Args:
         path: the scan, in any format that `vertseg.scans` reads.
         name: stem of the outputs' names.
         model: the network.
-        options: what is asked for.
+        options: settings.
 
     Returns:
-        The result's JSON file.
+        Path of the result's JSON file.
 
     Raises:
         UserError: the scan cannot be used, outputs exist already, or they cannot be written.
@@ -89,12 +89,12 @@ def predict_scan(path: str | os.PathLike[str], name: str, model: Model, options:
     watch = Stopwatch()
     with watch.phase("read"):
         scan = read_scan(path, name)
-    prediction = _predict(scan, model, options.decoding, watch)
+    prediction = _predict(scan, model, options, watch)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=options.output) as folder:
-            _write(prediction, model, options, Path(folder), watch)
+            _write(prediction, options, Path(folder), watch)
             _remove_outputs(options.output, name)
-            # The result comes last: where it is, all is.
+            # The result comes last: where it exists, all other files do.
             for file in sorted(
                 Path(folder).iterdir(), key=lambda f: f.name.endswith(RESULT_SUFFIX)
             ):
@@ -105,7 +105,17 @@ def predict_scan(path: str | os.PathLike[str], name: str, model: Model, options:
 
 
 def write_failure(output: Path, name: str, source: str | os.PathLike[str], error: str) -> Path:
-    """Record that a scan failed, for the report; outputs of an earlier call stay as they are."""
+    """Write the failure of a scan for the report; outputs of an earlier call stay as they are.
+
+    Args:
+        output: folder of all outputs.
+        name: stem of the outputs' names.
+        source: the scan.
+        error: reason of the failure.
+
+    Returns:
+        Path of the failure's JSON file.
+    """
     path = output / f"{name}{FAILURE_SUFFIX}"
     write_json(
         path,
@@ -124,6 +134,8 @@ def write_failure(output: Path, name: str, source: str | os.PathLike[str], error
 @dataclass(frozen=True)
 class _Prediction:
     scan: Scan
+    model: Model
+    decoding: Decoding
     mask: np.ndarray
     spine: Spine
     centres: Centres
@@ -132,37 +144,43 @@ class _Prediction:
 
     @property
     def vertebrae(self) -> list[dict[str, Any]]:
-        """A row for each vertebra."""
+        """Confidence and measures of each vertebra."""
         confidence = self.spine.confidence
         return [{"confidence": confidence[one.label], **asdict(one)} for one in self.measures]
 
 
-def _predict(scan: Scan, model: Model, decoding: Decoding, watch: Stopwatch) -> _Prediction:
+def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _Prediction:
     volume = scan.volume
     with watch.phase("segment"):
-        segmented = segment_ct(model, volume, decoding)
+        segmented = segment_ct(model, volume, options.decoding)
         mask, spine = segmented.mask, segmented.spine
     with watch.phase("measure"):
         centres = body_centres(mask, volume.affine)
-        unsure = unsure_of(spine.confidence)
+        unsure = unsure_labels(spine.confidence)
         measures = without_coarse_heights(
             measure_vertebrae(volume, mask, unsure, spine.cell_mm), spine.cell_mm
         )
-    warnings = warnings_about(volume, spine, centres, model.trained)
-    return _Prediction(scan, mask, spine, centres, measures, warnings)
+    return _Prediction(
+        scan=scan,
+        model=model,
+        decoding=options.decoding,
+        mask=mask,
+        spine=spine,
+        centres=centres,
+        measures=measures,
+        warnings=warnings_about(volume, spine, centres, model.trained),
+    )
 
 
-def _write(
-    prediction: _Prediction, model: Model, options: Options, folder: Path, watch: Stopwatch
-) -> None:
-    scan = prediction.scan
+def _write(prediction: _Prediction, options: Options, folder: Path, watch: Stopwatch) -> None:
+    scan, model = prediction.scan, prediction.model
     files = {kind: f"{scan.name}{suffix}" for kind, suffix in OWN_SCAN_SUFFIXES.items()}
     if not options.viewer:
         del files["viewer_ct"], files["viewer_mask"]
     if not (options.dicom_seg and scan.series and prediction.measures):
         del files["dicom_seg"]
     paths = {kind: folder / name for kind, name in files.items()}
-    _write_files(prediction, model, paths, watch)
+    _write_files(prediction, paths, watch)
     write_json(
         result_path(folder, scan.name),
         {
@@ -172,6 +190,7 @@ def _write(
             "source": str(scan.source),
             "status": "done",
             "model": {"name": model.name, "sha256": model.sha256, "runtime": model.runtime},
+            "decoding": prediction.decoding,
             "geometry": _geometry(scan.volume),
             "seconds": watch.seconds,
             "warnings": [asdict(warning) for warning in prediction.warnings],
@@ -182,10 +201,8 @@ def _write(
     )
 
 
-def _write_files(
-    prediction: _Prediction, model: Model, paths: dict[str, Path], watch: Stopwatch
-) -> None:
-    """Write the files of the kinds that `paths` names."""
+def _write_files(prediction: _Prediction, paths: dict[str, Path], watch: Stopwatch) -> None:
+    """Write the files whose kinds are keys of `paths`."""
     from vertseg.figures.preview import draw_preview
 
     scan, mask = prediction.scan, prediction.mask
@@ -205,7 +222,7 @@ def _write_files(
         from vertseg.scans.dicom.segmentation import write_segmentation
 
         with watch.phase("dicom_seg"):
-            write_segmentation(paths["dicom_seg"], mask, native, scan.series, model.name)
+            write_segmentation(paths["dicom_seg"], mask, native, scan.series, prediction.model.name)
 
 
 def _write_measures(path: Path, vertebrae: Sequence[dict[str, Any]]) -> None:
@@ -230,13 +247,13 @@ def _geometry(volume: Volume) -> dict[str, Any]:
     }
 
 
-def _outputs(output: Path, name: str) -> list[Path]:
+def _existing_outputs(output: Path, name: str) -> list[Path]:
     paths = [output / f"{name}{suffix}" for suffix in OWN_SCAN_SUFFIXES.values()]
     return [path for path in (*paths, result_path(output, name)) if path.exists()]
 
 
 def _refuse_existing(output: Path, name: str) -> None:
-    if existing := _outputs(output, name):
+    if existing := _existing_outputs(output, name):
         raise UserError(
             f"{existing[0]}: exists already. Give --force to replace the outputs of {name}, or "
             "another --output folder."
@@ -244,5 +261,5 @@ def _refuse_existing(output: Path, name: str) -> None:
 
 
 def _remove_outputs(output: Path, name: str) -> None:
-    for path in (*_outputs(output, name), output / f"{name}{FAILURE_SUFFIX}"):
+    for path in (*_existing_outputs(output, name), output / f"{name}{FAILURE_SUFFIX}"):
         path.unlink(missing_ok=True)

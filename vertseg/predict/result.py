@@ -1,4 +1,4 @@
-"""Results of `vertseg predict`, one JSON file a scan (result.schema.json describes them)."""
+"""Results of `vertseg predict`, a JSON file for each scan, as result.schema.json describes it."""
 
 import json
 import os
@@ -20,17 +20,18 @@ FORMAT = "vertseg-result-1"
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one scan.
+    """Result of one scan.
 
     Attributes:
-        scan: its name.
-        source: the file or folder it was read from, if stated.
-        error: why it failed; None if it did not.
+        scan: name of the scan.
+        source: file or folder of the scan, if stated.
+        error: reason of the failure; None if the scan was predicted.
         model: name, sha256 and runtime of the network.
+        decoding: rule by which the network's logits became labels, if stated.
         geometry: shape, spacing_mm, orientation and field_of_view_mm of the scan.
         warnings: reasons for doubt, each with a message in plain words.
         vertebrae: measures of each vertebra, from C1 downwards.
-        summary: of the spine.
+        summary: summary of the spine.
         preview: PNG file.
         viewer: NIfTI files of the viewer's CT and label map.
         outputs: names of the files written for the scan, by kind.
@@ -40,6 +41,7 @@ class Result:
     source: str | None
     error: str | None = None
     model: Mapping[str, Any] = field(default_factory=dict)
+    decoding: str | None = None
     geometry: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[Mapping[str, Any]] = ()
     vertebrae: Sequence[Mapping[str, Any]] = ()
@@ -53,11 +55,11 @@ def read_result(path: str | os.PathLike[str]) -> Result:
     """Read one result; the paths in it are relative to its folder.
 
     Raises:
-        UserError: the file is missing, no JSON or of another format, or a picture or volume that it
-            names is missing.
+        UserError: the file is missing, not JSON or of another format, or a picture or volume that
+            it names is missing.
     """
     path = Path(path)
-    content = _checked(path)
+    content = _checked_content(path)
     if content["status"] == "failed":
         return Result(content["scan"], content.get("source"), content["error"] or "Unknown error.")
     outputs = {kind: name for kind, name in (content["files"] or {}).items() if name}
@@ -68,6 +70,7 @@ def read_result(path: str | os.PathLike[str]) -> Result:
         scan=content["scan"],
         source=content.get("source"),
         model=content.get("model") or {},
+        decoding=content.get("decoding"),
         geometry=content.get("geometry") or {},
         warnings=content["warnings"],
         vertebrae=sorted(content["vertebrae"], key=lambda one: RANK[one["label"]]),
@@ -78,7 +81,7 @@ def read_result(path: str | os.PathLike[str]) -> Result:
     )
 
 
-def _checked(path: Path) -> dict[str, Any]:
+def _checked_content(path: Path) -> dict[str, Any]:
     again = "Run vertseg predict on the scan again."
     try:
         # Infinity and NaN stand for no value.

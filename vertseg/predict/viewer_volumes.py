@@ -25,14 +25,14 @@ def write_viewer_volumes(
     ct_path: str | os.PathLike[str],
     mask_path: str | os.PathLike[str],
 ) -> None:
-    """Write CT and label map around the spine, or of the whole scan where no vertebra was found.
+    """Write CT and label map around the spine, or of the whole scan if no vertebra was found.
 
     A voxel of the CT is the mean of a block of the scan's voxels (int16 HU), a voxel of the label
     map the value of the block's middle voxel (uint8). Both files appear whole or not at all.
 
     Args:
         ct: the scan; array (x, y, z) in HU.
-        mask: its label map (x, y, z), VerSe's values.
+        mask: label map of the scan (x, y, z), VerSe's values.
         ct_path: the CT's .nii.gz file.
         mask_path: the label map's .nii.gz file.
     """
@@ -48,14 +48,14 @@ def write_viewer_volumes(
 
 
 def _surroundings(mask: np.ndarray, spacing_mm: np.ndarray) -> Box:
-    """The box of all labels with a margin; the whole grid where there are none."""
+    """The box of all labels with a margin, or the whole scan if there are no labels."""
     boxes = list(label_boxes(mask).values())
     labelled = reduce(Box.union, boxes) if boxes else Box.whole(mask.shape)
     return labelled.widened(np.ceil(MARGIN_MM / spacing_mm), mask.shape)
 
 
 def _block_size(box: Box, spacing_mm: np.ndarray) -> tuple[int, int, int]:
-    """Voxels of the scan along each axis of a block: whole numbers that come nearest to cubes."""
+    """Number of the scan's voxels along each axis of a block that is as near a cube as possible."""
     shape = np.array(box.shape)
     size_mm = VOXEL_MM
     while True:
@@ -67,6 +67,7 @@ def _block_size(box: Box, spacing_mm: np.ndarray) -> tuple[int, int, int]:
 
 
 def _whole_blocks(box: Box, block: tuple[int, int, int]) -> Box:
+    """The box without voxels at its end that do not fill a block."""
     x, y, z = (
         stop - (stop - start) % size
         for start, stop, size in zip(box.start, box.stop, block, strict=True)

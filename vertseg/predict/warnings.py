@@ -13,11 +13,13 @@ from vertseg.scans.volumes import Volume
 from vertseg.segmentation.pieces import SMALLEST_ML, SURE, Change, Piece, Spine
 
 DUPLICATE_SHARE = 0.3
-"""Pieces of a label as large as this share of its largest one look like a second vertebra."""
+"""Smallest share of a label's largest piece at which another piece may be a second vertebra."""
+
 FAR_MM = 60.0
+"""Distance of the two pieces from which a third of that share is enough."""
 
 GAP_RATIO = 1.7
-"""Distance of neighbours over that of the spine's other neighbours beyond which one was missed."""
+"""Distance of two neighbours over the distances beside it, above which a vertebra was missed."""
 
 RANGE_TOLERANCE = 0.1
 """Share by which a scan may leave the training scans' range of voxel sizes and extents."""
@@ -31,9 +33,9 @@ class PredictionWarning:
     """A reason to check a prediction.
 
     Attributes:
-        code: a fixed word for programs.
-        labels: the vertebrae it is about, none if it is about the scan.
-        message: for people.
+        code: fixed word for programs.
+        labels: the vertebrae concerned; empty for a warning about the whole scan.
+        message: plain words for people.
     """
 
     code: str
@@ -48,20 +50,20 @@ def warnings_about(
 
     Args:
         ct: the scan.
-        spine: what was found in it.
-        centres: the predicted vertebrae's body centres in mm, by label.
-        trained: what the model says of its training.
+        spine: the vertebrae found, and changes by the decoding.
+        centres: body centres of the predicted vertebrae in mm, by label.
+        trained: metadata of the model's training; `training_range` may be absent.
     """
     if not spine.confidence:
         found = [PredictionWarning("no_vertebra", (), _nothing_found(spine.dismissed))]
     else:
         found = [
             *_renamed(spine.changes),
-            *_order(centres),
+            *_out_of_order(centres),
             *_gaps(centres),
-            *_pieces(spine),
+            *_duplicates(spine),
             *_apart(spine.dismissed),
-            *_confidence(spine.confidence),
+            *_low_confidence(spine.confidence),
         ]
     return [*found, *_acquisition(ct, trained.get("training_range"))]
 
@@ -80,7 +82,7 @@ def _renamed(changes: Sequence[Change]) -> list[PredictionWarning]:
         PredictionWarning(
             "renamed",
             (change.after or change.before,),
-            f"What the network took for {NAMES[change.before]} ({change.volume_ml:.1f} ml) "
+            f"The network's {NAMES[change.before]} ({change.volume_ml:.1f} ml) "
             + (f"is named {NAMES[change.after]}" if change.after else "was left out")
             + ", as the order of the spine's labels makes more probable.",
         )
@@ -88,7 +90,7 @@ def _renamed(changes: Sequence[Change]) -> list[PredictionWarning]:
     ]
 
 
-def _order(centres: Centres) -> list[PredictionWarning]:
+def _out_of_order(centres: Centres) -> list[PredictionWarning]:
     heights = heights_along_spine(centres)
     labels = sorted(heights, key=RANK.__getitem__)
     return [
@@ -118,7 +120,7 @@ def _gaps(centres: Centres) -> list[PredictionWarning]:
         elif _is_wide(steps, index):
             message = (
                 f"The distance {where}, {steps[index]:.0f} mm, is that of two levels: a vertebra "
-                "may have been missed and the labels beyond it be shifted."
+                "may have been missed and the labels beyond it may be shifted."
             )
         else:
             continue
@@ -127,7 +129,7 @@ def _gaps(centres: Centres) -> list[PredictionWarning]:
 
 
 def _is_wide(steps: Sequence[float], index: int) -> bool:
-    """Whether a step is longer than those on either side of it allow."""
+    """Whether a step is much longer than the steps beside it."""
     around = [steps[i] for i in (index - 1, index + 1) if 0 <= i < len(steps)]
     return bool(around) and steps[index] > GAP_RATIO * max(around)
 
@@ -136,8 +138,8 @@ def _nothing_found(dismissed: Mapping[int, float]) -> str:
     if not dismissed:
         return "No vertebra was found in this scan."
     return (
-        "No vertebra was found in this scan; what the network took for one at "
-        f"{max(dismissed.values()):.0%} confidence or less was left out."
+        "No vertebra was found in this scan; candidates of at most "
+        f"{max(dismissed.values()):.0%} confidence were left out."
     )
 
 
@@ -145,11 +147,11 @@ def _apart(dismissed: Mapping[int, float]) -> list[PredictionWarning]:
     if not dismissed:
         return []
     names = ", ".join(NAMES[label] for label in dismissed)
-    message = f"What lay apart from the spine and was taken for {names} was left out."
+    message = f"Cells labelled {names} lay apart from the spine and were left out."
     return [PredictionWarning("apart", tuple(dismissed), message)]
 
 
-def _pieces(spine: Spine) -> list[PredictionWarning]:
+def _duplicates(spine: Spine) -> list[PredictionWarning]:
     largest: dict[int, Piece] = {}
     for piece in spine.pieces:
         before = largest.get(piece.label)
@@ -170,13 +172,13 @@ def _pieces(spine: Spine) -> list[PredictionWarning]:
     ]
 
 
-def unsure_of(confidence: Mapping[int, float]) -> tuple[int, ...]:
-    """Labels of vertebrae that a network is unsure about."""
+def unsure_labels(confidence: Mapping[int, float]) -> tuple[int, ...]:
+    """Labels of the vertebrae of low confidence."""
     return tuple(label for label, value in confidence.items() if value < SURE)
 
 
-def _confidence(confidence: Mapping[int, float]) -> list[PredictionWarning]:
-    if not (low := unsure_of(confidence)):
+def _low_confidence(confidence: Mapping[int, float]) -> list[PredictionWarning]:
+    if not (low := unsure_labels(confidence)):
         return []
     names = ", ".join(f"{NAMES[label]} ({confidence[label]:.0%})" for label in low)
     return [PredictionWarning("low_confidence", low, f"The network is unsure about {names}.")]
@@ -188,7 +190,7 @@ def _acquisition(ct: Volume, training_range: Mapping[str, Any] | None) -> list[P
     spacing, extent = (np.array(training_range[key]) for key in ("spacing_mm", "extent_mm"))
     extent_mm = np.array(ct.array.shape) * ct.spacing_mm
     found = []
-    # Finer voxels than in training are averaged to the network's cells and do no harm.
+    # Voxels finer than in training do no harm: they are averaged to the network's cells.
     if np.any(ct.spacing_mm > spacing[1] * (1 + RANGE_TOLERANCE)):
         found.append(
             PredictionWarning(
@@ -204,8 +206,8 @@ def _acquisition(ct: Volume, training_range: Mapping[str, Any] | None) -> list[P
             PredictionWarning(
                 "field_of_view",
                 (),
-                f"The field of view, {_millimetres(extent_mm)}, is unlike those that the network "
-                f"was trained on ({_millimetres(extent[0])} to {_millimetres(extent[1])}).",
+                f"The field of view, {_millimetres(extent_mm)}, lies outside the range that the "
+                f"network was trained on ({_millimetres(extent[0])} to {_millimetres(extent[1])}).",
             )
         )
     return found

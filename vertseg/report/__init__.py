@@ -1,1 +1,1 @@
-"""The page of predicted scans, made from their results alone; works without a network."""
+"""The page of predicted scans, made from their results alone; it works offline."""

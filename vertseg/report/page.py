@@ -1,4 +1,4 @@
-"""Writes the report: one HTML page of all scans that holds its pictures, volumes and viewer."""
+"""The report: one HTML page of all scans that holds its pictures, volumes and viewer."""
 
 import base64
 import io
@@ -36,7 +36,7 @@ def write_report(results: Sequence[str | os.PathLike[str]], target: str | os.Pat
     """Write the report of some scans, in the order given.
 
     Args:
-        results: their `*_result.json` files.
+        results: `*_result.json` files of the scans.
         target: the HTML file; it appears whole or not at all.
 
     Raises:
@@ -72,22 +72,22 @@ def write_report(results: Sequence[str | os.PathLike[str]], target: str | os.Pat
 
 
 def number(value: float | None, digits: int = 0, factor: float = 1) -> str:
-    """A measure as text, a dash where there is none."""
+    """A measure as text, or a dash for None."""
     if value is None:
         return MISSING
     text = f"{value * factor:.{digits}f}"
-    # A minus sign, and none before a zero.
+    # A minus sign instead of a hyphen, and no sign before a zero.
     return text.replace("-", "−") if float(text) else f"{0:.{digits}f}"
 
 
 def _reach(scan: Result) -> str:
-    """The outermost vertebrae, such as "T10 to L5"."""
+    """Names of the outermost vertebrae, such as "T10 to L5"."""
     found = [one["name"] for one in scan.vertebrae]
     return " to ".join(dict.fromkeys([found[0], found[-1]])) if found else MISSING
 
 
 def _left_out(vertebra: Mapping[str, Any]) -> list[str]:
-    """What is left out of a vertebra's measures, and why."""
+    """Measures that are left out of a vertebra's row, with the reasons."""
     reasons = list(vertebra.get("suppressed", ()))
     if vertebra.get("complete") is False and not reasons:
         return ["measures (cut by the field of view)"]
@@ -99,7 +99,7 @@ def _unmeasured(vertebra: Mapping[str, Any]) -> bool:
 
 
 def _positions(mask: Path) -> Markup:
-    """Where each vertebra is, as JSON: label -> centre (x, y, z) in parts of the volume."""
+    """Positions of the vertebrae as JSON: label -> centre (x, y, z) in parts of the volume."""
     try:
         labels = np.asanyarray(nib.Nifti1Image.from_filename(mask).dataobj)
     except (ImageFileError, EOFError, OSError, ValueError, zlib.error) as error:
@@ -131,5 +131,5 @@ def _base64(path: Path) -> Markup:
 
 
 def _asset(name: str) -> Markup:
-    """A file of this package, trusted and put into the page as it is."""
+    """Text of a file of this package, which goes into the page unescaped."""
     return Markup(files("vertseg.report").joinpath("assets", name).read_text("utf-8"))

@@ -6,8 +6,6 @@ Reading NIfTI imports neither pydicom nor SimpleITK; each is imported for its ow
 import os
 import shutil
 import tempfile
-import zipfile
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +14,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 
 from vertseg.core.errors import UserError
+from vertseg.scans import zips
 from vertseg.scans.find import FORMATS, ITK, NIFTI, absolute_path, file_suffix, scan_name
 from vertseg.scans.nifti import load_ct
 from vertseg.scans.volumes import AIR_HU, Volume
@@ -23,8 +22,6 @@ from vertseg.scans.volumes import AIR_HU, Volume
 if TYPE_CHECKING:
     from vertseg.scans.dicom.series import DicomSeries
 
-
-MOST_BYTES = 16 << 30
 
 FAT_HU = -30
 LEAST_FAT_SHARE = 0.005
@@ -75,8 +72,8 @@ def read_scan(path: str | os.PathLike[str], name: str | None = None) -> Scan:
             volume, series = _read_dicom(path)
         elif file_suffix(path) in (*NIFTI, *ITK):
             volume = _read_image(path)
-        elif file_suffix(path) == ".zip" and (member := _only_image(path)):
-            volume = _read_member(path, member)
+        elif file_suffix(path) == ".zip" and (image := _read_archived_image(path)):
+            volume = image
         else:
             volume, series = _read_dicom(path)
     except OSError as error:
@@ -106,56 +103,33 @@ def _read_dicom(path: Path) -> "tuple[Volume, DicomSeries]":
     return read_series(path)
 
 
-def _only_image(archive_path: Path) -> str | None:
+def _read_archived_image(path: Path) -> Volume | None:
     """The one NIfTI, NRRD or MetaImage file in a zip archive; None if it has none."""
-    try:
-        with zipfile.ZipFile(archive_path) as archive:
-            infos = archive.infolist()
-    except zipfile.BadZipFile as error:
-        raise UserError(
-            f"{archive_path}: not a complete zip archive ({error}). Copy or download it again."
-        ) from error
-    names = [
-        info.filename
-        for info in infos
-        if not info.is_dir()
-        and not Path(info.filename).name.startswith(".")
-        and "__MACOSX" not in info.filename
-    ]
-    images = [name for name in names if file_suffix(Path(name)) in _WHOLE_IMAGES]
-    if not images:
-        return None
-    dicom = [name for name in names if Path(name).suffix.lower() in ("", ".dcm", ".ima")]
-    if len(images) > 1 or dicom:
-        raise UserError(
-            f"{archive_path}: the archive holds {len(images)} images ({', '.join(images[:5])})"
-            f"{' and DICOM files' if dicom else ''}. Unpack it and give the one to be segmented."
-        )
-    return images[0]
+    with zips.open_zip(path, zips.IMAGE) as archive:
+        names = archive.names()
+        images = [name for name in names if file_suffix(Path(name)) in _WHOLE_IMAGES]
+        if not images:
+            return None
+        dicom = [name for name in names if Path(name).suffix.lower() in ("", ".dcm", ".ima")]
+        if len(images) > 1 or dicom:
+            raise UserError(
+                f"{path}: the archive holds {len(images)} images ({', '.join(images[:5])})"
+                f"{' and DICOM files' if dicom else ''}. Unpack it and give the one to be "
+                "segmented."
+            )
+        return _read_member(archive, images[0])
 
 
-def _read_member(archive_path: Path, member: str) -> Volume:
+def _read_member(archive: zips.Archive, member: str) -> Volume:
     """Read an image of a zip archive by way of a temporary file whose name is ours."""
     with tempfile.TemporaryDirectory(prefix="vertseg-") as folder:
         path = Path(folder, f"scan{file_suffix(Path(member))}")
-        try:
-            with zipfile.ZipFile(archive_path) as archive:
-                if archive.getinfo(member).file_size > MOST_BYTES:
-                    raise UserError(f"{archive_path}: {member} is too large for a scan.")
-                with archive.open(member) as source, path.open("wb") as target:
-                    shutil.copyfileobj(source, target, 1 << 20)
-        except NotImplementedError as error:
-            raise UserError(
-                f"{archive_path}: {member} cannot be unpacked ({error}). Unpack it yourself."
-            ) from error
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-            raise UserError(
-                f"{archive_path}: {member} is damaged ({error}). Copy or download it again."
-            ) from error
+        with archive.open(member) as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
         try:
             return _read_image(path)
         except UserError as error:
-            raise UserError(str(error).replace(str(path), f"{archive_path}: {member}")) from error
+            raise UserError(str(error).replace(str(path), f"{archive.path}: {member}")) from error
 
 
 def _check_hounsfield(array: np.ndarray, path: Path) -> None:

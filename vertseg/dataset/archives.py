@@ -85,7 +85,7 @@ def extract(
     Args:
         archive_path: zip archive of one data set.
         target: folder that will hold `rawdata` and `derivatives`.
-        accept: looks at the hashes before `target` appears and may raise.
+        accept: check of the hashes, which may raise before `target` appears.
 
     Returns:
         SHA-256 (hexadecimal) by path below `target`.

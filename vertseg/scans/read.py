@@ -1,4 +1,4 @@
-"""A user's CT scan, in whatever common format it comes.
+"""The reader of a user's CT scan in any supported format.
 
 Reading NIfTI imports neither pydicom nor SimpleITK; each is imported for its own formats.
 """
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 
 
 FAT_HU = -30
+"""Fat, lung and air lie below these HU."""
 LEAST_FAT_SHARE = 0.005
-"""A CT shows fat, air or lung in far more than this share of its voxels."""
+"""Smallest share of voxels below `FAT_HU` in a CT; whole scans have far more (docs/inputs.md)."""
 SHEAR_TOLERANCE_DEG = 1.0
+"""Largest deviation of the voxel axes from perpendicular."""
 
 _WHOLE_IMAGES = (*NIFTI, ".nrrd", ".mha")
 _INT16 = np.iinfo(np.int16)
@@ -41,7 +43,7 @@ class Scan:
         name: BIDS-like stem of the outputs' names.
         source: the path the user gave, absolute.
         volume: the CT, whole HU from -1024 upwards, int16.
-        series: the DICOM series it comes from, if it does.
+        series: the scan's DICOM series; None for other formats.
     """
 
     name: str
@@ -61,7 +63,7 @@ def read_scan(path: str | os.PathLike[str], name: str | None = None) -> Scan:
         name: stem of the outputs' names; by default `scan_name(path)`.
 
     Raises:
-        UserError: says what is wrong with the input and what to do.
+        UserError: the input is unreadable, or not a CT in HU on a straight grid.
     """
     path = absolute_path(path)
     if not path.exists():
@@ -133,10 +135,10 @@ def _read_member(archive: zips.Archive, member: str) -> Volume:
 
 
 def _check_hounsfield(array: np.ndarray, path: Path) -> None:
-    """Refuse what are no Hounsfield units: MR, PET, masks, grey values of a screen.
+    """Refuse values other than Hounsfield units: MR, PET, masks, grey values of a screen.
 
-    Fat, air or lung lies below -30 HU in every CT, cropped or windowed; MR intensities have no
-    such values, or few that interpolation made.
+    Fat, air or lung lies below -30 HU in every CT, cropped or windowed. MR intensities are
+    positive, but for few values made by interpolation.
     """
     step = max(1, round((array.size / _SAMPLED_VOXELS) ** (1 / 3)))
     sample = array[::step, ::step, ::step]
@@ -159,8 +161,8 @@ def _check_shear(affine: np.ndarray, path: Path) -> None:
     if angle > SHEAR_TOLERANCE_DEG:
         raise UserError(
             f"{path}: the voxel axes are {angle:.1f} degrees off perpendicular (gantry tilt?), so "
-            "that voxels are no boxes. Resample the scan to a straight grid first, for example "
-            "from DICOM with dcm2niix, whose file with _Tilt in its name can be given."
+            "that voxels are not rectangular boxes. Resample the scan to a straight grid first, for "
+            "example from DICOM with dcm2niix, whose file with _Tilt in its name can be given."
         )
 
 

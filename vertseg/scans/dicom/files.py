@@ -1,8 +1,8 @@
 """DICOM files of a folder or a zip archive, read where they lie: nothing is unpacked.
 
-Not every file need be DICOM: viewers, licences and directories (DICOMDIR) come along on a
-hospital's disc. A file counts if it has DICOM's mark, or lacks it (old files do) but starts with
-an element of a data set. Headers are kept without their voxels.
+Other files may lie among them: viewers, licences and directories (DICOMDIR) of a hospital's disc. A
+file counts as DICOM if it has DICOM's mark, or if it lacks the mark, as old files do, but starts
+with an element of a data set. Headers are kept without their voxels.
 """
 
 import io
@@ -102,7 +102,7 @@ def open_source(path: Path) -> Iterator[Source]:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file has the look of DICOM."""
+    """Whether a file looks like DICOM."""
     with path.open("rb") as file:
         return _looks_like_dicom(file.read(_MARK_START + len(_MARK)))
 
@@ -153,7 +153,7 @@ def read_header(source: Source, name: str) -> Dataset | None:
     if "SOPClassUID" in header:
         return header
     if stated:
-        raise damaged(source, name, "it does not say what it holds")
+        raise damaged(source, name, "it states no SOP class")
     return None
 
 

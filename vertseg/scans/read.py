@@ -55,7 +55,7 @@ class Scan:
 def read_scan(path: str | os.PathLike[str], name: str | None = None) -> Scan:
     """Read a CT scan: NIfTI, NRRD, MetaImage, a DICOM folder, one of its files, or a zip archive.
 
-    Voxels become int16: fractions of an HU are rounded, what lies below -1024 HU (padding) becomes
+    Voxels become int16: fractions of an HU are rounded, values below -1024 HU (padding) become
     air, values above 32767 HU become 32767.
 
     Args:
@@ -161,8 +161,8 @@ def _check_shear(affine: np.ndarray, path: Path) -> None:
     if angle > SHEAR_TOLERANCE_DEG:
         raise UserError(
             f"{path}: the voxel axes are {angle:.1f} degrees off perpendicular (gantry tilt?), so "
-            "that voxels are not rectangular boxes. Resample the scan to a straight grid first, for "
-            "example from DICOM with dcm2niix, whose file with _Tilt in its name can be given."
+            "that voxels are not rectangular boxes. Resample the scan to a straight grid first, "
+            "for example from DICOM with dcm2niix, whose file with _Tilt in its name can be given."
         )
 
 

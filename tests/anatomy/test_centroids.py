@@ -117,6 +117,19 @@ class TestFiles:
         assert content[0] == {"direction": ["P", "I", "R"]}
         assert [entry["label"] for entry in content[1:]] == [19, 28, 20]
 
+    def test_the_same_points_give_the_same_bytes(self, tmp_path):
+        one, other = tmp_path / "one.json", tmp_path / "other.json"
+        points = {20: np.array([1.23456, -2, 3]), 19: np.array([0.0, 0, 170])}
+        write_centroids(one, points, PIR, "for tests", decimals=1)
+        write_centroids(other, dict(reversed(points.items())), PIR, "for tests", decimals=1)
+        assert one.read_bytes() == other.read_bytes()
+        expected = [
+            {"direction": ["P", "I", "R"], "notice": "for tests"},
+            {"label": 19, "X": 40.0, "Y": 0.0, "Z": 15.0},
+            {"label": 20, "X": 42.0, "Y": 167.0, "Z": 15.6},
+        ]
+        assert one.read_text() == json.dumps(expected, indent=2) + "\n"
+
     def test_sacrum_is_ignored(self, tmp_path):
         path = write(
             tmp_path, [{"direction": ["P", "I", "R"]}, {"label": 26, "X": 1, "Y": 2, "Z": 3}]

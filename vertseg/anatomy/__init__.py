@@ -1,1 +1,1 @@
-"""Vertebrae: their labels, order, colours, centres, and what a label map says of them."""
+"""Vertebrae: labels, order, colours, centres, and label maps."""

@@ -1,4 +1,4 @@
-"""Boxes of voxels, and how they lie in one another."""
+"""Boxes of voxels: intersection, union, margins, indices."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Box:
 
     @property
     def shape(self) -> Triple:
-        """Voxels along each axis; none where the box is empty."""
+        """Number of voxels along each axis, 0 where the box is empty."""
         return _triple([max(b - a, 0) for a, b in zip(self.start, self.stop, strict=True)])
 
     @property
@@ -43,7 +43,7 @@ class Box:
 
     @property
     def slices(self) -> tuple[slice, slice, slice]:
-        """Index of the box's voxels in their array (x, y, z)."""
+        """Index of the box's voxels in their array (x, y, z), within which the box must lie."""
         x, y, z = (slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
         return x, y, z
 
@@ -59,7 +59,7 @@ class Box:
         )
 
     def union(self, other: "Box") -> "Box":
-        """The smallest box around two boxes."""
+        """The smallest box around two boxes, neither of them empty."""
         return Box(
             _triple(np.minimum(self.start, other.start)), _triple(np.maximum(self.stop, other.stop))
         )

@@ -33,7 +33,8 @@ BODY_DEPTH = 0.6
 def body_centres(mask: np.ndarray, affine: np.ndarray) -> Centres:
     """Centre of each labelled vertebra's body.
 
-    The centre is the mean of the voxels deeper than 60 % of the label's largest Euclidean depth.
+    The centre is the mean of the voxels deeper than the share `BODY_DEPTH` of the label's largest
+    Euclidean depth.
 
     Args:
         mask: label map (x, y, z), integers.
@@ -108,7 +109,7 @@ def write_centroids(
         centroids_mm: world coordinates (3,) in mm by label value.
         affine: (4, 4) voxel indices to mm of the image whose voxels the file counts in.
         notice: a word to the reader, kept beside `direction`, where VerSe's loader ignores it.
-        decimals: of the voxel coordinates; VerSe's own files have one.
+        decimals: decimal places of the voxel coordinates; VerSe's own files have one.
     """
     to_voxels = np.linalg.inv(affine)
     content: list[dict[str, Any]] = [{"direction": list(nib.aff2axcodes(affine))}]
@@ -132,7 +133,7 @@ def _load(path: Path) -> Any:
 
 def _split(path: Path, content: Any) -> tuple[list[str], list[Any]]:
     if not (isinstance(content, list) and content and isinstance(content[0], dict)):
-        raise UserError(f"{path}: VerSe's centroid files are a list of objects; this one is not.")
+        raise UserError(f"{path}: not a VerSe centroid file, which is a list of objects.")
     direction = content[0].get("direction")
     if not (isinstance(direction, list) and len(direction) == 3):
         raise UserError(

@@ -1,4 +1,4 @@
-"""What a label map holds: labels, their boxes, and which of them the field of view cuts."""
+"""Label maps: labels present, their boxes, and vertebrae cut by the field of view."""
 
 import numpy as np
 from scipy import ndimage
@@ -21,8 +21,8 @@ def label_boxes(label_map: np.ndarray) -> dict[int, Box]:
 def boundary_labels(reference: np.ndarray, predicted: np.ndarray) -> set[int]:
     """Labels of the vertebrae that the field of view cuts.
 
-    A vertebra is cut if its reference mask touches the border of the volume or, where the
-    reference does not hold it, its predicted mask.
+    A vertebra is cut if its mask touches the border of the volume: the reference mask or, for a
+    vertebra absent from the reference, the predicted one.
 
     Args:
         reference: label map.

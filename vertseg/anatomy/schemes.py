@@ -1,4 +1,4 @@
-"""Label schemes: which vertebra each value of a mask names.
+"""Label schemes: the vertebra that each value of a mask stands for.
 
 A scheme other than VerSe's is a table (TSV) with the columns `value`, a whole number or a range
 (`51-117`), and `name`, a vertebra (`C1` to `L6`, `T13`) or `background`.
@@ -12,9 +12,10 @@ from vertseg.core.errors import UserError
 from vertseg.core.tsv import read_tsv
 
 LabelScheme = dict[int, int]
-"""VerSe's value by the mask's value. Values that are not listed are errors, not background."""
+"""VerSe's value by the mask's value. Unlisted values are errors, not background."""
 
 VERSE: LabelScheme = {value: value for value in (BACKGROUND, *VERTEBRAE)}
+"""VerSe's own scheme."""
 
 _VALUES = re.compile(r"(\d+)(?:-(\d+))?")
 

@@ -1,1 +1,1 @@
-"""Plumbing that knows nothing of vertebrae: errors, files, tables, logs, processes, GPUs."""
+"""Errors, files, tables, logs, processes and GPUs: plumbing without knowledge of vertebrae."""

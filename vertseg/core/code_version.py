@@ -22,9 +22,9 @@ PACKAGE = Path(__file__).parents[1]
 
 PLUMBING = frozenset(
     {
-        # A version is no code.
+        # The version number alone.
         "vertseg",
-        # What these do wrong stops a step or shows at once.
+        # Mistakes in these stop a step or show at once.
         "vertseg.core",
         "vertseg.core.code_version",
         "vertseg.core.errors",
@@ -36,16 +36,16 @@ PLUMBING = frozenset(
         "vertseg.core.tsv",
     }
 )
-"""Modules that decide no result of any step."""
+"""Modules that do not affect the results of any step."""
 
 
 def code_version(script: Path, without: Collection[str] = ()) -> str:
-    """Fingerprint of a script and of what it imports of this package.
+    """Fingerprint of a script and of the modules of this package behind it.
 
     Args:
         script: a Python file.
-        without: modules or rooms ("dataset.folds", "evaluation") that do not decide the script's
-            results; what only they import is left out too.
+        without: modules or rooms ("dataset.folds", "evaluation") that do not affect the script's
+            results; modules that only they import are left out too.
 
     Raises:
         ValueError: the script does not import a module or room of `without`.
@@ -88,7 +88,7 @@ def modules_behind(script: Path, without: Collection[str] = ()) -> set[str]:
 
 
 def _closure(script: Path, left_out: Collection[str]) -> set[str]:
-    """What a script imports, directly or through others, but for modules and rooms left out."""
+    """Modules behind a script, but for the modules and rooms left out."""
     found: set[str] = set()
     waiting = list(imported_modules(script))
     while waiting:

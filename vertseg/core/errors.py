@@ -2,4 +2,4 @@
 
 
 class UserError(Exception):
-    """Something the user can mend: the message names the file, what is wrong and what to do."""
+    """An error that the user can mend; its message names the file, the fault and the remedy."""

@@ -1,7 +1,7 @@
 """The GPUs of a machine, shared out among the jobs that run on it.
 
-Snakemake counts GPUs (`--resources gpu=4`) but does not say which one a job may use, so that all
-jobs would take the first. A lock per GPU settles it; the kernel frees the locks of a job that dies.
+Snakemake counts GPUs (`--resources gpu=4`) but does not assign them, so that all jobs would take
+the first. A lock per GPU assigns it; the kernel frees the locks of a job that dies.
 """
 
 import getpass
@@ -21,7 +21,9 @@ from vertseg.core.errors import UserError
 from vertseg.core.logs import logger
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""Environment variable that lists the GPUs that CUDA may see."""
 RETRY_S = 1.0
+"""Longest pause between two attempts to lock GPUs."""
 
 
 @contextmanager
@@ -34,14 +36,14 @@ def claimed_gpus(number: int, device: str = "auto") -> Iterator[list[str]]:
     before CUDA is used.
 
     Args:
-        number: of GPUs.
-        device: the configured device; auto and cuda leave the choice open.
+        number: how many GPUs.
+        device: the configured device; `auto` and `cuda` leave the choice open.
 
     Yields:
         The GPUs' UUIDs.
 
     Raises:
-        UserError: there are fewer GPUs than asked for.
+        UserError: the machine has fewer GPUs than asked for.
     """
     gpus = visible_gpus() if number and device in ("auto", "cuda") else []
     if not gpus:
@@ -94,7 +96,7 @@ def _locked(gpus: list[str], number: int) -> Iterator[list[str]]:
     """Lock some of the GPUs, all or none at a time, so that jobs never wait for one another."""
     folder = Path(tempfile.gettempdir()) / f"vertseg-gpus-{getpass.getuser()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    told = False
+    announced = False
     while True:
         with ExitStack() as stack:
             held: list[str] = []
@@ -107,7 +109,7 @@ def _locked(gpus: list[str], number: int) -> Iterator[list[str]]:
                 if len(held) == number:
                     yield held
                     return
-        if not told:
+        if not announced:
             logger.info("Waiting for %d of %d GPUs that other jobs hold.", number, len(gpus))
-            told = True
+            announced = True
         time.sleep(RETRY_S * random.uniform(0.5, 1))

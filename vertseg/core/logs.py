@@ -39,5 +39,5 @@ def step_log(path: str) -> Iterator[logging.Logger]:
 
 
 def log_interpreter() -> None:
-    """Say in the log which environment a step runs in."""
+    """Log the Python version and the environment of a step."""
     logger.info("Python %s of %s", platform.python_version(), sys.prefix)

@@ -17,9 +17,9 @@ def run_jobs(
 
     Args:
         function: a module's function, so that other processes find it.
-        jobs: its arguments, a tuple a call.
-        processes: how many calls run at a time; one runs in this process.
-        what: is being done, for the progress bar.
+        jobs: its arguments, one tuple for each call.
+        processes: how many calls run at a time; with 1 they run in this process.
+        what: name of the work, for the progress bar.
     """
     if processes == 1:
         return [function(*job) for job in progress(jobs, what)]

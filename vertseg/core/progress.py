@@ -46,7 +46,7 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
     Args:
         folder: an existing folder.
         needed: bytes that will be written below it.
-        purpose: what they are, for the message.
+        purpose: the work that writes them, for the message.
 
     Raises:
         UserError: less than `needed` bytes are free.

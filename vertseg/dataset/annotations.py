@@ -11,8 +11,8 @@ from vertseg.dataset.samples import Sample
 def annotated_centres(sample: Sample, ct_affine: np.ndarray) -> Centres:
     """Annotated centres of a scan in mm, by label.
 
-    A few masks are stored in another orientation than their CT; the file says in which of the two
-    its voxels count.
+    A few masks are stored in another orientation than their CT; the file's axis codes decide which
+    of the two its voxels belong to.
 
     Args:
         sample: a scan with a centroid file.

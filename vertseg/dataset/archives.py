@@ -1,42 +1,35 @@
-"""Zip archives of a data set in BIDS form: what they hold, unpacked safely and whole or not at all.
+"""Zip archives of a data set in VerSe's layout: their files by path, and unpacking.
 
-An archive is somebody else's data. Nothing is written outside the target folder, links and other
-special files are refused, and so is an archive that unpacks to far more than its own size.
+A data set is unpacked whole or not at all. `vertseg.scans.zips` opens the archives and refuses what
+is not safe to unpack.
 """
 
 import errno
 import hashlib
 import shutil
-import stat
-import zipfile
-import zlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from zipfile import ZipFile, ZipInfo
 
 from vertseg.core.errors import UserError
 from vertseg.core.logs import logger
 from vertseg.core.progress import byte_progress, require_space
 from vertseg.dataset.layout import DATA_FOLDERS
+from vertseg.scans.zips import DATA_SET, Archive, open_zip
 
-CHUNK = 1 << 20
-# CT and masks are compressed already; only small JSON files shrink inside a zip.
-MOST_EXPANSION = 20
-MOST_MEMBERS = 100_000
+_CHUNK = 1 << 20
+_JUST_RECEIVED = replace(DATA_SET, if_damaged="", if_refused="")
+"""Without advice: the download goes on with the next mirror."""
 
 
-def open_archive(path: Path) -> ZipFile:
-    """Open a zip archive.
+def open_archive(path: Path) -> AbstractContextManager[Archive]:
+    """Open the archive of a data set, within the limits of `DATA_SET`.
 
     Raises:
-        UserError: it is missing or no complete zip archive.
+        UserError: it is missing, damaged, or not safe to unpack (see `zips.open_zip`).
     """
-    try:
-        return ZipFile(path)
-    except OSError as error:
-        raise UserError(f"{path}: the archive cannot be read ({error.strerror}).") from error
-    except zipfile.BadZipFile as error:
-        raise UserError(f"{path}: not a complete zip archive ({error}). {_AGAIN}") from error
+    return open_zip(path, DATA_SET)
 
 
 def check_archive(path: Path) -> None:
@@ -45,49 +38,39 @@ def check_archive(path: Path) -> None:
     Raises:
         UserError: it is not.
     """
-    try:
-        with ZipFile(path) as archive:
-            members(archive)
-    except zipfile.BadZipFile as error:
-        raise UserError(f"what was received is not a complete zip archive ({error})") from error
+    with open_zip(path, _JUST_RECEIVED) as archive:
+        members(archive)
 
 
-def members(archive: ZipFile) -> dict[str, ZipInfo]:
-    """The data files of an archive by their path below the data set's folder.
+def members(archive: Archive) -> dict[str, str]:
+    """Names of an archive's data files by their path below the data set's folder.
 
     The folder that holds `rawdata` and `derivatives` has many names (`dataset-01training`,
-    `01_training`, `dataset-verse19training`, or none) and is left out, and so is what macOS adds
-    (`__MACOSX`, `._*`, `.DS_Store`).
+    `01_training`, `dataset-verse19training`, or none) and is left out.
 
     Args:
-        archive: open for reading.
+        archive: opened by `open_archive`.
 
     Returns:
-        Members by path (`rawdata/sub-x/sub-x_ct.nii.gz`), sorted.
+        Names by path (`rawdata/sub-x/sub-x_ct.nii.gz`), sorted.
 
     Raises:
-        UserError: the archive is hostile (all its offending members are named), holds no data set
-            or several, or two members would go to one file.
+        UserError: the archive holds no data set or several, or two files would go to one path.
     """
-    infos = [info for info in archive.infolist() if not info.is_dir()]
-    _refuse_hostile(archive, infos)
-    paths = {info: PurePosixPath(info.filename) for info in infos}
-    wanted = {info: path for info, path in paths.items() if not _clutter(path)}
-    tops = sorted({top for path in wanted.values() if (top := _data_set_folder(path)) is not None})
+    paths = {name: PurePosixPath(name) for name in archive.names()}
+    tops = sorted({top for path in paths.values() if (top := _data_set_folder(path)) is not None})
     if not tops:
-        raise UserError(f"{archive.filename}: no folder rawdata or derivatives in the archive.")
+        raise UserError(f"{archive.path}: no folder rawdata or derivatives in the archive.")
     if len(tops) > 1:
         found = ", ".join(str(top) for top in tops)
-        raise UserError(f"{archive.filename}: the archive holds several data sets: {found}.")
-    for path in wanted.values():
-        if not path.is_relative_to(tops[0]):
+        raise UserError(f"{archive.path}: the archive holds several data sets: {found}.")
+    files: list[tuple[str, str]] = []
+    for name, path in paths.items():
+        if path.is_relative_to(tops[0]):
+            files.append((str(path.relative_to(tops[0])), name))
+        else:
             logger.info("%s: left out, outside the folder %s.", path, tops[0])
-    files = [
-        (str(path.relative_to(tops[0])), info)
-        for info, path in wanted.items()
-        if path.is_relative_to(tops[0])
-    ]
-    _refuse_collisions(archive, [name for name, _ in files])
+    _refuse_collisions(archive, [path for path, _ in files])
     return dict(sorted(files))
 
 
@@ -102,13 +85,14 @@ def extract(
     Args:
         archive_path: zip archive of one data set.
         target: folder that will hold `rawdata` and `derivatives`.
-        accept: looks at the hashes before `target` appears and may raise.
+        accept: check of the hashes, which may raise before `target` appears.
 
     Returns:
         SHA-256 (hexadecimal) by path below `target`.
 
     Raises:
-        UserError: see `members`; or a member is corrupted, the disk is full, `target` is a link.
+        UserError: as for `open_archive` and `members`; or a member is damaged, the disk is full,
+            or `target` is a link.
     """
     if target.is_symlink():
         raise UserError(
@@ -138,42 +122,28 @@ def extract(
     return hashes
 
 
-_AGAIN = "Delete the archive and start again: it will be downloaded anew."
-
-
-def _write_members(archive: ZipFile, folder: Path) -> dict[str, str]:
+def _write_members(archive: Archive, folder: Path) -> dict[str, str]:
+    """Write an archive's data files below a new folder; SHA-256 by path below it."""
     files = members(archive)
-    total = sum(info.file_size for info in files.values())
+    total = sum(map(archive.size, files.values()))
     folder.mkdir()
-    require_space(folder, total, f"unpacking {archive.filename}")
+    require_space(folder, total, f"unpacking {archive.path}")
     hashes = {}
-    with byte_progress(f"unpack {Path(str(archive.filename)).name}", total) as move:
-        for name, info in files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                hashes[name] = _write_member(archive, info, path, move)
-            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-                raise UserError(
-                    f"{archive.filename}: {info.filename} is damaged ({error}). {_AGAIN}"
-                ) from error
+    with byte_progress(f"unpack {archive.path.name}", total) as move:
+        for path, name in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            hashes[path] = _write_member(archive, name, folder / path, move)
     return hashes
 
 
-def _write_member(archive: ZipFile, info: ZipInfo, path: Path, move: Callable[[int], None]) -> str:
+def _write_member(archive: Archive, name: str, path: Path, move: Callable[[int], None]) -> str:
     digest = hashlib.sha256()
-    with archive.open(info) as source, path.open("xb") as file:
-        while chunk := source.read(CHUNK):
+    with archive.open(name) as source, path.open("xb") as file:
+        while chunk := source.read(_CHUNK):
             file.write(chunk)
             digest.update(chunk)
             move(len(chunk))
-    if path.stat().st_size != info.file_size:
-        raise zipfile.BadZipFile(f"{path.stat().st_size} bytes, not {info.file_size}")
     return digest.hexdigest()
-
-
-def _clutter(path: PurePosixPath) -> bool:
-    return "__MACOSX" in path.parts or path.name.startswith("._") or path.name == ".DS_Store"
 
 
 def _data_set_folder(path: PurePosixPath) -> PurePosixPath | None:
@@ -184,39 +154,8 @@ def _data_set_folder(path: PurePosixPath) -> PurePosixPath | None:
     return None
 
 
-def _refuse_hostile(archive: ZipFile, infos: list[ZipInfo]) -> None:
-    reasons = [(info.filename, reason) for info in infos if (reason := _hostile(info))]
-    if reasons:
-        listed = "\n  ".join(f"{name!r}: {reason}" for name, reason in reasons[:20])
-        raise UserError(f"{archive.filename}: the archive is not safe to unpack:\n  {listed}")
-    size = Path(str(archive.filename)).stat().st_size
-    unpacked = sum(info.file_size for info in infos)
-    if unpacked > MOST_EXPANSION * size or len(infos) > MOST_MEMBERS:
-        raise UserError(
-            f"{archive.filename}: the archive is not safe to unpack: {size} bytes would become "
-            f"{len(infos)} files of {unpacked} bytes."
-        )
-
-
-def _hostile(info: ZipInfo) -> str | None:
-    # zipfile cuts orig_filename at a NUL and, on Windows, turns backslashes into slashes.
-    name = info.orig_filename
-    if "\0" in name or "\\" in name or ":" in name or not name.isprintable():
-        return "unusual characters in its path"
-    if name.startswith("/"):
-        return "an absolute path"
-    if ".." in name.split("/"):
-        return "a path that leaves the folder"
-    kind = stat.S_IFMT(info.external_attr >> 16)
-    if kind not in (0, stat.S_IFREG):
-        return "a link or special file"
-    if info.flag_bits & 0x1:
-        return "encrypted"
-    return None
-
-
-def _refuse_collisions(archive: ZipFile, names: list[str]) -> None:
+def _refuse_collisions(archive: Archive, names: list[str]) -> None:
     folded = {name.casefold() for name in names}
     folders = {str(parent) for name in folded for parent in PurePosixPath(name).parents}
     if len(folded) < len(names) or folders & folded:
-        raise UserError(f"{archive.filename}: several members would go to one file.")
+        raise UserError(f"{archive.path}: several members would go to one file.")

@@ -42,7 +42,7 @@ COLUMNS = [
 
 
 def audit(samples: Iterable[Sample], processes: int = 1) -> pd.DataFrame:
-    """Look at every scan; one row each, `COLUMNS`, in the samples' order.
+    """Audit every scan; one row each (`COLUMNS`), in the samples' order.
 
     Args:
         samples: the scans.
@@ -56,7 +56,7 @@ def check_audit(table: pd.DataFrame) -> None:
     """Refuse scans that cannot be used.
 
     Raises:
-        UserError: names all of them at once, each with what is wrong.
+        UserError: scans cannot be used; all are named, each with its problem.
     """
     bad = table[table["problem"] != ""]
     if len(bad):
@@ -71,8 +71,8 @@ def audit_scan(sample: Sample) -> dict[str, Any]:
     """Audit one scan.
 
     Returns:
-        Its row. `problem` says why the scan cannot be used, or is empty; `warnings` says what is
-        odd but understood. Cells that a problem keeps from being known are missing.
+        Its row. `problem` is the reason for which the scan cannot be used, or empty; `warnings`
+        lists oddities that do not prevent its use. Cells left unknown by a problem are missing.
     """
     row: dict[str, Any] = {"scan": sample.scan, "subject": sample.subject, "problem": ""}
     with _collected_warnings() as warnings:
@@ -123,7 +123,7 @@ def _check_content(sample: Sample, ct: Volume, mask: Volume) -> None:
 
 
 def _shows_no_spine(sample: Sample, ct: Volume) -> bool:
-    """Whether the annotation says so itself."""
+    """Whether the annotation holds no point, as for a scan without a spine."""
     return bool(sample.centroids) and not annotated_centres(sample, ct.native.affine)
 
 
@@ -165,7 +165,7 @@ class _Collector(logging.Handler):
 
 @contextmanager
 def _collected_warnings() -> Iterator[list[str]]:
-    """What the package warns of, in addition to logging it."""
+    """Warnings of the package, collected in addition to being logged."""
     collector = _Collector()
     logger.addHandler(collector)
     try:

@@ -1,8 +1,8 @@
 """Download a large file: resumed, retried, from the first mirror that serves it.
 
-`requests` and `urllib3.Retry` connect, back off and honour Retry-After. What they lack is here:
-going on from a partial file (RFC 9110: Range, If-Range, Content-Range) without ever joining the
-parts of two versions of a file.
+`requests` and `urllib3.Retry` connect, back off and honour Retry-After. This module adds the
+continuation of partial files (RFC 9110: Range, If-Range, Content-Range), which never joins parts
+of two versions of a file.
 """
 
 import errno
@@ -28,17 +28,18 @@ from vertseg.core.progress import byte_progress, gigabytes, require_space
 
 CHUNK = 1 << 17
 PASSING_STATUS = (408, 429, 500, 502, 503, 504)
+"""HTTP states of servers that are worth asking again."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a download holds out with one mirror.
+    """Limits on the attempts and pauses of a download from one mirror.
 
     Attributes:
         retries: further attempts in a row that bring nothing new before the mirror is given up.
         backoff_s: the second pause between attempts; pauses double from there.
-        longest_pause_s: of the pauses that the server does not ask for itself.
-        longest_wait_s: of those that it asks for (Retry-After).
+        longest_pause_s: longest pause that the server did not ask for.
+        longest_wait_s: longest pause that the server asked for (Retry-After).
         timeout_s: silence after which a connection counts as dropped.
     """
 
@@ -51,7 +52,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class Version:
-    """What a server says of the version of a file it sends; kept beside the partial file."""
+    """The version of a file as its server states it; kept beside the partial file."""
 
     url: str
     etag: str | None
@@ -93,15 +94,15 @@ def fetch(
 ) -> str:
     """Download a file from the first mirror that serves it whole.
 
-    What has arrived of a file waits in `{target}.{mirror}.part` (a mirror's bytes never meet
-    another's) and survives a kill; the same call goes on from there if the server still has the
-    same version and supports ranges, and starts anew otherwise.
+    Received bytes wait in `{target}.{mirror}.part` (those of two mirrors never meet) and survive a
+    kill; the same call goes on from there if the server still has the same version and supports
+    ranges, and starts anew otherwise.
 
     Args:
         urls: the mirrors, in order of preference.
         target: where the file goes once it is complete and checked.
-        check: raises `UserError` if the complete file is not what it should be.
-        patience: how long to hold out with each mirror.
+        check: check of the complete file; raises `UserError` if it is not as it should be.
+        patience: limits on the attempts with each mirror.
         expected_bytes: the size to assume where the server states none, for the room needed.
         copies: room needed, as a multiple of the file's size (2: it will be unpacked beside).
 
@@ -109,7 +110,7 @@ def fetch(
         The URL that served the file.
 
     Raises:
-        UserError: no mirror serves the file (what each answered is listed), the disk is full, or
+        UserError: no mirror serves the file (each answer is listed), the disk is full, or
             another process is downloading it.
     """
     patience = patience or Patience()
@@ -146,7 +147,7 @@ def fetch(
 
 
 def part_path(target: Path, url: str) -> Path:
-    """Where the bytes of a mirror wait until they are complete."""
+    """Path of the bytes received from a mirror until they are complete."""
     mirror = hashlib.sha256(url.encode()).hexdigest()[:8]
     return target.with_name(f"{target.name}.{mirror}.part")
 

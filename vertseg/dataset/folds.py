@@ -11,7 +11,7 @@ from vertseg.core.tsv import read_tsv, write_tsv
 from vertseg.dataset.samples import Sample
 
 EXTERNAL = "external"
-"""In the fold column: a scan that no network trains on."""
+"""Value in the fold column for a scan that no network trains on."""
 
 FOLD_COLUMNS = ["scan", "subject", "fold"]
 

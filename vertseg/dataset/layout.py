@@ -1,4 +1,4 @@
-"""File names: of a data set in VerSe's layout, and of predictions, which are named after it.
+"""File names of data sets in VerSe's layout, and of predictions, which are named after it.
 
 A data set has two folders, `rawdata/{subject}/` for CTs and `derivatives/{subject}/` for masks and
 centroids; a scan's files share its BIDS stem (https://github.com/anjany/verse).
@@ -10,12 +10,15 @@ from collections.abc import Iterable
 from pathlib import Path, PurePath
 
 DATA_FOLDERS = ("rawdata", "derivatives")
+"""Folders of a data set: of CTs, and of masks and centroids."""
 
 CT_SUFFIX = "_ct.nii.gz"
 MASK_SUFFIX = "_seg-vert_msk.nii.gz"
 CENTROIDS_SUFFIX = "_seg-vert_ctd.json"
 TRUTH_SUFFIX = "_phantom.json"
+"""End of the name of a phantom's ground truth."""
 GRID_SUFFIX = "_grid.safetensors"
+"""End of the name of a predicted label map on the network's grid."""
 
 OWN_SCAN_SUFFIXES = {
     "mask": MASK_SUFFIX,
@@ -32,7 +35,7 @@ RESULT_SUFFIX = "_result.json"
 """End of the name of a scan's result, which is written last."""
 
 FAILURE_SUFFIX = "_failed.json"
-"""End of the name of the file that says why a scan has no result."""
+"""End of the name of the file with the reason for which a scan has no result."""
 
 _CT_BELOW_ROOT = re.compile(rf"rawdata/(?P<subject>[^/]+)/(?P<scan>[^/]+){re.escape(CT_SUFFIX)}")
 
@@ -60,7 +63,7 @@ def phantom_truth_path(mask: str | PurePath) -> Path:
 def find_centroids(scan: str, files: Iterable[str]) -> str:
     """The first of some files that holds a scan's centroids, or "".
 
-    Its name says what was annotated: `seg-vert_ctd`, `seg-subreg_ctd` (VerSe'19 and '20) or
+    Its name contains the annotated part: `seg-vert_ctd`, `seg-subreg_ctd` (VerSe'19 and '20) or
     `seg-vb_ctd`.
     """
     pattern = re.compile(rf"(?:.*/)?{re.escape(scan)}_seg-[^/]*_ctd\.json")

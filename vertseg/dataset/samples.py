@@ -1,4 +1,4 @@
-"""The sample sheet: one row a scan, whatever the data come from."""
+"""Samples: labelled scans as rows of a sheet, and lists of them from each kind of source."""
 
 import os
 from collections import Counter
@@ -21,7 +21,7 @@ class Sample:
         ct: path of the CT.
         mask: path of the reference label map.
         centroids: path of VerSe's centroid JSON, or "" to compute them from the mask.
-        labels: path of the mask's label scheme (see `schemes`), or "" for VerSe's own.
+        labels: path of the mask's label scheme (`vertseg.anatomy.schemes`), or "" for VerSe's own.
     """
 
     scan: str
@@ -58,7 +58,7 @@ def listed_verse_samples(
     Args:
         sheet: table (TSV) with the columns scan, subject, split.
         root: folder of the release; a split is `{root}/{split}/`.
-        splits: which splits to take.
+        splits: names of the splits to take.
 
     Raises:
         UserError: the sheet does not list a split.
@@ -131,12 +131,12 @@ def without(samples: Iterable[Sample], excluded: Iterable[str]) -> list[Sample]:
     """All samples but those whose scans are named.
 
     Raises:
-        UserError: a name is no scan's, or no scan is left.
+        UserError: a name is unknown, or no scan is left.
     """
     samples, names = list(samples), set(excluded)
     unknown = sorted(names - {sample.scan for sample in samples})
     if unknown:
-        raise UserError(f"data.exclude names scans that there are not: {', '.join(unknown)}.")
+        raise UserError(f"data.exclude names unknown scans: {', '.join(unknown)}.")
     kept = [sample for sample in samples if sample.scan not in names]
     if not kept:
         raise UserError("data.exclude leaves no scan.")

@@ -1,4 +1,4 @@
-"""Which scans a configuration names, whatever they come from."""
+"""The scans of a configured run: of cross-validation, of external tests, and without reference."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -22,7 +22,7 @@ SPLITS = ("training", "validation", "test")
 
 
 def downloaded_splits(config: Config) -> list[str]:
-    """VerSe's splits that a run downloads: those to learn from, then those of external tests."""
+    """VerSe's splits that a run downloads: for cross-validation, then for external tests."""
     data = config["data"]
     if data["source"] != "verse" or "root" in data:
         return []
@@ -49,8 +49,8 @@ def configured_samples(config: Config, base: Path) -> tuple[list[Sample], list[S
         base: the workflow's folder (resources/, schemas/).
 
     Raises:
-        UserError: a sheet or a folder is not as it should be; `data.exclude` names no scan; or a
-            subject of the external tests is also learned from.
+        UserError: a sheet or a folder is not as it should be; `data.exclude` names unknown
+            scans; or a subject of the external tests is also in the cross-validation.
     """
     downloads = downloaded_splits(config)
     development = _development_samples(config, base)
@@ -71,7 +71,7 @@ def verse_scans(config: Config, base: Path, splits: Iterable[str]) -> list[Sampl
     """The scans that the committed sheet of VerSe's release lists for these splits.
 
     Raises:
-        UserError: it lists none for one of them.
+        UserError: the sheet lists no scan for one of them.
     """
     data = config["data"]
     sheet = base / f"resources/{data['release']}.tsv"

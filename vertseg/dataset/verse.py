@@ -1,4 +1,4 @@
-"""VerSe as it is published: its archives, which scans they hold, and whether files are intact.
+"""VerSe as published: sources of its archives, their inventory, and manifests of their files.
 
 VerSe's releases and names: https://github.com/anjany/verse.
 """
@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from posixpath import dirname
 from typing import Any
 
 import yaml
@@ -23,11 +24,11 @@ SHEET_COLUMNS = ["scan", "subject", "split"]
 
 @dataclass(frozen=True)
 class Source:
-    """Where an archive comes from.
+    """Mirrors and size of an archive.
 
     Attributes:
         urls: mirrors in order of preference.
-        expected_bytes: about how large the archive is; 0 if nobody says.
+        expected_bytes: approximate size of the archive; 0 if unknown.
     """
 
     urls: list[str]
@@ -48,7 +49,7 @@ class ArchivedScan:
 def read_source(
     registry: str | os.PathLike[str], release: str, split: str, urls: Mapping[str, list[str]]
 ) -> Source:
-    """Where the archive of a split comes from.
+    """Mirrors and size of the archive of a split.
 
     Args:
         registry: `resources/verse.yaml`.
@@ -77,7 +78,7 @@ def archived_scans(paths: Iterable[str]) -> list[ArchivedScan]:
             continue
         subject, scan = names
         mask = layout.reference_path("", subject, scan).removeprefix("/")
-        beside = [file for file in files if file.startswith(f"derivatives/{subject}/")]
+        beside = [file for file in files if dirname(file) == dirname(mask)]
         centroids = layout.find_centroids(scan, beside)
         scans.append(ArchivedScan(scan, subject, name, mask if mask in known else "", centroids))
     return sorted(scans, key=lambda scan: scan.scan)
@@ -92,7 +93,7 @@ def check_inventory(
         archive: its name, for the message.
         sheet: table (TSV) with the columns scan, subject, split.
         split: the split that the archive should be.
-        scans: what the archive holds.
+        scans: the archive's scans.
 
     Raises:
         UserError: they differ, or scans lack their mask; every such scan is named.
@@ -179,7 +180,7 @@ def verify(manifest: Path, folder: Path) -> int:
         folder: the split's folder.
 
     Returns:
-        How many files were compared.
+        Number of files compared.
 
     Raises:
         UserError: files are missing or changed; all are named.

@@ -1,1 +1,1 @@
-"""CT scans on disk, in every format that is read, as arrays in canonical axes."""
+"""CT scans on disk in all supported formats, read as arrays in canonical axes."""

@@ -1,4 +1,4 @@
-"""Which scans a path names, and what their outputs are called. Reads no scan, needs no numpy."""
+"""The search for scans below a folder, and the names of their outputs; without numpy."""
 
 import os
 import re
@@ -10,17 +10,19 @@ from vertseg.core.errors import UserError
 
 NIFTI = (".nii", ".nii.gz")
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+"""Suffixes of the formats that SimpleITK reads."""
 FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), DICOM (folder, .zip)"
+"""All supported formats, for messages."""
 
 
 def find_scans(folder: str | os.PathLike[str]) -> list[Path]:
     """All scans below a folder, sorted: image files, zip archives, and folders of DICOM files.
 
-    A folder counts as one DICOM scan if files lie in it of which none is an image or an archive.
-    Hidden files and folders are passed over.
+    A folder with files, of which none is an image or an archive, counts as one DICOM scan. Hidden
+    files and folders are passed over.
 
     Raises:
-        UserError: there is no such folder, or no scan in it.
+        UserError: the folder is missing or without scans.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -32,7 +34,7 @@ def find_scans(folder: str | os.PathLike[str]) -> list[Path]:
         images = [path for path in paths if file_suffix(path)]
         scans += images or ([Path(place)] if paths else [])
     if not scans:
-        raise UserError(f"{root}: holds no scan. Readable are: {FORMATS}.")
+        raise UserError(f"{root}: holds no scan. Supported formats: {FORMATS}.")
     return sorted(scans)
 
 
@@ -78,7 +80,7 @@ def scan_names(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
 
 
 def file_suffix(path: Path) -> str:
-    """The suffix that tells the format, in lower case, or ""."""
+    """Suffix of the format, in lower case, or ""."""
     known = (*NIFTI, *ITK, ".zip")
     return max((s for s in known if path.name.lower().endswith(s)), key=len, default="")
 

@@ -8,8 +8,14 @@ import SimpleITK as sitk  # noqa: N813
 
 from vertseg.core.errors import UserError
 from vertseg.core.logs import logger
-from vertseg.scans.nifti import finite_hu
-from vertseg.scans.volumes import Geometry, Volume, canonical_volume, checked_affine, checked_shape
+from vertseg.scans.volumes import (
+    Geometry,
+    Volume,
+    canonical_volume,
+    checked_affine,
+    checked_shape,
+    finite_hu,
+)
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -52,7 +58,7 @@ def load_itk_ct(path: Path) -> Volume:
 
 
 def _reason(error: RuntimeError) -> str:
-    """The line of ITK's message that says what is wrong."""
+    """The most specific line of ITK's message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     nrrd = [line for line in lines if line.startswith("[nrrd]")]
     general = [line for line in lines if "ERROR:" in line]

@@ -1,4 +1,4 @@
-"""NIfTI files: one reader of CTs and label maps, one writer of everything."""
+"""NIfTI files: the reader of CTs and label maps, and the writer of all volumes."""
 
 import gzip
 import os
@@ -29,6 +29,7 @@ from vertseg.scans.volumes import (
 )
 
 _SLAB_VOXELS = 1 << 23
+"""Voxels read and scaled at a time."""
 
 
 def load_ct(path: str | os.PathLike[str]) -> Volume:
@@ -49,7 +50,7 @@ def load_mask(path: str | os.PathLike[str], ct: Geometry, scheme: LabelScheme = 
     A mask on another grid is resampled onto the CT's (nearest neighbour) with a warning.
 
     Raises:
-        UserError: as for `load_ct`; also values that are no whole numbers or not in the scheme,
+        UserError: as for `load_ct`; also values that are not whole numbers or not in the scheme,
             or a mask whose vertebrae all lie outside its CT.
     """
     path = Path(path)
@@ -100,7 +101,7 @@ def write_nifti(
 
     Args:
         path: the file.
-        array: voxels as stored, in the order of the geometry's axes.
+        array: voxels (i, j, k) as stored, in the order of the geometry's axes.
         geometry: the grid on disk; an sform of code 0 is written with code 1.
         notice: up to 79 characters for the header's description.
         level: of the compression, 1 (fast) to 9 (small).
@@ -130,7 +131,7 @@ def _run_length_coded(content: bytes, level: int) -> bytes:
 
 
 def _load(path: Path) -> tuple[np.ndarray, Geometry]:
-    """Voxels as stored (scl_slope applied) and geometry of a 3-D NIfTI file."""
+    """Voxels (i, j, k) in stored order, scl_slope applied, and geometry of a 3-D NIfTI file."""
     if not path.is_file():
         raise UserError(f"{path}: no such file. Check the path.")
     try:

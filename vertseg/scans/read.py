@@ -1,4 +1,4 @@
-"""A user's CT scan, in whatever common format it comes.
+"""The reader of a user's CT scan in any supported format.
 
 Reading NIfTI imports neither pydicom nor SimpleITK; each is imported for its own formats.
 """
@@ -6,8 +6,6 @@ Reading NIfTI imports neither pydicom nor SimpleITK; each is imported for its ow
 import os
 import shutil
 import tempfile
-import zipfile
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +14,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 
 from vertseg.core.errors import UserError
+from vertseg.scans import zips
 from vertseg.scans.find import FORMATS, ITK, NIFTI, absolute_path, file_suffix, scan_name
 from vertseg.scans.nifti import load_ct
 from vertseg.scans.volumes import AIR_HU, Volume
@@ -24,12 +23,12 @@ if TYPE_CHECKING:
     from vertseg.scans.dicom.series import DicomSeries
 
 
-MOST_BYTES = 16 << 30
-
 FAT_HU = -30
+"""Fat, lung and air lie below these HU."""
 LEAST_FAT_SHARE = 0.005
-"""A CT shows fat, air or lung in far more than this share of its voxels."""
+"""Smallest share of voxels below `FAT_HU` in a CT; whole scans have far more (docs/inputs.md)."""
 SHEAR_TOLERANCE_DEG = 1.0
+"""Largest deviation of the voxel axes from perpendicular."""
 
 _WHOLE_IMAGES = (*NIFTI, ".nrrd", ".mha")
 _INT16 = np.iinfo(np.int16)
@@ -44,7 +43,7 @@ class Scan:
         name: BIDS-like stem of the outputs' names.
         source: the path the user gave, absolute.
         volume: the CT, whole HU from -1024 upwards, int16.
-        series: the DICOM series it comes from, if it does.
+        series: the scan's DICOM series; None for other formats.
     """
 
     name: str
@@ -56,7 +55,7 @@ class Scan:
 def read_scan(path: str | os.PathLike[str], name: str | None = None) -> Scan:
     """Read a CT scan: NIfTI, NRRD, MetaImage, a DICOM folder, one of its files, or a zip archive.
 
-    Voxels become int16: fractions of an HU are rounded, what lies below -1024 HU (padding) becomes
+    Voxels become int16: fractions of an HU are rounded, values below -1024 HU (padding) become
     air, values above 32767 HU become 32767.
 
     Args:
@@ -64,7 +63,7 @@ def read_scan(path: str | os.PathLike[str], name: str | None = None) -> Scan:
         name: stem of the outputs' names; by default `scan_name(path)`.
 
     Raises:
-        UserError: says what is wrong with the input and what to do.
+        UserError: the input is unreadable, or not a CT in HU on a straight grid.
     """
     path = absolute_path(path)
     if not path.exists():
@@ -75,8 +74,8 @@ def read_scan(path: str | os.PathLike[str], name: str | None = None) -> Scan:
             volume, series = _read_dicom(path)
         elif file_suffix(path) in (*NIFTI, *ITK):
             volume = _read_image(path)
-        elif file_suffix(path) == ".zip" and (member := _only_image(path)):
-            volume = _read_member(path, member)
+        elif file_suffix(path) == ".zip" and (image := _read_archived_image(path)):
+            volume = image
         else:
             volume, series = _read_dicom(path)
     except OSError as error:
@@ -106,63 +105,40 @@ def _read_dicom(path: Path) -> "tuple[Volume, DicomSeries]":
     return read_series(path)
 
 
-def _only_image(archive_path: Path) -> str | None:
+def _read_archived_image(path: Path) -> Volume | None:
     """The one NIfTI, NRRD or MetaImage file in a zip archive; None if it has none."""
-    try:
-        with zipfile.ZipFile(archive_path) as archive:
-            infos = archive.infolist()
-    except zipfile.BadZipFile as error:
-        raise UserError(
-            f"{archive_path}: not a complete zip archive ({error}). Copy or download it again."
-        ) from error
-    names = [
-        info.filename
-        for info in infos
-        if not info.is_dir()
-        and not Path(info.filename).name.startswith(".")
-        and "__MACOSX" not in info.filename
-    ]
-    images = [name for name in names if file_suffix(Path(name)) in _WHOLE_IMAGES]
-    if not images:
-        return None
-    dicom = [name for name in names if Path(name).suffix.lower() in ("", ".dcm", ".ima")]
-    if len(images) > 1 or dicom:
-        raise UserError(
-            f"{archive_path}: the archive holds {len(images)} images ({', '.join(images[:5])})"
-            f"{' and DICOM files' if dicom else ''}. Unpack it and give the one to be segmented."
-        )
-    return images[0]
+    with zips.open_zip(path, zips.IMAGE) as archive:
+        names = archive.names()
+        images = [name for name in names if file_suffix(Path(name)) in _WHOLE_IMAGES]
+        if not images:
+            return None
+        dicom = [name for name in names if Path(name).suffix.lower() in ("", ".dcm", ".ima")]
+        if len(images) > 1 or dicom:
+            raise UserError(
+                f"{path}: the archive holds {len(images)} images ({', '.join(images[:5])})"
+                f"{' and DICOM files' if dicom else ''}. Unpack it and give the one to be "
+                "segmented."
+            )
+        return _read_member(archive, images[0])
 
 
-def _read_member(archive_path: Path, member: str) -> Volume:
+def _read_member(archive: zips.Archive, member: str) -> Volume:
     """Read an image of a zip archive by way of a temporary file whose name is ours."""
     with tempfile.TemporaryDirectory(prefix="vertseg-") as folder:
         path = Path(folder, f"scan{file_suffix(Path(member))}")
-        try:
-            with zipfile.ZipFile(archive_path) as archive:
-                if archive.getinfo(member).file_size > MOST_BYTES:
-                    raise UserError(f"{archive_path}: {member} is too large for a scan.")
-                with archive.open(member) as source, path.open("wb") as target:
-                    shutil.copyfileobj(source, target, 1 << 20)
-        except NotImplementedError as error:
-            raise UserError(
-                f"{archive_path}: {member} cannot be unpacked ({error}). Unpack it yourself."
-            ) from error
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-            raise UserError(
-                f"{archive_path}: {member} is damaged ({error}). Copy or download it again."
-            ) from error
+        with archive.open(member) as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
         try:
             return _read_image(path)
         except UserError as error:
-            raise UserError(str(error).replace(str(path), f"{archive_path}: {member}")) from error
+            raise UserError(str(error).replace(str(path), f"{archive.path}: {member}")) from error
 
 
 def _check_hounsfield(array: np.ndarray, path: Path) -> None:
-    """Refuse what are no Hounsfield units: MR, PET, masks, grey values of a screen.
+    """Refuse values other than Hounsfield units: MR, PET, masks, grey values of a screen.
 
-    Fat, air or lung lies below -30 HU in every CT, cropped or windowed; MR intensities have no
-    such values, or few that interpolation made.
+    Fat, air or lung lies below -30 HU in every CT, cropped or windowed. MR intensities are
+    positive, but for few values made by interpolation.
     """
     step = max(1, round((array.size / _SAMPLED_VOXELS) ** (1 / 3)))
     sample = array[::step, ::step, ::step]
@@ -185,8 +161,8 @@ def _check_shear(affine: np.ndarray, path: Path) -> None:
     if angle > SHEAR_TOLERANCE_DEG:
         raise UserError(
             f"{path}: the voxel axes are {angle:.1f} degrees off perpendicular (gantry tilt?), so "
-            "that voxels are no boxes. Resample the scan to a straight grid first, for example "
-            "from DICOM with dcm2niix, whose file with _Tilt in its name can be given."
+            "that voxels are not rectangular boxes. Resample the scan to a straight grid first, "
+            "for example from DICOM with dcm2niix, whose file with _Tilt in its name can be given."
         )
 
 

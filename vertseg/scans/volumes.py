@@ -22,7 +22,9 @@ from vertseg.core.errors import UserError
 from vertseg.core.logs import logger
 
 AIR_HU = -1024
+"""HU of air, and lower bound of all CTs."""
 GRID_TOLERANCE_VOXEL = 0.1
+"""Largest distance between corresponding voxels of two grids that count as the same."""
 
 _RAS = axcodes2ornt(("R", "A", "S"))
 
@@ -119,7 +121,7 @@ def checked_shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
     """The three sides of an image that is one volume; further axes of length one are dropped.
 
     Raises:
-        UserError: it is two-dimensional, a series of volumes, or one voxel thick.
+        UserError: the image is two-dimensional, a series of volumes, or one voxel thick.
     """
     sides = shape[:3] if len(shape) > 3 and max(shape[3:]) == 1 else shape
     if len(sides) != 3 or min(sides) < 2:
@@ -132,10 +134,10 @@ def checked_shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
 
 
 def checked_affine(affine: np.ndarray, path: Path) -> np.ndarray:
-    """An affine that has an inverse.
+    """An affine in double precision, checked to have an inverse.
 
     Raises:
-        UserError: it has none.
+        UserError: the affine is singular or not finite.
     """
     affine = np.asarray(affine, dtype=np.float64)
     if np.isfinite(affine).all() and voxel_sizes(affine).all():
@@ -149,6 +151,6 @@ def checked_affine(affine: np.ndarray, path: Path) -> np.ndarray:
 
 
 def canonical_volume(array: np.ndarray, geometry: Geometry) -> Volume:
-    """A volume of an array as stored; the voxels are not copied."""
+    """The volume of an array (i, j, k) as stored; the voxels are not copied."""
     canonical = apply_orientation(array, geometry.to_canonical)
     return Volume(canonical, geometry.canonical_affine, geometry)

@@ -1,1 +1,1 @@
-"""CT series in DICOM: in from a folder or a zip archive, segmentations out."""
+"""CT series in DICOM: reading of folders and zip archives, writing of segmentations."""

@@ -1,14 +1,12 @@
 """DICOM files of a folder or a zip archive, read where they lie: nothing is unpacked.
 
-Not every file need be DICOM: viewers, licences and directories (DICOMDIR) come along on a
-hospital's disc. A file counts if it has DICOM's mark, or lacks it (old files do) but starts with
-an element of a data set. Headers are kept without their voxels.
+Other files may lie among them: viewers, licences and directories (DICOMDIR) of a hospital's disc. A
+file counts as DICOM if it has DICOM's mark, or if it lacks the mark, as old files do, but starts
+with an element of a data set. Headers are kept without their voxels.
 """
 
 import io
 import os
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,9 +24,10 @@ from pydicom.uid import (
 
 from vertseg.core.errors import UserError
 from vertseg.core.progress import progress
+from vertseg.scans import zips
 
-MOST_FILES = 20_000
-MOST_BYTES_PER_FILE = 4 << 30
+MOST_FILES = zips.DICOM.members
+"""Largest number of files in a folder, as in an archive."""
 
 _MARK_START, _MARK = 128, b"DICM"
 _SUFFIXES = (".dcm", ".ima")
@@ -88,64 +87,22 @@ class Folder:
         return (self.path / name).read_bytes()
 
 
-class Archive:
-    """The files of a zip archive."""
-
-    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
-        self.path = path
-        self._archive = archive
-        self._members = {info.filename: info for info in archive.infolist() if _wanted_member(info)}
-
-    def names(self) -> list[str]:
-        """Members' names, sorted; what macOS adds is passed over."""
-        return sorted(self._members)
-
-    def open(self, name: str) -> IO[bytes]:
-        """A member, decompressed as it is read."""
-        return self._archive.open(self._members[name])
-
-    def read(self, name: str) -> bytes:
-        """A member's content, its checksum compared."""
-        return self._archive.read(self._members[name])
-
-
 @contextmanager
 def open_source(path: Path) -> Iterator[Source]:
     """The files of a folder, or of a zip archive, which is not unpacked.
 
     Raises:
-        UserError: the archive is damaged, encrypted or too large.
+        UserError: the archive is damaged, encrypted or too large (see `zips.open_zip`).
     """
     if path.is_dir():
         yield Folder(path)
         return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _check_archive(path, archive.infolist())
-            yield Archive(path, archive)
-    except NotImplementedError as error:
-        raise UserError(
-            f"{path}: the archive cannot be unpacked ({error}). Unpack it and give the folder."
-        ) from error
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(
-            f"{path}: not a complete zip archive ({error}). Copy or download it again."
-        ) from error
-
-
-def _check_archive(path: Path, infos: list[zipfile.ZipInfo]) -> None:
-    largest = max((info.file_size for info in infos), default=0)
-    if len(infos) > MOST_FILES or largest > MOST_BYTES_PER_FILE:
-        raise UserError(
-            f"{path}: the archive holds {len(infos)} files, the largest of {largest} bytes: too "
-            "much for one scan. Unpack it and give the folder of one series."
-        )
-    if any(info.flag_bits & 0x1 for info in infos):
-        raise UserError(f"{path}: the archive is encrypted. Unpack it and give the folder.")
+    with zips.open_zip(path, zips.DICOM) as archive:
+        yield archive
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file has the look of DICOM."""
+    """Whether a file looks like DICOM."""
     with path.open("rb") as file:
         return _looks_like_dicom(file.read(_MARK_START + len(_MARK)))
 
@@ -196,7 +153,7 @@ def read_header(source: Source, name: str) -> Dataset | None:
     if "SOPClassUID" in header:
         return header
     if stated:
-        raise damaged(source, name, "it does not say what it holds")
+        raise damaged(source, name, "it states no SOP class")
     return None
 
 
@@ -226,8 +183,3 @@ def damaged(source: Source, name: str, reason: object) -> UserError:
 
 def _looks_like_dicom(start: bytes) -> bool:
     return start[_MARK_START:] == _MARK or start[:2] in _FIRST_GROUPS
-
-
-def _wanted_member(info: zipfile.ZipInfo) -> bool:
-    parts = Path(info.filename).parts
-    return not info.is_dir() and "__MACOSX" not in parts and not parts[-1].startswith(".")

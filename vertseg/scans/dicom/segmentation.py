@@ -50,7 +50,7 @@ def write_segmentation(
         path: the file; it appears whole or not at all.
         mask: VerSe label values, canonical (x, y, z).
         native: the grid of the series.
-        series: what the mask was drawn on.
+        series: the series that the mask was drawn on.
         model: name of the network, part of the algorithm's identification.
 
     Raises:
@@ -73,7 +73,7 @@ def write_segmentation(
     stored = native_array(mask, native).transpose(2, 1, 0)
     segments = number_of[stored[np.argsort(order)]]
     with warnings.catch_warnings():
-        # Anonymised series often hold names that are no proper ones.
+        # Anonymised series often hold names that break DICOM's rules.
         warnings.simplefilter("ignore", UserWarning)
         segmentation = _segmentation(hd, sources, segments, labels, model)
     with atomic_path(path) as temporary:
@@ -134,7 +134,7 @@ def _highdicom() -> ModuleType:
 
 
 def _sources(series: DicomSeries) -> tuple[list[Dataset], list[int]]:
-    """The data sets to refer to, and each native slice's place among their frames."""
+    """The data sets to refer to, and the index of each native slice among their frames."""
     frames = series.frames
     if len(series.headers) > 1 and len(frames) > len(series.headers):
         raise UserError(
@@ -148,7 +148,7 @@ def _sources(series: DicomSeries) -> tuple[list[Dataset], list[int]]:
 
 
 def _complete(header: Dataset) -> Dataset:
-    """A header in which attributes that may be empty, but not absent, are there."""
+    """A copy of a header with all attributes that may be empty but not absent."""
     header = copy.copy(header)
     for keyword in _MAY_BE_EMPTY:
         if keyword not in header:

@@ -1,8 +1,8 @@
 """Read one CT series of a DICOM folder or zip archive.
 
 A folder often holds more than the scan: localisers, dose sheets, other series. The one CT series
-that is a volume is taken and what was passed over is logged; with several such series the user
-is asked to choose.
+that forms a volume is taken, and the log names the others. Several such series are an error that
+asks the user to choose.
 """
 
 import os
@@ -32,7 +32,7 @@ from vertseg.scans.volumes import Volume, canonical_volume
 
 @dataclass(frozen=True)
 class DicomSeries:
-    """Where a volume comes from, for objects that refer to it.
+    """The DICOM series of a volume, for objects that refer to it.
 
     Attributes:
         headers: the files' data sets without voxels; one a slice, or one multi-frame file.
@@ -48,14 +48,14 @@ class DicomSeries:
 def read_series(path: str | os.PathLike[str]) -> tuple[Volume, DicomSeries]:
     """Read the CT series of a folder (with those below it), a zip archive, or around one file.
 
-    Of a folder with several series, a file of one of them chooses it.
+    In a folder with several series, the path of one file chooses the series.
 
     Returns:
         The volume, int16 HU, its native grid (columns, rows, slices along the slices' normal).
 
     Raises:
-        UserError: there is no CT series, or several; the series is no volume (see `stack`); a
-            file is damaged or compressed in a way that cannot be decoded.
+        UserError: there is no CT series, or several; its slices do not form a volume (see
+            `stack`); a file is damaged or its compression is not supported.
     """
     path = Path(path)
     if path.is_dir() or not is_dicom(path):
@@ -106,16 +106,16 @@ def _series_uid(header: Dataset) -> str:
 
 
 def _choose(source: Source, series: list[list[Instance]], uid: str | None) -> list[Instance]:
-    """The files of the one series that is a CT volume; with `uid`, of no other than that one."""
+    """The files of the one series that forms a CT volume; with `uid`, of that series only."""
     volumes: list[list[Instance]] = []
     passed_over: list[str] = []
     for one in series:
         if uid is not None and _series_uid(one[0].header) != uid:
             continue
-        usable = [instance for instance in one if not _unusable(instance.header)]
-        unusable = [instance for instance in one if _unusable(instance.header)]
+        usable = [instance for instance in one if not _unusable_reason(instance.header)]
+        unusable = [instance for instance in one if _unusable_reason(instance.header)]
         if _images(usable) < 2:
-            passed_over.append(f"{describe(one)}: {_why(one)}")
+            passed_over.append(f"{describe(one)}: {_reasons(one)}")
             continue
         volumes.append(usable)
         if unusable:
@@ -124,7 +124,7 @@ def _choose(source: Source, series: list[list[Instance]], uid: str | None) -> li
                 source.path,
                 describe(usable),
                 _images(unusable),
-                _why(unusable),
+                _reasons(unusable),
             )
     if not volumes:
         listed = _listed(passed_over)
@@ -145,8 +145,8 @@ _MOST_LISTED = 20
 _GIVE_ONE = "Give the folder of a CT series with all its slices."
 
 
-def _unusable(header: Dataset) -> str | None:
-    """Why a DICOM file is no slice of a CT volume, if it is none."""
+def _unusable_reason(header: Dataset) -> str | None:
+    """Reason for which a DICOM file is not a slice of a CT volume, or None."""
     if "Rows" not in header:
         return "not an image"
     if header.get("Modality") != "CT":
@@ -161,8 +161,8 @@ def _unusable(header: Dataset) -> str | None:
     return f"{kind} without a position in the patient"
 
 
-def _why(series: Sequence[Instance]) -> str:
-    reasons = Counter(_unusable(i.header) or "a single slice" for i in series)
+def _reasons(series: Sequence[Instance]) -> str:
+    reasons = Counter(_unusable_reason(i.header) or "a single slice" for i in series)
     return ", ".join(reason for reason, _ in reasons.most_common())
 
 

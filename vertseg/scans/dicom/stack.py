@@ -1,4 +1,4 @@
-"""The voxel grid that a series' slices form, and why they may form none.
+"""The voxel grid of a series' slices, and the checks that they form one.
 
 DICOM states each slice's position and axes in patient coordinates, LPS+ mm (PS3.3 C.7.6.2). A
 grid needs equal slices, one above the other at equal distances; anything else is refused, since
@@ -75,7 +75,7 @@ def frames_of(headers: Sequence[Dataset], names: Sequence[str], series: str) -> 
                 frames.append(_frame(number, index, label, header, group))
             except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
                 raise UserError(
-                    f"{series}: {label} does not say where its slice lies ({error}). "
+                    f"{series}: {label} does not state its slice's geometry ({error}). "
                     "Export the series again, unchanged."
                 ) from error
     return frames
@@ -99,7 +99,7 @@ def _frame(instance: int, index: int, name: str, header: Dataset, group: Dataset
     )
     lengths = np.linalg.norm(frame.axes, axis=1)
     if np.abs(lengths - 1).max() > 1e-2 or abs(np.dot(*frame.axes)) > 1e-2:
-        raise ValueError("ImageOrientationPatient holds no two perpendicular directions")
+        raise ValueError("ImageOrientationPatient does not hold two perpendicular directions")
     if frame.spacing_mm.min() <= 0:
         raise ValueError("PixelSpacing is not positive")
     return frame
@@ -185,7 +185,7 @@ def _require_same(
         listed = ", ".join(f"{len(members)} of {form.format(*v)}" for v, members in kinds[:5])
         raise UserError(
             f"{series}: the slices differ in {what}: {listed} (for example "
-            f"{kinds[-1][1][0].name}). They are no one volume: give a folder that holds only "
+            f"{kinds[-1][1][0].name}). They do not form one volume: give a folder that holds only "
             "slices of one kind."
         )
 
@@ -233,8 +233,8 @@ def _refuse_tilt(step: np.ndarray, normal: np.ndarray, series: str) -> None:
     if tilt > TILT_TOLERANCE_DEG:
         raise UserError(
             f"{series}: the slices are shifted against each other by {tilt:.1f} degrees (gantry "
-            "tilt), so that voxels are no boxes. Resample the series to a straight grid first, "
-            "for example with dcm2niix, whose file with _Tilt in its name can be given."
+            "tilt), so that voxels are not rectangular boxes. Resample the series to a straight "
+            "grid first, for example with dcm2niix, whose file with _Tilt in its name can be given."
         )
 
 

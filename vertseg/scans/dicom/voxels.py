@@ -1,7 +1,7 @@
 """Stored values of DICOM slices to HU.
 
 pydicom decodes what is stored plainly or by run lengths; JPEG, JPEG-LS and JPEG 2000 go through
-GDCM, which comes with SimpleITK, so that no further codec need be installed.
+GDCM, which comes with SimpleITK, so that no other codec has to be installed.
 """
 
 import tempfile
@@ -20,7 +20,7 @@ from vertseg.scans.dicom.stack import Frame
 from vertseg.scans.volumes import AIR_HU
 
 PLAUSIBLE_HU = (-1000, 4000)
-"""Padding that would read as such HU is not believed: it would turn tissue into air."""
+"""Range of HU in which a stated padding value is ignored, since it would turn tissue into air."""
 
 _UNCOMPRESSED = (
     "Store the series uncompressed first, for example with `gdcmconv --raw` or `dcmdjpeg`."
@@ -34,7 +34,7 @@ def read_voxels(
     """Read slices, one file after the other, into one array.
 
     HU are rounded to whole numbers, far below a scan's noise. Padding outside the scanner's circle
-    and all below -1024 HU become air; what exceeds int16 becomes its largest value.
+    and values below -1024 HU become air; values above int16 become its largest value.
 
     Args:
         source: the folder or archive.

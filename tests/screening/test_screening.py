@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from synthetic_spine import SPONGY_HU, Solid, straight_spine
 
+from vertseg.anatomy.boxes import Box
+from vertseg.anatomy.label_maps import label_boxes
 from vertseg.core.errors import UserError
 from vertseg.dataset.samples import Sample
 from vertseg.evaluation.screening import agreement, compare_scan, grade_counts
 from vertseg.phantom import Phantom, generate_phantom, preset, write_verse_scan
 from vertseg.phantom.bones import vertebral_body
-from vertseg.phantom.raster import Grid
-from vertseg.phantom.spine import sample_subject
-from vertseg.phantom.subject import Subject
-from vertseg.phantom.view import posed, sample_field_of_view, sample_grid
+from vertseg.phantom.scene import sample_scene
+from vertseg.phantom.streams import RandomStreams
 from vertseg.scans.nifti import load_ct, load_mask
 from vertseg.scans.volumes import Geometry, Volume
 from vertseg.screening import (
@@ -30,8 +30,16 @@ from vertseg.screening import (
     summarise,
     without_coarse_heights,
 )
+from vertseg.screening.body import isolate_body
 from vertseg.screening.fractures import genant_grade
-from vertseg.screening.frames import LocalVolume, first_frames, resample
+from vertseg.screening.frames import (
+    LabelledVertebra,
+    LocalVolume,
+    VertebraFrame,
+    box_around,
+    first_frames,
+    resample,
+)
 from vertseg.screening.measures import isolated_body
 from vertseg.screening.summary import pickhardt_category
 
@@ -214,7 +222,7 @@ def test_cement_and_metal_suppress_attenuation(hu: int) -> None:
     assert summarise(list(found.values())).l1_hu is None
 
 
-def test_a_filled_canal_is_said_and_not_measured() -> None:
+def test_a_filled_canal_is_reported_and_not_measured() -> None:
     ct, mask = straight_spine([Solid(L1)])
     filled = ndimage.binary_fill_holes(ndimage.binary_closing(mask > 0, iterations=12))
     (one,) = measure_vertebrae(ct, np.where(filled, L1, 0).astype(np.uint8))
@@ -233,7 +241,7 @@ def test_thick_slices_have_no_heights() -> None:
         assert sagittal[name].height_middle_mm == pytest.approx(26, abs=1.1)
 
 
-def test_of_an_unsure_vertebra_the_volume_is_all() -> None:
+def test_an_unsure_vertebra_has_a_volume_alone() -> None:
     ct, mask = straight_spine([Solid(L1), Solid(L2)])
     sure, unsure = measure_vertebrae(ct, mask, unsure=[L2])
     assert unsure.volume_ml is not None and "unsure" in unsure.suppressed[0]
@@ -283,34 +291,23 @@ def test_measures_and_summary_are_plain_values() -> None:
     assert values <= {int, str, bool, float, tuple, type(None)}
 
 
-def generated_anatomy(seed: int) -> tuple[Subject, Grid]:
-    """Subject and grid of `generate_phantom(seed, preset("demo"))`, by its two first streams."""
-    rules = preset("demo")
-    anatomy, view_rng = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(6)[:2])
-    upright = sample_subject(anatomy, rules)
-    view = sample_field_of_view(view_rng, upright, rules)
-    subject = posed(view_rng, upright, view, rules)
-    return subject, sample_grid(view_rng, subject, view, rules)
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_isolated_bodies_are_the_phantoms_bodies(seed: int) -> None:
     phantom = generate_phantom(seed, preset("demo"))
-    subject, grid = generated_anatomy(seed)
-    np.testing.assert_array_equal(grid.affine, phantom.affine)
+    scene = sample_scene(RandomStreams.from_seed(seed), preset("demo"))
+    np.testing.assert_array_equal(scene.grid.affine, phantom.affine)
     ct = volume(phantom.ct, phantom.affine)
-    boxes = {n: box for n, box in enumerate(ndimage.find_objects(phantom.mask), 1) if box}
+    boxes = label_boxes(phantom.mask)
     frames = first_frames(phantom.mask, phantom.affine, boxes)
     for name in phantom.truth["levels"]:
-        vertebra = subject.vertebrae[name]
+        vertebra = scene.subject.vertebrae[name]
         if vertebra.label <= 2 or touches_border(boxes[vertebra.label], phantom.mask.shape):
             continue
-        isolated = isolated_body(
-            ct, phantom.mask, vertebra.label, boxes[vertebra.label], frames[vertebra.label]
-        )
+        labelled = LabelledVertebra(ct, phantom.mask, vertebra.label, boxes[vertebra.label])
+        isolated = isolated_body(labelled, frames[vertebra.label])
         assert isolated is not None
         local, body = isolated
-        true = true_body(vertebral_body(grid, vertebra), phantom.mask.shape, ct, local)
+        true = true_body(vertebral_body(scene.grid, vertebra), phantom.mask.shape, ct, local)
         dice = 2 * np.sum(true & body.inside) / (true.sum() + body.inside.sum())
         assert dice > (0.78 if vertebra.region == "cervical" else 0.91), (name, dice)
         tilt = np.rad2deg(np.arccos(local.frame.axes[:, 2] @ vertebra.frame.axes[:, 2]))
@@ -322,17 +319,82 @@ def volume(array: np.ndarray, affine: np.ndarray) -> Volume:
     return Volume(array, affine, Geometry((x, y, z), affine))
 
 
-def touches_border(box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
-    return any(side.start == 0 or side.stop == n for side, n in zip(box, shape, strict=True))
+def touches_border(box: Box, shape: tuple[int, ...]) -> bool:
+    return 0 in box.start or any(np.equal(box.stop, shape))
 
 
 def true_body(patch, shape: tuple[int, ...], ct: Volume, local: LocalVolume) -> np.ndarray:
     inside = np.zeros(shape, np.uint8)
     inside[patch.region] = patch.distance < 0
-    whole = (slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2]))
+    body = LabelledVertebra(ct, inside, 1, Box.whole(shape))
     upper = local.lower_mm + local.step_mm * (np.array(local.occupancy.shape) - 0.5)
-    grid = (local.frame, local.step_mm, local.lower_mm, upper)
-    return resample(ct, inside, 1, whole, *grid).occupancy >= 0.5
+    return resample(body, local.frame, local.step_mm, local.lower_mm, upper).occupancy >= 0.5
+
+
+# Parts of the measurement
+
+
+def test_a_resampled_vertebra_is_its_own_voxels_where_the_grids_coincide() -> None:
+    rng = np.random.default_rng(2)
+    ct = volume(rng.integers(-100, 900, (30, 28, 26)).astype(np.int16), np.diag([1.0, 1, 1, 1]))
+    mask = np.zeros(ct.array.shape, np.uint8)
+    mask[12:18, 10:19, 11:16] = L1
+    mask[12:18, 10:19, 16:20] = L2
+    vertebra = LabelledVertebra(ct, mask, L1, label_boxes(mask)[L1])
+    np.testing.assert_array_equal(vertebra.inside(vertebra.box), True)
+    corner = np.array([4.0, 2, 3])
+    local = resample(
+        vertebra, VertebraFrame(corner, np.eye(3)), 1.0, np.zeros(3), np.array([21.0, 24, 20])
+    )
+    np.testing.assert_array_equal(local.occupancy, (mask == L1)[4:26, 2:27, 3:24])
+    np.testing.assert_array_equal(local.hu, ct.array[4:26, 2:27, 3:24])
+
+
+def test_voxels_far_from_a_vertebra_have_no_attenuation() -> None:
+    ct = volume(np.zeros((40, 40, 40), np.int16), np.eye(4))
+    mask = np.zeros(ct.array.shape, np.uint8)
+    mask[2:12, 2:12, 2:12] = L1
+    vertebra = LabelledVertebra(ct, mask, L1, label_boxes(mask)[L1])
+    frame = VertebraFrame(np.zeros(3), np.eye(3))
+    local = resample(vertebra, frame, 1.0, np.full(3, -3.0), np.full(3, 39.0))
+    seen = np.argwhere(~np.isnan(local.hu)) - 3
+    # The crop around the vertebra ends 8 mm beside it, or at the border of the scan.
+    assert (seen.min(), seen.max()) == (0, 19)
+
+
+def test_a_box_holds_the_voxels_around_which_it_lies() -> None:
+    solid = np.zeros((6, 7, 8), bool)
+    solid[1, 2:5, 3] = solid[2, 3, 6] = True
+    assert box_around(solid) == Box((1, 2, 3), (3, 5, 7))
+
+
+def block(canal_depth: int, filled_share: float = 0.0) -> LocalVolume:
+    """A body 30 mm deep before a canal, behind which lies a plate; 1 mm voxels.
+
+    Args:
+        canal_depth: depth of the canal in voxels.
+        filled_share: share of the canal's height that is filled with bone.
+    """
+    occupancy = np.zeros((60, 60, 40), np.float32)
+    occupancy[10:50, 25:55, 8:32] = 1
+    occupancy[10:50, 25 - canal_depth - 4 : 25 - canal_depth, 8:32] = 1
+    filled = round(8 + filled_share * 24)
+    occupancy[10:50, 25 - canal_depth : 25, 8:filled] = 1
+    frame = VertebraFrame(np.zeros(3), np.eye(3))
+    lower = np.array([-29.5, -40.0, -20.0])
+    return LocalVolume(frame, 1.0, lower, occupancy, np.zeros_like(occupancy))
+
+
+def test_the_back_wall_of_a_block_lies_before_its_canal() -> None:
+    body = isolate_body(block(canal_depth=12))
+    assert body is not None
+    np.testing.assert_allclose(body.back_mm, -15.5)
+    assert box_around(body.inside).start[1] == 25
+
+
+@pytest.mark.parametrize(("canal_depth", "filled_share"), [(4, 0.0), (12, 0.5)])
+def test_a_shallow_or_half_filled_gap_is_not_a_canal(canal_depth, filled_share) -> None:
+    assert isolate_body(block(canal_depth, filled_share)) is None
 
 
 def test_phantoms_are_compared_with_their_truth(tmp_path: Path) -> None:
@@ -360,7 +422,7 @@ def phantom() -> Phantom:
 
 @pytest.fixture(scope="module")
 def drawn_coarsely(phantom: Phantom) -> tuple[Volume, np.ndarray]:
-    """The phantom's CT, and its mask as fat as a network draws it on cells of 2.5 mm."""
+    """CT of the phantom, and its mask thickened as by a network with cells of 2.5 mm."""
     reach, nearest = ndimage.distance_transform_edt(
         phantom.mask == 0, np.diag(phantom.affine)[:3], return_indices=True
     )
@@ -389,8 +451,8 @@ def test_coarse_outlines_show_no_heights(drawn_coarsely) -> None:
         assert heights_of(after) == [None, None, None]
         assert after.height_loss is after.genant_grade is after.fracture_shape is None
         assert after.trabecular_hu == before.trabecular_hu
-        told = "heights (outlines drawn on cells of 2.5 mm)" in after.suppressed
-        assert told == (before.height_middle_mm is not None)
+        reported = "heights (outlines drawn on cells of 2.5 mm)" in after.suppressed
+        assert reported == (before.height_middle_mm is not None)
 
 
 def test_mislabelled_predictions_are_not_compared(tmp_path: Path, save_nifti) -> None:

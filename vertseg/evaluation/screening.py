@@ -1,4 +1,4 @@
-"""Screening measures against the phantom's truth."""
+"""Screening measures compared with the phantom's truth."""
 
 import json
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ QUANTITIES = {
     "trabecular_hu": "trabecular HU",
     **{f"height_{place}_mm": f"{place} height in mm" for place in PLACES},
 }
-"""What is compared: a measure's field and what to call it."""
+"""Compared quantities: title by field of a vertebra's measures."""
 
 REGIONS = {"C": "cervical", "T": "thoracic", "L": "lumbar"}
 
@@ -33,20 +33,20 @@ def compare_scan(
 ) -> list[dict[str, Any]]:
     """Measure a phantom in its reference mask, or a predicted one, and set the truth beside it.
 
-    True HU are those that the scanner shows: with its calibration offset. Heights are measured in
-    coarsely drawn masks, too.
+    True HU include the scanner's calibration offset. Heights are measured in coarsely drawn masks,
+    too.
 
     Args:
         sample: the phantom.
-        predicted_mask: path of a label map.
+        predicted_mask: path of a predicted label map; None for the reference mask.
         drawn_on: grid of the network that predicted it.
 
     Returns:
-        A row for each vertebra of the reference. Those whose predicted centre is more than 20 mm
-        away or nearer to another vertebra count as not found and have no measures.
+        A row for each vertebra of the reference. Vertebrae with a predicted centre more than 20 mm
+        away, or nearer to another vertebra, count as not found and have no measures.
 
     Raises:
-        UserError: a file is missing or unreadable, or the scan is no phantom.
+        UserError: a file is missing or unreadable, or the phantom's description is.
     """
     truth = _read_truth(sample)
     ct = load_ct(sample.ct)
@@ -91,13 +91,13 @@ def compare_scans(
 
     Args:
         samples: the phantoms.
-        predictions: folders of predicted masks, of which the samples that have one are measured;
-            by default all are measured in their reference masks.
-        drawn_on: grid of the network that predicted them.
-        processes: how many scans are measured at a time.
+        predictions: folders of predicted masks, in which the samples with a mask are measured;
+            without folders, all samples are measured in their reference masks.
+        drawn_on: grid of the network that predicted the masks.
+        processes: number of scans measured at a time.
 
     Returns:
-        The rows of `compare_scan`.
+        Rows of `compare_scan`.
 
     Raises:
         UserError: see `compare_scan`.
@@ -126,7 +126,9 @@ def differences(table: pd.DataFrame, field: str) -> pd.DataFrame:
 
 
 def agreement(table: pd.DataFrame) -> pd.DataFrame:
-    """Bias and 95 % limits of agreement (Bland and Altman, Lancet 1986) by quantity and region.
+    """Bias and 95 % limits of agreement by quantity and region.
+
+    The limits are those of Bland and Altman, Stat Methods Med Res 1999;8:135-160.
 
     Args:
         table: rows of `compare_scan`.
@@ -157,7 +159,7 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def grade_counts(table: pd.DataFrame) -> pd.DataFrame:
-    """How often each grade was given to vertebrae without and with each kind of fracture."""
+    """Vertebrae by kind of fracture (rows, "none" included) and given grade (columns)."""
     graded = table.dropna(subset=["genant_grade"]).astype({"genant_grade": int})
     counts = graded.groupby(["fracture", "genant_grade"]).size().unstack(fill_value=0)
     counts = counts.reindex(columns=range(4), fill_value=0)
@@ -165,14 +167,18 @@ def grade_counts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read_truth(sample: Sample) -> dict[str, Any]:
-    """What the generator wrote beside the mask."""
+    """Description of a phantom, which the generator writes beside the mask."""
     path = phantom_truth_path(sample.mask)
     try:
         truth = json.loads(path.read_text())
     except (FileNotFoundError, ValueError) as error:
-        raise UserError(f"{path}: the phantom's description cannot be read ({error}).") from None
+        raise UserError(
+            f"{path}: the description of the phantom cannot be read ({error})."
+        ) from None
     if "calibration_offset_hu" not in truth:
-        raise UserError(f"{path}: states no calibration_offset_hu. Generate the phantoms anew.")
+        raise UserError(
+            f"{path}: the entry calibration_offset_hu is missing. Generate the phantoms anew."
+        )
     return truth
 
 

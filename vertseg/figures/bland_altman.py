@@ -1,4 +1,4 @@
-"""Bland-Altman figure: what is measured against what is true."""
+"""Bland-Altman figure of measured against true values."""
 
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -16,11 +16,11 @@ COLOURS = dict(zip(REGIONS.values(), (OKABE_ITO[5], OKABE_ITO[0], OKABE_ITO[2]),
 def draw_bland_altman(table: pd.DataFrame, title: str) -> Figure:
     """Draw a panel for each quantity: the difference over the true value, with bias and limits.
 
-    The true value, not the mean of both, is on the horizontal axis, since it is known.
+    The horizontal axis is the true value, which is known here, in place of the mean of both.
 
     Args:
-        table: rows of `validation.compare_scan`.
-        title: whose masks were measured.
+        table: rows of `evaluation.screening.compare_scan`.
+        title: name of the measured masks.
     """
     use_style()
     figure, grid = plt.subplots(2, 2, figsize=(PAGE_WIDTH_INCH, HEIGHT_INCH), layout="constrained")

@@ -1,4 +1,4 @@
-"""The vertebrae as unions of implicit primitives."""
+"""Vertebrae as unions of implicit primitives."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from vertseg.phantom.raster import DistanceField, Grid, Patch, capsule, ellipsoi
 from vertseg.phantom.subject import Vertebra
 
 OTHER_BONE = 255
-"""Owner of every bone that is not an annotated vertebra."""
+"""Owner of all bone beside the annotated vertebrae."""
 _SIDES = (-1, 1)
 _WAIST = 0.13
 _ROUNDNESS = 2.5
 
 
 class BonePen:
-    """Draws primitives given in one vertebra's frame; `bulk` thickens its rods."""
+    """Draws primitives in the frame of one vertebra; `bulk` is a factor on the radii of rods."""
 
     def __init__(self, field: DistanceField, frame: Frame, owner: int, bulk: float = 1.0) -> None:
         self.field, self.frame, self.owner, self.bulk = field, frame, owner, bulk
@@ -29,13 +29,13 @@ class BonePen:
         radii: tuple[float, float],
         stretch: tuple[float, float, float] = (1, 1, 1),
     ) -> None:
-        """A capsule, see `raster.capsule`."""
+        """Draw a capsule, see `raster.capsule`."""
         thickness = (self.bulk * radii[0], self.bulk * radii[1])
         rod = capsule(self.field.grid, self.frame, start, end, thickness, stretch)
         self.field.add(rod, self.owner)
 
     def ball(self, centre: ArrayLike, semi_axes: ArrayLike) -> None:
-        """An ellipsoid around a local point."""
+        """Draw an ellipsoid around a local point, semi-axes in mm."""
         self.field.add(
             ellipsoid(self.field.grid, self.frame.shifted(centre), semi_axes), self.owner
         )
@@ -43,7 +43,7 @@ class BonePen:
 
 @dataclass(frozen=True)
 class NeuralArch:
-    """Local positions in mm that the parts of a vertebra's arch share."""
+    """Local positions in mm shared by the parts of a vertebra's arch."""
 
     body_back: float
     pedicle_x: float
@@ -106,7 +106,7 @@ def draw_vertebra(field: DistanceField, vertebra: Vertebra, arch_bulk: float = 1
     """Add a vertebra to the distance field under its label value.
 
     Args:
-        field: of all bones.
+        field: distance field of all bones.
         vertebra: the vertebra.
         arch_bulk: factor on the thickness of arch and processes.
     """
@@ -129,7 +129,7 @@ def draw_vertebra(field: DistanceField, vertebra: Vertebra, arch_bulk: float = 1
 
 
 def _draw_atlas(pen: BonePen, atlas: Vertebra) -> None:
-    """Lateral masses joined by the anterior and posterior arch, around the dens."""
+    """Draw the lateral masses, joined by the anterior and the posterior arch around the dens."""
     mass_x, front, back = 0.53 * atlas.body_width, 11.5, -27.0
     tip = atlas.transverse_width / 2
     for side in _SIDES:
@@ -142,7 +142,7 @@ def _draw_atlas(pen: BonePen, atlas: Vertebra) -> None:
 
 
 def _draw_dens(pen: BonePen, axis: Vertebra) -> None:
-    """The dens and the upper joint surfaces beside it."""
+    """Draw the dens and the upper joint surfaces beside it."""
     top = axis.rim_height / 2
     pen.rod((0, 0, top - 3), (0, -1, top + 14), (5.6, 4.2))
     for side in _SIDES:
@@ -150,7 +150,7 @@ def _draw_dens(pen: BonePen, axis: Vertebra) -> None:
 
 
 def _draw_uncinate_processes(pen: BonePen, vertebra: Vertebra) -> None:
-    """The raised lateral edges of a cervical body's upper end-plate."""
+    """Draw the raised lateral edges of a cervical body's upper end-plate."""
     half_height = vertebra.rim_height / 2
     for side in _SIDES:
         edge = (side * 0.44 * vertebra.body_width, -1, half_height - 2)

@@ -1,4 +1,4 @@
-"""Phantoms written as VerSe distributes its scans."""
+"""Phantom data sets in VerSe's layout."""
 
 import re
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class ScanPaths(NamedTuple):
 
 
 def scan_paths(root: Path, subject: str) -> ScanPaths:
-    """Where a subject's only scan lies below the data set's root."""
+    """Paths of a subject's only scan below the data set's root."""
     mask = layout.reference_path(root, subject, subject)
     return ScanPaths(
         ct=Path(layout.ct_path(root, subject, subject)),
@@ -52,7 +52,7 @@ def write_verse_scan(phantom: Phantom, root: Path, subject: str, orientation: st
 
     Args:
         phantom: the scan, RAS+.
-        root: the data set's folder, with `rawdata` and `derivatives`.
+        root: folder of the data set, with `rawdata` and `derivatives`.
         subject: name of subject and scan, such as "sub-phantom0001".
         orientation: axis codes of the NIfTI files' arrays, such as "PIR".
     """
@@ -69,16 +69,16 @@ def write_verse_scan(phantom: Phantom, root: Path, subject: str, orientation: st
 
 
 def scan_seed(seed: int, scan: str) -> int:
-    """The seed of a scan, from the data set's seed and the number that ends the scan's name.
+    """Seed of a scan, from the data set's seed and the number at the end of the scan's name alone.
 
-    It depends on nothing else: a larger data set repeats the scans of a smaller one.
+    A larger data set therefore repeats the scans of a smaller one.
 
     Raises:
-        UserError: the name ends in no number.
+        UserError: the name does not end in a number.
     """
     number = re.search(r"\d+$", scan)
     if number is None:
-        raise UserError(f"scan {scan!r}: a phantom's name must end in a number")
+        raise UserError(f"scan {scan!r}: the name of a phantom must end in a number.")
     return int(np.random.SeedSequence([seed, int(number[0])]).generate_state(1, np.uint64)[0])
 
 

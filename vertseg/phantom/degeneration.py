@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from vertseg.phantom.bones import BonePen, neural_arch
 from vertseg.phantom.geometry import Floats
 from vertseg.phantom.raster import DistanceField, Grid, ellipsoid, smooth_noise
+from vertseg.phantom.scene import Scene
 from vertseg.phantom.settings import PhantomSettings
 from vertseg.phantom.subject import Subject, Vertebra
 from vertseg.phantom.tissue import Canvas
-from vertseg.phantom.view import FieldOfView
 
 _EDGE_MM = 4.0
 """Depth in which a dense patch reaches its full attenuation."""
@@ -19,15 +19,15 @@ _EDGE_MM = 4.0
 
 @dataclass(frozen=True)
 class Wear:
-    """How worn a subject's spine is.
+    """Wear of a subject's spine.
 
     Attributes:
         arch_bulk: factor on the thickness of arches and processes.
         osteophytes: by level, rows (angle from the right to the front in radians, end-plate -1 or
             1, semi-axes across and along the spine in mm).
-        joint_hu: what the joints below a level gain, (left, right).
-        end_plate_hu: what a level's end-plates gain, (lower, upper).
-        vacuum_hu: of gas in the disc below a level.
+        joint_hu: by level, attenuation added to the joints below it, (left, right).
+        end_plate_hu: by level, attenuation added to its end-plates, (lower, upper).
+        vacuum_hu: by level, attenuation of gas in the disc below it.
     """
 
     arch_bulk: float
@@ -39,7 +39,7 @@ class Wear:
 
 @dataclass(frozen=True)
 class BoneLook:
-    """How a scan's bones differ from the usual.
+    """Peculiarities of a scan's bones.
 
     Attributes:
         cortical_width: factor on the width of the cortical rim.
@@ -51,7 +51,7 @@ class BoneLook:
 
 
 def sample_wear(rng: np.random.Generator, subject: Subject, settings: PhantomSettings) -> Wear:
-    """Sample a subject's wear; a healthy spine has thin or thick arches and nothing else."""
+    """Sample a subject's wear; that of a healthy spine is the thickness of its arches alone."""
     wear = Wear(float(rng.uniform(*settings.arch_bulk)), {}, {}, {}, {})
     if rng.random() >= settings.degenerated_share:
         return wear
@@ -89,35 +89,29 @@ def draw_osteophytes(field: DistanceField, vertebra: Vertebra, wear: Wear) -> No
         pen.ball(rim, (across, across, along))
 
 
-def fill_vacuum(canvas: Canvas, subject: Subject, view: FieldOfView, wear: Wear) -> None:
-    """Flat bubbles of gas in worn discs."""
+def fill_vacuum(canvas: Canvas, scene: Scene, wear: Wear) -> None:
+    """Paint flat bubbles of gas in worn discs."""
     for level, hu in wear.vacuum_hu.items():
-        vertebra = subject.vertebrae[level]
-        if not view.shows(vertebra, margin=40):
+        vertebra = scene.subject.vertebrae[level]
+        if not scene.view.shows(vertebra, margin=40):
             continue
         below = -(vertebra.rim_height + vertebra.disc_height) / 2
         size = (0.3 * vertebra.body_width, 0.3 * vertebra.body_depth, 0.3 * vertebra.disc_height)
         canvas.paint(ellipsoid(canvas.grid, vertebra.frame.shifted((0, 0, below)), size), hu)
 
 
-def sample_bone_look(
-    rng: np.random.Generator,
-    grid: Grid,
-    subject: Subject,
-    view: FieldOfView,
-    wear: Wear,
-    settings: PhantomSettings,
-) -> BoneLook:
-    """Sample the cortex's width and the marrow's unevenness; lay out where worn bone is dense."""
+def sample_bone_look(rng: np.random.Generator, scene: Scene, wear: Wear) -> BoneLook:
+    """Sample the cortex's width and the marrow's unevenness; make worn bone dense."""
+    settings = scene.settings
     width = float(rng.uniform(*settings.cortical_width))
     marrow_sd = float(rng.uniform(*settings.marrow_sd_hu))
     period_mm = rng.uniform(6, 25)
     if not (marrow_sd or wear.joint_hu):
         return BoneLook(width)
-    added = np.float32(marrow_sd) * smooth_noise(rng, grid, period_mm)
+    added = np.float32(marrow_sd) * smooth_noise(rng, scene.grid, period_mm)
     for level in wear.joint_hu:
-        vertebra = subject.vertebrae[level]
-        if not view.shows(vertebra, margin=60):
+        vertebra = scene.subject.vertebrae[level]
+        if not scene.view.shows(vertebra, margin=60):
             continue
         arch = neural_arch(vertebra)
         reach = (vertebra.posterior_height + vertebra.disc_height) / 2
@@ -127,11 +121,11 @@ def sample_bone_look(
         ])  # fmt: skip
         for side, hu in zip((-1, 1), wear.joint_hu[level], strict=True):
             place = (side * arch.joint_x, arch.joint_y - 2, joint_z)
-            _densify(added, grid, vertebra, place, size, hu)
+            _densify(added, scene.grid, vertebra, place, size, hu)
         plate = (0.45 * vertebra.body_width, 0.45 * vertebra.body_depth, 6)
         for end, hu in zip((-1, 1), wear.end_plate_hu[level], strict=True):
             place = (0, 0, end * vertebra.rim_height / 2)
-            _densify(added, grid, vertebra, place, plate, hu)
+            _densify(added, scene.grid, vertebra, place, plate, hu)
     return BoneLook(width, added)
 
 
@@ -143,7 +137,7 @@ def _densify(
     semi_axes: tuple[float, float, float] | Floats,
     hu: float,
 ) -> None:
-    """Raise attenuation in an ellipsoid around a point of the vertebra's frame, softly."""
+    """Raise attenuation in a soft-edged ellipsoid around a point of the vertebra's frame."""
     patch = ellipsoid(grid, vertebra.frame.shifted(place), semi_axes) if hu else None
     if patch is not None:
         depth = np.clip(-patch.distance / np.float32(_EDGE_MM), 0, 1)

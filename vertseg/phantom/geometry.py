@@ -25,7 +25,7 @@ class Frame:
 
     Attributes:
         origin: (3,) mm.
-        axes: (3, 3), its columns are the local right, anterior and superior unit vectors.
+        axes: (3, 3) local right, anterior and superior unit vectors as columns.
     """
 
     origin: Floats

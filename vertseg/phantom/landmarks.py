@@ -1,7 +1,6 @@
-"""Where lungs, organs and shoulders lie relative to the vertebrae in this patient.
+"""Heights of lungs, organs, shoulders and skull relative to a patient's vertebrae.
 
-In people these heights scatter by about a vertebra with breathing, build and posture. They are
-sampled here, apart from the spine, so that no soft tissue marks a level exactly.
+They are sampled apart from the spine, so that no soft tissue marks a level exactly.
 """
 
 from dataclasses import dataclass
@@ -14,7 +13,17 @@ from vertseg.phantom.subject import Subject
 
 @dataclass(frozen=True)
 class Landmarks:
-    """World z in mm (left, right lung) and craniocaudal shifts in mm from the usual place."""
+    """Heights of soft tissue and shoulders, and the tilt of the head.
+
+    Attributes:
+        lung_apex_z: world z in mm of the left and the right lung's top.
+        diaphragm_z: world z in mm of the left and the right dome.
+        organ_shift: by organ or vessel, craniocaudal shift in mm from its usual place.
+        outline_shift: craniocaudal shift in mm of the body's outline below the neck.
+        shoulder_shift: craniocaudal shift in mm of the shoulder girdle.
+        skull_pitch: rotation of the skull against the atlas in degrees.
+        pelvis_shift: craniocaudal shift in mm of iliac wings and femoral heads.
+    """
 
     lung_apex_z: tuple[float, float]
     diaphragm_z: tuple[float, float]

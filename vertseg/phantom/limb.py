@@ -1,4 +1,4 @@
-"""Legs without a spine: their spongy joints and hollow shafts are much like parts of vertebrae."""
+"""Legs without a spine; their spongy joints and hollow shafts resemble parts of vertebrae."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,7 +11,7 @@ from vertseg.phantom.tissue import AIR_HU, FAT_HU, MUSCLE_HU
 _TILT_SD_DEG = (6.0, 6.0, 20.0)
 _MARROW_HU = -70.0
 _SPONGY_REACH_MM = 45.0
-"""From a joint to where fatty marrow has replaced most of the spongy bone."""
+"""Distance from a joint at which fatty marrow replaces most of the spongy bone."""
 _SHAFT_CORTEX_MM = 4.0
 _FLESH, _BONE, _VESSEL = 1, 2, 3
 
@@ -19,7 +19,7 @@ _FLESH, _BONE, _VESSEL = 1, 2, 3
 def draw_limb(
     rng: np.random.Generator, settings: PhantomSettings
 ) -> tuple[Grid, NDArray[np.float32]]:
-    """One leg, or two side by side, about a knee or an ankle.
+    """Draw one leg, or two side by side, about a knee or an ankle.
 
     Returns:
         The voxel grid and attenuation in HU (x, y, z).
@@ -72,7 +72,7 @@ def _sample_grid(
 
 
 def _draw_knee(rng: np.random.Generator, field: DistanceField, frame: Frame) -> None:
-    """Femur, tibia, fibula and patella; the joint is the frame's origin."""
+    """Draw femur, tibia, fibula and patella around a joint at the frame's origin."""
     size = rng.uniform(0.85, 1.15)
 
     def ball(centre: ArrayLike, semi_axes: ArrayLike) -> None:
@@ -97,7 +97,7 @@ def _draw_knee(rng: np.random.Generator, field: DistanceField, frame: Frame) -> 
 
 
 def _draw_ankle(rng: np.random.Generator, field: DistanceField, frame: Frame) -> None:
-    """Ends of tibia and fibula, and the foot's small bones at random places below them."""
+    """Draw the ends of tibia and fibula, and small bones of the foot at random places below."""
     grid = field.grid
     field.add(capsule(grid, frame, (0, 0, 14), (0, 0, 60), (20, 13)), _BONE)
     field.add(capsule(grid, frame, (0, 0, 60), (0, 4, 400), (13, 12)), _BONE)

@@ -1,4 +1,4 @@
-"""Mean vertebral dimensions by level, read from `morphometry.tsv` (sources in the file)."""
+"""Mean vertebral dimensions by level, from `morphometry.tsv`, which names their sources."""
 
 import csv
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class LevelMorphometry:
 
 @cache
 def morphometry() -> dict[str, LevelMorphometry]:
-    """The table's rows by level name, C1 to L6 with T13."""
+    """Rows of the table by level name, C1 to L6 with T13."""
     table = files("vertseg.phantom").joinpath("morphometry.tsv").read_text()
     rows = (line for line in table.splitlines() if not line.startswith("#"))
     return {

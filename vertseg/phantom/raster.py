@@ -1,4 +1,4 @@
-"""Implicit primitives, each evaluated only inside its own bounding box of the scan's grid."""
+"""Implicit primitives, each evaluated in its own bounding box of the scan's grid alone."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,13 @@ Region = tuple[slice, slice, slice]
 
 @dataclass(frozen=True)
 class Grid:
-    """An axis-aligned RAS+ voxel grid: centre of voxel 0 and spacing in mm, shape (x, y, z)."""
+    """An axis-aligned RAS+ voxel grid.
+
+    Attributes:
+        origin: (3,) centre of voxel 0 in mm.
+        spacing: (3,) voxel size in mm.
+        shape: voxels along x, y and z.
+    """
 
     origin: Floats
     spacing: Floats
@@ -32,25 +38,25 @@ class Grid:
 
     @property
     def affine(self) -> Floats:
-        """(4, 4) voxel to world."""
+        """Affine (4, 4) from voxel indices to world mm."""
         affine = np.diag([*self.spacing, 1.0])
         affine[:3, 3] = self.origin
         return affine
 
     @property
     def upper(self) -> Floats:
-        """(3,) centre of the last voxel in mm."""
+        """Centre (3,) of the last voxel in mm."""
         return self.origin + self.spacing * (np.array(self.shape) - 1)
 
     def contains(self, points: ArrayLike) -> NDArray[np.bool_]:
-        """Which world points (..., 3) lie within the outer faces of the grid's voxels."""
+        """Whether world points (..., 3) lie within the outer faces of the grid's voxels, (...)."""
         half = self.spacing / 2
         points = np.asarray(points)
         within = (points >= self.origin - half) & (points <= self.upper + half)
         return np.asarray(within.all(axis=-1))
 
     def region(self, centre: Floats, half_size: Floats) -> Region | None:
-        """Voxels of a world-aligned box, None if the grid holds none of it."""
+        """Voxels of a world-aligned box; None for a box outside the grid."""
         start = np.maximum(np.floor((centre - half_size - self.origin) / self.spacing), 0)
         stop = np.minimum(
             np.ceil((centre + half_size - self.origin) / self.spacing) + 1, self.shape
@@ -61,7 +67,7 @@ class Grid:
         return x, y, z
 
     def local(self, region: Region, frame: Frame) -> list[NDArray[np.float32]]:
-        """Coordinates of a region's voxels along the frame's axes, one array per axis."""
+        """Coordinates (x, y, z) of a region's voxels along the frame's axes, one array per axis."""
         x, y, z = (
             axis[part] - np.float32(start)
             for axis, part, start in zip(self.axes, region, frame.origin, strict=True)
@@ -81,13 +87,13 @@ class Patch(NamedTuple):
 
 
 def local_region(grid: Grid, frame: Frame, half_size: ArrayLike) -> Region | None:
-    """Voxels around a frame's origin that cover a box of the frame's axes, with a margin."""
+    """Voxels that cover a box along a frame's axes around its origin, with a margin."""
     margin = 1.5 * grid.spacing.max()
     return grid.region(frame.origin, np.abs(frame.axes) @ np.asarray(half_size, float) + margin)
 
 
 def ellipsoid(grid: Grid, frame: Frame, semi_axes: ArrayLike) -> Patch | None:
-    """Ellipsoid around the frame's origin, semi-axes in mm along its axes."""
+    """Ellipsoid around a frame's origin with semi-axes in mm along the frame's axes."""
     lengths = np.asarray(semi_axes, dtype=float)
     region = local_region(grid, frame, lengths)
     if region is None:
@@ -107,8 +113,16 @@ def capsule(
 ) -> Patch | None:
     """Rounded, tapered rod between two local points.
 
-    `radii` are those at start and end in mm; `stretch` widens the cross-section along the local
-    axes, which turns the rod into a plate.
+    Args:
+        grid: voxels of the scan.
+        frame: local axes.
+        start: (3,) first local point in mm.
+        end: (3,) second local point in mm.
+        radii: radius at start and end in mm.
+        stretch: factors on the cross-section along the local axes, which turn a rod into a plate.
+
+    Returns:
+        None for a rod outside the grid.
     """
     first, last, widths = (np.asarray(value, dtype=float) for value in (start, end, stretch))
     middle = frame.shifted((first + last) / 2)
@@ -144,7 +158,7 @@ class DistanceField:
         self.owner = np.zeros(grid.shape, dtype=np.uint8)
 
     def add(self, patch: Patch | None, owner: int) -> None:
-        """Unite with a primitive; None, a primitive outside the grid, changes nothing."""
+        """Unite with a primitive; None stands for a primitive outside the grid."""
         if patch is None:
             return
         distance = self.distance[patch.region]

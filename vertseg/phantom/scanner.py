@@ -11,6 +11,7 @@ from vertseg.phantom.bones import OTHER_BONE, neural_arch
 from vertseg.phantom.degeneration import BoneLook
 from vertseg.phantom.geometry import Floats, Frame
 from vertseg.phantom.raster import DistanceField, Grid, capsule, ellipsoid
+from vertseg.phantom.scene import Scene
 from vertseg.phantom.settings import PhantomSettings
 from vertseg.phantom.subject import Subject, Vertebra
 from vertseg.phantom.tissue import Canvas
@@ -23,17 +24,14 @@ _DETAIL_MM = 1.2
 
 
 def fill_bone(
-    rng: np.random.Generator,
-    canvas: Canvas,
-    bones: DistanceField,
-    subject: Subject,
-    settings: PhantomSettings,
-    look: BoneLook,
+    rng: np.random.Generator, canvas: Canvas, bones: DistanceField, scene: Scene, look: BoneLook
 ) -> None:
-    """Trabecular bone under a cortical rim, blended with its surroundings over a voxel.
+    """Paint trabecular bone under a cortical rim, blended with its surroundings over a voxel.
 
-    Clinical CT widens the cortex (true 0.35 mm, Silva 1994), hence the rim of voxel width.
+    The rim is a voxel wide: the cortex of a vertebral body measures about 0.35 mm, and clinical CT
+    shows it at least twice as thick (Silva et al., Bone 1994;15:409-414).
     """
+    subject = scene.subject
     voxel = float(canvas.grid.spacing.mean())
     trabecular_of = np.zeros(256, dtype=np.float32)
     for vertebra in subject.vertebrae.values():
@@ -45,7 +43,9 @@ def fill_bone(
     trabecular = trabecular_of[bones.owner[near]] + texture + 10 * canvas.texture[near]
     if look.added_hu is not None:
         trabecular += look.added_hu[near]
-    cortical = rng.uniform(*settings.cortical_hu) * (0.6 + 0.4 * min(subject.bone_density, 1.2))
+    cortical = rng.uniform(*scene.settings.cortical_hu) * (
+        0.6 + 0.4 * min(subject.bone_density, 1.2)
+    )
     rim = np.exp(-(((distance + 0.8) / (look.cortical_width * max(1.1, 0.7 * voxel))) ** 2))
     uneven_cortical = np.float32(cortical) * (1 + 0.12 * canvas.texture[near])
     bone = trabecular + (uneven_cortical - trabecular) * rim
@@ -55,7 +55,7 @@ def fill_bone(
 
 @dataclass(frozen=True)
 class Implants:
-    """Levels with pedicle screws joined by rods, and levels with cement."""
+    """Levels with pedicle screws and rods, and levels with cement."""
 
     screws: tuple[str, ...]
     cement: tuple[str, ...]
@@ -80,7 +80,7 @@ def sample_implants(
 def place_implants(
     rng: np.random.Generator, canvas: Canvas, subject: Subject, implants: Implants
 ) -> None:
-    """Draw the implants; metal adds bright and dark bands along x and y, as streaks do."""
+    """Draw the implants; metal adds bright and dark bands along x and y in place of streaks."""
     for level in implants.cement:
         frame = subject.vertebrae[level].frame.shifted(rng.normal(0, 3, 3))
         canvas.paint(ellipsoid(canvas.grid, frame, rng.uniform(5, 11, 3)), _CEMENT_HU, 40)
@@ -137,14 +137,14 @@ def acquire(
     """Blur anatomy and quantum noise by one reconstruction kernel; add a calibration offset.
 
     Args:
-        rng: of the kernel, noise and offset.
-        grid: the voxels'.
-        hu: the anatomy (x, y, z).
-        settings: the data set's.
-        sharpening: share of the detail below about a millimetre that is added once more.
+        rng: source of kernel, noise and offset.
+        grid: voxels of the scan.
+        hu: anatomy (x, y, z).
+        settings: distributions of kernel and noise.
+        sharpening: factor on detail of about a millimetre, which is added once more.
 
     Returns:
-        HU (x, y, z) and the offset.
+        HU (x, y, z) and the calibration offset.
     """
     kernel = np.clip(0.55 / grid.spacing * rng.uniform(*settings.kernel), 0.2, 1.2)
     deviation = rng.uniform(*settings.noise_sd_hu) * (2.5 / grid.spacing.prod()) ** 0.25
@@ -160,7 +160,7 @@ def acquire(
 
 
 def _white_noise_gain(kernel: Floats) -> float:
-    """Standard deviation that unit white noise keeps under a Gaussian blur, per axis in voxels."""
+    """Standard deviation of unit white noise after a Gaussian blur, `kernel` (3,) in voxels."""
     offsets = np.arange(-4, 5)
     weights = np.exp(-0.5 * (offsets / kernel[:, None]) ** 2)
     weights /= weights.sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""What a phantom data set may vary, and by how much."""
+"""Distributions of anatomy and acquisition in a phantom data set."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,21 +6,21 @@ from dataclasses import dataclass, field
 Range = tuple[float, float]
 
 OMITTABLE = frozenset({"lungs", "ribs", "organs", "vessels", "skull", "shoulders", "pelvis"})
-"""Structures that can be left out of the scan, to test what a network relies on."""
+"""Structures that can be left out of a scan, for tests of a network's reliance on them."""
 
 
 @dataclass(frozen=True)
 class PhantomSettings:
     """Distributions of the phantom's anatomy and acquisition.
 
-    Ranges are uniform. `field_of_view` and `variant` map names to probabilities (the rest of
-    `variant` is the usual 7-12-5 spine).
+    Ranges are uniform. `field_of_view` and `variant` map names to probabilities; the remainder of
+    `variant` is the usual spine of 7, 12 and 5 vertebrae.
 
     Attributes:
         in_plane_spacing_mm: voxel size within a slice.
         slice_spacing_mm: voxel size across slices.
         sagittal_share: share of sagittal series; the others are axial.
-        field_of_view: weights of the regions a scan is centred on.
+        field_of_view: weights of the scans' central regions.
         length_mm: craniocaudal extent of every field of view but "whole".
         lateral_margin_mm: extent beyond the spine's axis to either side.
         posterior_margin_mm: extent behind the vertebral bodies' centres.
@@ -29,7 +29,7 @@ class PhantomSettings:
         variant: probabilities of enumeration variants.
         fracture_share: share of subjects with one to three compression fractures.
         narrow_disc_share: share of discs that are badly narrowed.
-        narrow_disc: what is left of the height of these.
+        narrow_disc: remaining share of their height.
         slip_share: share of subjects with a lumbar vertebra slipped on the one below.
         screw_share: share of scans with pedicle screws and rods.
         cement_share: share of scans with a cemented vertebra.
@@ -45,18 +45,18 @@ class PhantomSettings:
         marrow_sd_hu: SD of smooth differences of attenuation within a bone.
         muscle_share: share of subjects whose psoas and back muscles stand out from fat.
         tissue_sd_hu: SD of smooth differences of attenuation in the whole body.
-        organ_sd_hu: SD of each organ's and vessel's attenuation around its usual one.
+        organ_sd_hu: SD of the attenuation of each organ and vessel around its usual one.
         aortic_contrast_hu: the aorta's attenuation in contrast-enhanced scans.
         calcified_share: share of subjects with calcium in the aorta's wall.
         oral_contrast_share: share of subjects whose bowel holds positive contrast agent.
-        table_share: share of scans with the scanner's table, where it is in the field of view.
+        table_share: share of scans with the scanner's table, if in the field of view.
         arms_share: share of subjects with the arms beside the body.
         kernel: factor on the width of the reconstruction kernel.
-        sharpening: of the reconstruction: the share of fine detail that is added once more.
+        sharpening: share of fine detail that the reconstruction adds once more.
         landmark_jitter_mm: SD of the height of lungs, diaphragm, organs and shoulder girdle
             relative to the vertebrae. It keeps soft tissue from giving the level away.
-        minimum_visible: a vertebra is labelled if this part of its body is in the scan.
-        limb_share: share of scans that show legs and no spine.
+        minimum_visible: smallest part of the body in the scan for a vertebra to be labelled.
+        limb_share: share of scans of legs without a spine.
         omit: structures left out, a subset of `OMITTABLE`.
 
     Raises:
@@ -115,10 +115,10 @@ class PhantomSettings:
     omit: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        """Refuse misspelt structures, which would silently omit nothing."""
+        """Refuse unknown structures, which would be omitted without effect."""
         unknown = self.omit - OMITTABLE
         if unknown:
-            raise ValueError(f"omit: unknown {sorted(unknown)}, choose from {sorted(OMITTABLE)}")
+            raise ValueError(f"omit: unknown {sorted(unknown)}; choose from {sorted(OMITTABLE)}")
 
 
 PRESETS: dict[str, PhantomSettings] = {
@@ -186,12 +186,13 @@ PRESETS: dict[str, PhantomSettings] = {
 def preset(name: str) -> PhantomSettings:
     """Settings by name.
 
-    "demo": VerSe-like spine crops; "full": all fields of view; "randomised": all that, and anatomy,
-    attenuation and acquisition varied beyond what is usual, to learn from for real scans.
+    "demo" has crops around the spine as VerSe's, "full" all fields of view, and "randomised"
+    unusually varied anatomy, attenuation and acquisition besides, for networks that are to work on
+    real scans.
 
     Raises:
-        ValueError: there is no preset of that name.
+        ValueError: the name is unknown.
     """
     if name not in PRESETS:
-        raise ValueError(f"unknown phantom preset {name!r}, choose from {sorted(PRESETS)}")
+        raise ValueError(f"unknown phantom preset {name!r}; choose from {sorted(PRESETS)}")
     return PRESETS[name]

@@ -1,6 +1,6 @@
 """Bones beside the vertebrae: ribs and sternum, shoulder girdle, skull, sacrum and pelvis.
 
-They all belong to `OTHER_BONE`; dimensions in mm are rough adult means.
+They all belong to `OTHER_BONE`. Dimensions in mm are set by eye for an average adult.
 """
 
 from dataclasses import dataclass
@@ -10,9 +10,8 @@ from scipy.interpolate import CubicSpline
 
 from vertseg.phantom.bones import OTHER_BONE, BonePen, vertebral_body
 from vertseg.phantom.geometry import Floats, Frame, rotation
-from vertseg.phantom.landmarks import Landmarks
 from vertseg.phantom.raster import DistanceField, capsule, ellipsoid
-from vertseg.phantom.settings import PhantomSettings
+from vertseg.phantom.scene import Scene
 from vertseg.phantom.subject import Subject, Vertebra
 
 _SIDES = (-1, 1)
@@ -26,15 +25,25 @@ _RIB_START_DEGREES = 24
 
 @dataclass(frozen=True)
 class ChestRing:
-    """The ribcage's ellipse at one thoracic level: centre (world, mm) and half axes in mm."""
+    """Ellipse of the ribcage at one thoracic level.
 
+    Attributes:
+        number: of the level's ribs, 1 at the top.
+        vertebra: that carries them.
+        centre: (3,) world mm.
+        half_width: left-right half axis in mm.
+        half_depth: front-back half axis in mm.
+    """
+
+    number: int
+    vertebra: Vertebra
     centre: Floats
     half_width: float
     half_depth: float
 
 
 def chest_rings(subject: Subject) -> dict[str, ChestRing]:
-    """The ribcage's ellipse by thoracic level, cranial to caudal."""
+    """Ellipse of the ribcage by thoracic level, cranial to caudal."""
     scale = subject.size * np.sqrt(subject.girth)
     rings = {}
     thoracic = [v for v in subject.vertebrae.values() if v.region == "thoracic"]
@@ -45,22 +54,23 @@ def chest_rings(subject: Subject) -> dict[str, ChestRing]:
         centre = Frame(vertebra.frame.origin, subject.axes).to_world(
             (0, rib_angle_y + half_depth, 0)
         )
-        rings[vertebra.name] = ChestRing(centre, half_width, half_depth)
+        rings[vertebra.name] = ChestRing(number, vertebra, centre, half_width, half_depth)
     return rings
 
 
-def rib_curve(
-    subject: Subject,
-    vertebra: Vertebra,
-    ring: ChestRing,
-    number: int,
-    side: int,
-    length_share: float,
-) -> Floats:
-    """Points (n, 3) in world mm along a rib: head, tubercle, angle and the arc forwards."""
-    start, end = _RIB_START_DEGREES, _RIB_END_DEGREES[number - 1]
+def rib_curve(subject: Subject, ring: ChestRing, side: int, length_share: float) -> Floats:
+    """Points (n, 3) in world mm along a rib: head, tubercle, angle and the arc forwards.
+
+    Args:
+        subject: patient.
+        ring: level of the rib.
+        side: -1 for the left rib, 1 for the right one.
+        length_share: length relative to the usual one.
+    """
+    vertebra = ring.vertebra
+    start, end = _RIB_START_DEGREES, _RIB_END_DEGREES[ring.number - 1]
     angles = np.deg2rad(np.linspace(start, start + (end - start) * length_share, 10))
-    descent = _RIB_DESCENT[number - 1] * subject.size
+    descent = _RIB_DESCENT[ring.number - 1] * subject.size
     arc = np.stack(
         [
             side * ring.half_width * np.sin(angles),
@@ -88,17 +98,17 @@ def rib_curve(
     return CubicSpline(along, through)(np.linspace(0, along[-1], count + 1))
 
 
-def draw_ribcage(field: DistanceField, subject: Subject, rng: np.random.Generator) -> None:
-    """Ribs of all thoracic vertebrae and the sternum. Floating ribs vary in length."""
+def draw_ribcage(rng: np.random.Generator, field: DistanceField, subject: Subject) -> None:
+    """Draw the ribs of all thoracic vertebrae and the sternum. Floating ribs vary in length."""
     grid = field.grid
     rings = chest_rings(subject)
-    for number, (level, ring) in enumerate(rings.items(), start=1):
-        length_share = {12: rng.uniform(0.5, 1.25), 13: rng.uniform(0.15, 1.0)}.get(number, 1.0)
-        lowest = ring.centre[2] - 1.2 * _RIB_DESCENT[number - 1] * subject.size - 20
+    for ring in rings.values():
+        share = {12: rng.uniform(0.5, 1.25), 13: rng.uniform(0.15, 1.0)}.get(ring.number, 1.0)
+        lowest = ring.centre[2] - 1.2 * _RIB_DESCENT[ring.number - 1] * subject.size - 20
         if lowest > grid.upper[2] or ring.centre[2] + 40 < grid.origin[2]:
             continue
         for side in _SIDES:
-            curve = rib_curve(subject, subject.vertebrae[level], ring, number, side, length_share)
+            curve = rib_curve(subject, ring, side, share)
             near = np.abs(curve - (grid.origin + grid.upper) / 2) < (
                 (grid.upper - grid.origin) / 2 + 3 * _RIB_STEP_MM
             )
@@ -117,10 +127,11 @@ def draw_ribcage(field: DistanceField, subject: Subject, rng: np.random.Generato
     pen.rod((0, 0, 0), (0, 28, -150 * subject.size), (9, 8), (2.2, 0.7, 1))
 
 
-def draw_shoulders(field: DistanceField, subject: Subject, landmarks: Landmarks) -> None:
-    """Scapulae, clavicles and humeral heads, at their sampled height."""
+def draw_shoulders(field: DistanceField, scene: Scene) -> None:
+    """Draw scapulae, clavicles and humeral heads at their sampled height."""
+    subject = scene.subject
     size = subject.size
-    shift = landmarks.shoulder_shift / size
+    shift = scene.landmarks.shoulder_shift / size
     for side in _SIDES:
         blade = subject.at("T4", (side * 88, -32, -12 + shift))
         blade = blade.turned(rotation("z", -side * 38) @ rotation("x", 8))
@@ -133,15 +144,15 @@ def draw_shoulders(field: DistanceField, subject: Subject, landmarks: Landmarks)
         pen.ball(np.array([side * 158, -6, -5]) * size, np.full(3, 24 * size))
 
 
-def skull_frame(subject: Subject, landmarks: Landmarks) -> Frame:
+def skull_frame(scene: Scene) -> Frame:
     """Frame at the atlas in the head's own axes."""
-    return subject.vertebrae["C1"].frame.turned(rotation("x", landmarks.skull_pitch))
+    return scene.subject.vertebrae["C1"].frame.turned(rotation("x", scene.landmarks.skull_pitch))
 
 
-def draw_skull(field: DistanceField, subject: Subject, landmarks: Landmarks) -> None:
-    """Cranial vault as a shell, its base, condyles, mastoids, jaws."""
-    size = subject.size
-    frame = skull_frame(subject, landmarks)
+def draw_skull(field: DistanceField, scene: Scene) -> None:
+    """Draw the cranial vault as a shell, its base, condyles, mastoids and jaws."""
+    size = scene.subject.size
+    frame = skull_frame(scene)
     thickness = 7.0
     vault = ellipsoid(
         field.grid, frame.shifted(np.array([0, 18, 78]) * size), np.array([72, 92, 68]) * size
@@ -163,7 +174,7 @@ def draw_skull(field: DistanceField, subject: Subject, landmarks: Landmarks) -> 
 
 
 def draw_sacrum(field: DistanceField, subject: Subject) -> None:
-    """Five fused segments with their lateral parts and crest, and the coccyx."""
+    """Draw five fused segments with their lateral parts and crest, and the coccyx."""
     size = subject.size
     sizes = ((50, 31, 29), (40, 24, 25), (33, 18, 21), (28, 14, 18), (22, 10, 16))
     wing_x = (46, 40, 30, 22, 16)
@@ -193,7 +204,7 @@ def draw_sacrum(field: DistanceField, subject: Subject) -> None:
 def _sacral_segment(
     frame: Frame, width: float, depth: float, height: float, size: float
 ) -> Vertebra:
-    """A segment's body as a vertebra without an arch."""
+    """Body of a sacral segment, as a vertebra without an arch."""
     return Vertebra(
         name="L5",
         frame=frame,
@@ -215,11 +226,12 @@ def _sacral_segment(
     )
 
 
-def draw_pelvis(field: DistanceField, subject: Subject, landmarks: Landmarks) -> None:
-    """Iliac wings, sacroiliac bone and femoral heads."""
+def draw_pelvis(field: DistanceField, scene: Scene) -> None:
+    """Draw iliac wings, sacroiliac bone and femoral heads."""
+    subject = scene.subject
     size = subject.size
     centre = Frame(subject.sacrum.origin, subject.axes).shifted(
-        np.array([0, -18, -30]) * size + (0, 0, landmarks.pelvis_shift)
+        np.array([0, -18, -30]) * size + (0, 0, scene.landmarks.pelvis_shift)
     )
     for side in _SIDES:
         wing = centre.shifted(np.array([side * 88, 32, 8]) * size)
@@ -231,20 +243,15 @@ def draw_pelvis(field: DistanceField, subject: Subject, landmarks: Landmarks) ->
         field.add(ellipsoid(field.grid, head, np.full(3, 26 * size)), OTHER_BONE)
 
 
-def draw_skeleton(
-    field: DistanceField,
-    subject: Subject,
-    landmarks: Landmarks,
-    settings: PhantomSettings,
-    rng: np.random.Generator,
-) -> None:
-    """All bones but the vertebrae, without the omitted ones. The sacrum is always there."""
-    draw_sacrum(field, subject)
-    if "ribs" not in settings.omit:
-        draw_ribcage(field, subject, rng)
-    if "shoulders" not in settings.omit:
-        draw_shoulders(field, subject, landmarks)
-    if "skull" not in settings.omit:
-        draw_skull(field, subject, landmarks)
-    if "pelvis" not in settings.omit:
-        draw_pelvis(field, subject, landmarks)
+def draw_skeleton(rng: np.random.Generator, field: DistanceField, scene: Scene) -> None:
+    """Draw all bones beside the vertebrae, omitted ones excepted. The sacrum is always drawn."""
+    omit = scene.settings.omit
+    draw_sacrum(field, scene.subject)
+    if "ribs" not in omit:
+        draw_ribcage(rng, field, scene.subject)
+    if "shoulders" not in omit:
+        draw_shoulders(field, scene)
+    if "skull" not in omit:
+        draw_skull(field, scene)
+    if "pelvis" not in omit:
+        draw_pelvis(field, scene)

@@ -18,7 +18,7 @@ from vertseg.phantom.subject import (
 
 
 def sample_subject(rng: np.random.Generator, settings: PhantomSettings) -> Subject:
-    """A patient upright, in RAS+ mm with the middle of the sacral end-plate as the origin."""
+    """Sample an upright patient in RAS+ mm, origin in the middle of the sacral end-plate."""
     age = rng.uniform(25, 88)
     sex = "male" if rng.random() < 0.5 else "female"
     size = rng.normal(1.04 if sex == "male" else 0.95, 0.045)
@@ -64,7 +64,7 @@ def _sample_scoliosis(rng: np.random.Generator, count: int) -> _Scoliosis:
 def _balanced(
     rng: np.random.Generator, vertebrae: Sequence[Vertebra]
 ) -> tuple[float, list[Vertebra]]:
-    """Sacral slope and cervical lordosis that bring C7 above the sacrum and the gaze level."""
+    """Sacral slope in degrees, and vertebrae with a neck that brings the gaze level above C7."""
     plumb_line_offset, gaze = rng.normal(0, 22), rng.normal(6, 10)
     slope = rng.normal(33, 5)
     straight = _Scoliosis(np.zeros(len(vertebrae)), np.zeros(len(vertebrae)))
@@ -87,7 +87,7 @@ def _stacked(
 ) -> list[Vertebra]:
     """Vertebrae with their frames, each above the next by its disc and body heights.
 
-    What lies above a slipped vertebra goes with it.
+    Vertebrae above a slipped one move with it.
     """
     tilt = sacral_slope
     top = np.zeros(3)

@@ -20,17 +20,22 @@ _VARIANTS: dict[str, tuple[str, ...]] = {
 }
 _FRACTURE_PRONE = frozenset({"T7", "T8", "T12", "L1"})
 ATLAS_CENTRE = (0.0, -6.0, 0.0)
-"""Local point that stands for C1, which has no body: the centre of mass of its ring, behind the
-dens. VerSe's C1 points lie there too."""
+"""Local point of C1, which has no body: the centre of mass of its ring, behind the dens.
+
+VerSe's points of C1 lie there, too."""
 
 
 @dataclass(frozen=True)
 class Vertebra:
-    """One vertebra. Lengths in mm, angles in degrees.
+    """One vertebra; lengths in mm, angles in degrees, further dimensions as in `morphometry.tsv`.
 
-    Its frame's origin is the centre of the vertebral body (of the dens for C1). `middle_height`
-    is the distance between the end-plates' deepest points, the other two are those of the rims.
-    `slip` is how far it lies before its place above the next vertebra.
+    Attributes:
+        frame: its origin is the centre of the vertebral body, of the dens for C1.
+        posterior_height: distance between the posterior rims of the end-plates.
+        anterior_height: distance between the anterior rims.
+        middle_height: distance between the end-plates' deepest points.
+        fracture: "wedge", "biconcave", "crush" or None.
+        slip: distance by which it lies before its usual place above the next vertebra.
     """
 
     name: str
@@ -60,7 +65,7 @@ class Vertebra:
 
     @property
     def region(self) -> str:
-        """cervical, thoracic or lumbar."""
+        """Region of the spine: cervical, thoracic or lumbar."""
         return region(self.label)
 
     @property
@@ -70,24 +75,29 @@ class Vertebra:
 
     @property
     def centre(self) -> Floats:
-        """(3,) world point in mm that stands for the vertebra: its body's centre."""
+        """Annotated world point (3,) in mm: the body's centre."""
         return self.frame.to_world(ATLAS_CENTRE) if self.name == "C1" else self.frame.origin
 
     @property
     def has_long_rib(self) -> bool:
-        """Whether its transverse processes carry ribs: T1 to T10."""
+        """Whether the transverse processes carry ribs, as from T1 to T10."""
         return self.region == "thoracic" and self.name not in ("T11", "T12", "T13")
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A patient; `size` and `girth` are relative to the average adult.
+    """A patient.
 
     Attributes:
+        age: years.
+        sex: "male" or "female".
+        size: length relative to the average adult.
+        girth: girth relative to the average adult.
+        variant: enumeration variant, None for the usual spine.
+        bone_density: factor on the trabecular HU of a 50-year-old.
         vertebrae: by level name, cranial to caudal.
         sacrum: frame at the middle of the sacral end-plate, its superior axis the plate's normal.
-        axes: (3, 3) columns are the patient's right, anterior and superior directions.
-        bone_density: factor on the trabecular HU of a 50-year-old.
+        axes: (3, 3) right, anterior and superior directions of the patient as columns.
     """
 
     age: float
@@ -125,7 +135,7 @@ class Subject:
 def sample_levels(
     rng: np.random.Generator, settings: PhantomSettings
 ) -> tuple[str | None, list[str]]:
-    """A variant (None: the usual spine) and its levels, cranial to caudal."""
+    """Sample a variant, None for the usual spine, and its levels, cranial to caudal."""
     names = list(settings.variant)
     shares = [settings.variant[name] for name in names]
     choice = rng.choice(len(names) + 1, p=[*shares, 1 - sum(shares)])
@@ -135,7 +145,11 @@ def sample_levels(
 
 
 def sample_bone_density(rng: np.random.Generator, age: float) -> float:
-    """Trabecular density relative to 175 HU in L1, falling 2.5 HU a year after 30 (Jang 2019)."""
+    """Sample trabecular density relative to the mean of L1 in `morphometry.tsv`.
+
+    The mean is 226 HU up to 30 years and falls by 2.5 HU a year (Jang et al., Radiology
+    2019;291:360-367, in 20 374 CT scans).
+    """
     first_lumbar_hu = 226 - 2.5 * max(age - 30, 0) + rng.normal(0, 32)
     return float(np.clip(first_lumbar_hu, 45, 300) / morphometry()["L1"].trabecular_hu)
 
@@ -147,7 +161,7 @@ def sample_vertebrae(
     bone_density: float,
     settings: PhantomSettings,
 ) -> list[Vertebra]:
-    """Vertebrae with individual dimensions, all still at the world's origin."""
+    """Sample vertebrae with individual dimensions, all at the world's origin."""
     count = len(levels)
     width, depth, height, processes = (_correlated(rng, count, 0.025) for _ in range(4))
     discs = rng.uniform(0.8, 1.15) * _correlated(rng, count, 0.12)
@@ -194,7 +208,7 @@ def sample_vertebrae(
 
 
 def _correlated(rng: np.random.Generator, count: int, deviation: float) -> Floats:
-    """Factors around 1 that vary smoothly along the spine."""
+    """Sample factors (count,) around 1 that vary smoothly along the spine."""
     margin, smoothing = 6, 2.0
     noise = gaussian_filter1d(rng.normal(size=count + 2 * margin), smoothing)
     standard_deviation_after_smoothing = 0.376
@@ -202,13 +216,13 @@ def _correlated(rng: np.random.Generator, count: int, deviation: float) -> Float
 
 
 def _narrowing(rng: np.random.Generator, count: int, settings: PhantomSettings) -> Floats:
-    """Factors on disc heights: some discs are badly narrowed."""
+    """Sample factors (count,) on disc heights; some discs are badly narrowed."""
     narrowed = rng.random(count) < settings.narrow_disc_share
     return np.where(narrowed, rng.uniform(*settings.narrow_disc, count), 1.0)
 
 
 def _with_fractures(rng: np.random.Generator, vertebrae: list[Vertebra]) -> list[Vertebra]:
-    """One to three compression fractures, most often at T7, T8, T12 and L1."""
+    """Compress one to three vertebrae, those in `_FRACTURE_PRONE` twice as often as others."""
     weights = np.array(
         [
             0.0 if vertebra.region == "cervical" else 2.0 if vertebra.name in _FRACTURE_PRONE else 1
@@ -227,10 +241,11 @@ def _with_fractures(rng: np.random.Generator, vertebrae: list[Vertebra]) -> list
 def with_slip(
     rng: np.random.Generator, vertebrae: Sequence[Vertebra], settings: PhantomSettings
 ) -> list[Vertebra]:
-    """In some subjects one of the lowest three vertebrae slips, on a worn disc.
+    """Let one of the lowest three vertebrae slip on a worn disc, in some subjects.
 
-    Most slip forwards by 10 to 35 % of the body's depth (Meyerding's grades 1 and 2), some
-    backwards by 5 to 15 %.
+    Most slip forwards by 10 to 35 % of the body's depth, some backwards by 5 to 15 %. Meyerding's
+    grade 1 reaches to 25 %, grade 2 to 50 % (Koslosky and Gendelberg, Clin Orthop Relat Res
+    2020;478:1125-1130).
     """
     slipped = list(vertebrae)
     if rng.random() < settings.slip_share:
@@ -247,10 +262,15 @@ def with_slip(
 
 
 def fracture(vertebra: Vertebra, kind: str, loss: float) -> Vertebra:
-    """Compress a body by a share of its height, by Genant's kinds.
+    """Compress a body by a share of its height, after one of Genant's shapes.
 
-    A wedge loses its anterior height (and half as much in the middle), a biconcave body its
-    middle, a crushed one all three. A wedge adds its angle to the spine's kyphosis.
+    A wedge loses anterior height and half as much in the middle, a biconcave body middle height, a
+    crushed one all three. The wedge's angle adds to the spine's kyphosis.
+
+    Args:
+        vertebra: the whole vertebra.
+        kind: "wedge", "biconcave" or "crush".
+        loss: share of the height lost, 0 to 1.
     """
     kept = 1 - loss
     anterior, middle, posterior = {

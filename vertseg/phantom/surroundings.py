@@ -1,4 +1,4 @@
-"""What lies around the spine and the patient: muscles, uneven tissue, arms, the table."""
+"""Surroundings of spine and patient: muscles, uneven tissue, arms, the table."""
 
 from itertools import pairwise
 
@@ -7,10 +7,10 @@ import numpy as np
 from vertseg.phantom.bones import OTHER_BONE
 from vertseg.phantom.geometry import Floats, Frame
 from vertseg.phantom.raster import DistanceField, capsule, smooth_noise
+from vertseg.phantom.scene import Scene
 from vertseg.phantom.settings import PhantomSettings
 from vertseg.phantom.subject import Subject
 from vertseg.phantom.tissue import FAT_HU, MUSCLE_HU, Canvas
-from vertseg.phantom.view import FieldOfView
 
 _WORLD = Frame(np.zeros(3), np.eye(3))
 _FAT_PLANE_MM = 4.0
@@ -33,15 +33,10 @@ _BACK_MUSCLES = (
 """Courses on the right: level, offset from its centre and radius in mm."""
 
 
-def draw_muscles(
-    rng: np.random.Generator,
-    canvas: Canvas,
-    subject: Subject,
-    view: FieldOfView,
-    settings: PhantomSettings,
-) -> None:
-    """Psoas and back muscles, each in a plane of fat, streaked with more or less fat."""
-    drawn = rng.random() < settings.muscle_share
+def draw_muscles(rng: np.random.Generator, canvas: Canvas, scene: Scene) -> None:
+    """Paint psoas and back muscles, each in a plane of fat, streaked with more or less fat."""
+    subject, view = scene.subject, scene.view
+    drawn = rng.random() < scene.settings.muscle_share
     fat_level, muscle_hu, bulk = rng.uniform((-0.2, 20, 0.75), (2.5, 70, 1.15))
     if not drawn:
         return
@@ -81,25 +76,29 @@ def vary_tissue(rng: np.random.Generator, canvas: Canvas, settings: PhantomSetti
 
 
 def draw_surroundings(
-    rng: np.random.Generator,
-    canvas: Canvas,
-    bones: DistanceField,
-    subject: Subject,
-    settings: PhantomSettings,
+    rng: np.random.Generator, canvas: Canvas, bones: DistanceField, scene: Scene
 ) -> None:
-    """The arms beside the body and the table below its back, where the scan shows them."""
+    """Paint the arms beside the body and the table below its back, where the scan shows them."""
+    settings = scene.settings
     has_arms, has_table = rng.random(2) < (settings.arms_share, settings.table_share)
     arm_place = rng.uniform((10, 0), (60, 60))
     gap_mm, thickness_mm, sag_mm = rng.uniform((0, 3, 0), (25, 12, 40))
     shell_hu, core_hu = rng.uniform((-300, -950), (400, -500))
     if has_arms:
-        _draw_arms(canvas, bones, subject, arm_place)
+        _draw_arms(canvas, bones, scene.subject, arm_place)
     if has_table:
         _draw_table(canvas, gap_mm, thickness_mm, sag_mm, (shell_hu, core_hu))
 
 
 def _draw_arms(canvas: Canvas, bones: DistanceField, subject: Subject, place: Floats) -> None:
-    """Upper arms: cylinders of muscle around a humerus, at (beside, before the body) mm."""
+    """Paint the upper arms, cylinders of muscle around a humerus.
+
+    Args:
+        canvas: scan in the making.
+        bones: distance field of all bones.
+        subject: patient.
+        place: distance beside and before the body in mm.
+    """
     reach = 200 * np.sqrt(subject.girth) * subject.size + place[0]
     for side in (-1, 1):
         top, bottom = (
@@ -120,14 +119,14 @@ def _draw_arms(canvas: Canvas, bones: DistanceField, subject: Subject, place: Fl
 def _draw_table(
     canvas: Canvas, gap_mm: float, thickness_mm: float, sag_mm: float, hu: tuple[float, float]
 ) -> None:
-    """A board along the patient: a thin shell of the first attenuation around a core.
+    """Paint a board along the patient, a core in a thin shell.
 
     Args:
-        canvas: the scan.
-        gap_mm: between the back and the board.
-        thickness_mm: of the board.
-        sag_mm: how much lower it lies in its middle than 200 mm beside it.
-        hu: of shell and core.
+        canvas: scan in the making.
+        gap_mm: distance between back and board.
+        thickness_mm: thickness of the board.
+        sag_mm: depth of its middle below the places 200 mm beside it.
+        hu: attenuation of shell and core.
     """
     x, y, _ = canvas.grid.axes
     rows = np.flatnonzero(canvas.body.any(axis=(0, 2)))

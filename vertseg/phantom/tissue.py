@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from vertseg.phantom.geometry import Floats, Frame
-from vertseg.phantom.landmarks import Landmarks
 from vertseg.phantom.raster import Grid, Patch, ellipsoid, smooth_noise
+from vertseg.phantom.scene import Scene
 from vertseg.phantom.skeleton import skull_frame
 from vertseg.phantom.subject import Subject
-from vertseg.phantom.view import FieldOfView
 
 AIR_HU, FAT_HU, MUSCLE_HU, CORD_HU, BRAIN_HU = -1000.0, -100.0, 55.0, 25.0, 36.0
 _OUTLINE_EXPONENT = 2.4
@@ -42,19 +41,19 @@ _BACK: tuple[Knot, ...] = (
     ("T5", 0, (74,)),
     ("L3", 0, (82,)),
 )
-"""Distance of the skin of the back behind the spine in mm."""
+"""Distance in mm from the spine back to the skin."""
 _FAT_THRESHOLD: tuple[Knot, ...] = (
     ("C6", 0, (0.75,)),
     ("T8", 0, (0.9,)),
     ("L1", 0, (0.2,)),
     ("L3", 0, (0.15,)),
 )
-"""Texture value above which deep tissue is fat: most fat lies in the abdomen."""
+"""Texture value above which deep tissue is fat, lowest in the abdomen."""
 
 
 @dataclass(frozen=True)
 class SpineLine:
-    """The vertebral column's axis per slice: world x and y in mm, arrays (z,)."""
+    """Axis of the vertebral column: world x and y in mm for each slice, arrays (z,)."""
 
     x: Floats
     y: Floats
@@ -62,13 +61,14 @@ class SpineLine:
 
 @dataclass
 class Canvas:
-    """The scan in the making.
+    """A scan in the making.
 
     Attributes:
+        grid: voxels of the scan.
         hu: attenuation, (x, y, z) float32.
-        body: inside the skin, (x, y, z).
-        spine: the vertebral column's axis.
-        spine_distance: to that axis within the slice in mm, (x, y, z) float32.
+        body: voxels inside the skin, (x, y, z).
+        spine: axis of the vertebral column.
+        spine_distance: distance to that axis within the slice in mm, (x, y, z) float32.
         texture: standard normal noise with nodes 14 mm apart, (x, y, z) float32.
     """
 
@@ -80,7 +80,7 @@ class Canvas:
     texture: NDArray[np.float32]
 
     def paint(self, patch: Patch | None, hu: float, texture_hu: float = 5.0) -> None:
-        """Fill the inside of a primitive, within the body, with textured tissue."""
+        """Fill a primitive with textured tissue, within the body alone."""
         if patch is None:
             return
         inside = (patch.distance < 0) & self.body[patch.region]
@@ -88,7 +88,7 @@ class Canvas:
 
 
 def spine_line(grid: Grid, subject: Subject) -> SpineLine:
-    """The smoothed line through the vertebral bodies, continued straight beyond the spine."""
+    """Smoothed line through the vertebral bodies, continued straight beyond the spine."""
     origins = np.array([v.frame.origin for v in subject.vertebrae.values()])[::-1]
     x, y = (np.interp(grid.axes[2], origins[:, 2], origins[:, axis]) for axis in (0, 1))
     smoothing = 12 / grid.spacing[2]
@@ -98,33 +98,30 @@ def spine_line(grid: Grid, subject: Subject) -> SpineLine:
     )
 
 
-def fill_body(
-    rng: np.random.Generator, grid: Grid, subject: Subject, landmarks: Landmarks
-) -> Canvas:
-    """Air, and a body of muscle under a layer of fat, with fat between the deep tissues."""
+def fill_body(rng: np.random.Generator, scene: Scene) -> Canvas:
+    """A canvas of air and a body of muscle under a layer of fat, with fat between deep tissues."""
+    grid, subject = scene.grid, scene.subject
     line = spine_line(grid, subject)
     texture = smooth_noise(rng, grid, 14)
     spine_distance = np.sqrt(_in_slice(grid, line.x, line.y, 2))
-    radius = _outline_radius(grid, subject, landmarks, line)
+    radius = _outline_radius(scene, line)
     body = radius < 1
     hu = np.where(body, MUSCLE_HU + 6 * texture, np.float32(AIR_HU))
     fat_share = np.clip(0.12 * subject.girth**2.5, 0.06, 0.3)
     skin_fat = body & (radius > (1 - fat_share) ** _OUTLINE_EXPONENT)
     heights, thresholds = _knots(subject, _FAT_THRESHOLD)
-    threshold = np.interp(grid.axes[2], heights + landmarks.outline_shift, thresholds[:, 0])
+    threshold = np.interp(grid.axes[2], heights + scene.landmarks.outline_shift, thresholds[:, 0])
     deep_fat = body & (texture > threshold.astype(np.float32)) & (spine_distance > 26)
     fat = skin_fat | deep_fat
     hu[fat] = FAT_HU
     return Canvas(grid, hu, body, line, spine_distance, texture)
 
 
-def fill_discs_and_canal(
-    rng: np.random.Generator, canvas: Canvas, subject: Subject, view: FieldOfView
-) -> None:
-    """Intervertebral discs and the dural sac."""
-    for vertebra in subject.vertebrae.values():
+def fill_discs_and_canal(rng: np.random.Generator, canvas: Canvas, scene: Scene) -> None:
+    """Paint the intervertebral discs and the dural sac."""
+    for vertebra in scene.subject.vertebrae.values():
         disc_hu = rng.normal(88, 8)
-        if vertebra.name == "C1" or not view.shows(vertebra, margin=40):
+        if vertebra.name == "C1" or not scene.view.shows(vertebra, margin=40):
             continue
         frame, depth = vertebra.frame, vertebra.body_depth
         down = (vertebra.rim_height + vertebra.disc_height) / 2
@@ -136,20 +133,19 @@ def fill_discs_and_canal(
         canvas.paint(ellipsoid(canvas.grid, canal, sac), CORD_HU)
 
 
-def fill_brain(canvas: Canvas, subject: Subject, landmarks: Landmarks) -> None:
-    """The inside of the cranial vault."""
-    size = subject.size
-    centre: Frame = skull_frame(subject, landmarks).shifted(np.array([0, 18, 78]) * size)
+def fill_brain(canvas: Canvas, scene: Scene) -> None:
+    """Paint the inside of the cranial vault."""
+    size = scene.subject.size
+    centre: Frame = skull_frame(scene).shifted(np.array([0, 18, 78]) * size)
     canvas.paint(ellipsoid(canvas.grid, centre, np.array([68, 88, 64]) * size), BRAIN_HU)
 
 
-def _outline_radius(
-    grid: Grid, subject: Subject, landmarks: Landmarks, line: SpineLine
-) -> NDArray[np.float32]:
-    """(x, y, z): 0 on the body's axis, 1 at the skin, a super-ellipse in each slice."""
+def _outline_radius(scene: Scene, line: SpineLine) -> NDArray[np.float32]:
+    """Super-ellipse radius (x, y, z) in each slice: 0 on the body's axis, 1 at the skin."""
+    grid, subject = scene.grid, scene.subject
     heights, half_axes = _knots(subject, _OUTLINE)
     below_neck = heights < subject.height("C6")
-    heights = heights + np.where(below_neck, landmarks.outline_shift, 0)
+    heights = heights + np.where(below_neck, scene.landmarks.outline_shift, 0)
     smoothing = 18 / grid.spacing[2]
     half_width, half_depth = (
         gaussian_filter1d(
@@ -175,7 +171,7 @@ def _in_slice(
     half_width: Floats | float = 1.0,
     half_depth: Floats | float = 1.0,
 ) -> NDArray[np.float32]:
-    """(x, y, z): |dx / half_width|^e + |dy / half_depth|^e around a point of each slice."""
+    """Sum |dx / half_width|^e + |dy / half_depth|^e (x, y, z) around a point of each slice."""
     x, y, _ = grid.axes
     across = np.abs((x[:, None] - centre_x) / half_width) ** exponent
     forward = np.abs((y[:, None] - centre_y) / half_depth) ** exponent

@@ -1,4 +1,4 @@
-"""The acquisition: which part of the patient is scanned, how it lies, and on what grid."""
+"""Acquisition of a scan: region of the patient, pose and voxel grid."""
 
 from dataclasses import dataclass
 
@@ -18,14 +18,17 @@ _CENTRE_LEVELS = {
 }
 
 _SAGITTAL_SWAY_MM = (25.0, 75.0)
-"""Room for the spine's curve. It is sampled, since necks lean further forward than loins and the
-array's size would tell them apart; a larger curve costs some of the posterior margin."""
+"""Room for the spine's curve.
+
+It is sampled, since necks lean further forward than loins and the array's size would tell them
+apart; a larger curve costs some of the posterior margin.
+"""
 _MARGIN_TO_SPARE_MM = 25.0
 
 
 @dataclass(frozen=True)
 class FieldOfView:
-    """The scanned region's name and its craniocaudal limits, world z in mm."""
+    """Name of the scanned region and its craniocaudal limits, world z in mm."""
 
     kind: str
     bottom: float
@@ -45,7 +48,7 @@ class FieldOfView:
 def sample_field_of_view(
     rng: np.random.Generator, subject: Subject, settings: PhantomSettings
 ) -> FieldOfView:
-    """A region of the spine; its length does not depend on the region, "whole" excepted."""
+    """Sample a region of the spine, with a length independent of the region, "whole" excepted."""
     kinds = list(settings.field_of_view)
     weights = np.array([settings.field_of_view[kind] for kind in kinds])
     kind = kinds[rng.choice(len(kinds), p=weights / weights.sum())]
@@ -61,7 +64,7 @@ def sample_field_of_view(
 def posed(
     rng: np.random.Generator, subject: Subject, view: FieldOfView, settings: PhantomSettings
 ) -> Subject:
-    """The subject tilted and turned on the table about the middle of the scanned spine."""
+    """Tilt and turn the subject on the table about the middle of the scanned spine."""
     pitch, yaw, roll = rng.normal(0, settings.pose_sd_deg)
     turn = rotation("x", pitch) @ rotation("z", yaw) @ rotation("y", roll)
     pivot = _scanned_centres(subject, view).mean(axis=0)
@@ -72,7 +75,7 @@ def posed(
 def sample_grid(
     rng: np.random.Generator, subject: Subject, view: FieldOfView, settings: PhantomSettings
 ) -> Grid:
-    """The voxel grid: a crop around the scanned spine or the whole cross-section."""
+    """Sample the voxel grid: a crop around the scanned spine or the whole cross-section."""
     in_plane = rng.uniform(*settings.in_plane_spacing_mm)
     slices = rng.uniform(*settings.slice_spacing_mm)
     sagittal = rng.random() < settings.sagittal_share
@@ -100,7 +103,7 @@ def sample_grid(
 
 
 def visible_share(vertebra: Vertebra, grid: Grid) -> float:
-    """Part of a vertebral body (of the ring for C1) that lies within the grid."""
+    """Share of a vertebral body, or of the ring of C1, within the grid."""
     steps = (np.arange(6) + 0.5) / 6 - 0.5
     lattice = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
     if vertebra.name == "C1":

@@ -6,15 +6,15 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from vertseg.phantom.geometry import Floats, Frame
-from vertseg.phantom.landmarks import ORGANS, Landmarks
+from vertseg.phantom.landmarks import ORGANS
 from vertseg.phantom.raster import DistanceField, Patch, ellipsoid
+from vertseg.phantom.scene import Scene
 from vertseg.phantom.settings import PhantomSettings
 from vertseg.phantom.skeleton import chest_rings
-from vertseg.phantom.subject import Subject
 from vertseg.phantom.tissue import Canvas
-from vertseg.phantom.view import FieldOfView
 
 LUNG_HU, AIRWAY_HU, BLOOD_HU = -850.0, -950.0, 42.0
+_CAVAL_CONTRAST_HU = 120
 _CUPOLA_MM = 75.0
 _CHEST_WALL_MM = 9.0
 _DIAPHRAGM_DOME_MM = 55.0
@@ -23,11 +23,11 @@ _COSTOPHRENIC_RECESS_MM = 45.0
 
 @dataclass(frozen=True)
 class VisceraLook:
-    """How this patient's organs differ from the usual.
+    """Peculiarities of a patient's organs.
 
     Attributes:
-        added_hu: by organ or vessel.
-        bowel_contrast_hu: added to the bowel's fluid.
+        added_hu: attenuation added, by organ or vessel.
+        bowel_contrast_hu: attenuation added to the bowel's fluid.
         plaques: rows (along the aorta 0 to 1, angle in radians, radius in mm, HU) of calcium.
     """
 
@@ -37,7 +37,7 @@ class VisceraLook:
 
 
 def sample_viscera_look(rng: np.random.Generator, settings: PhantomSettings) -> VisceraLook:
-    """Attenuation of organs, oral contrast and calcium in the aorta's wall."""
+    """Sample attenuation of organs, oral contrast and calcium in the aorta's wall."""
     added = rng.normal(0, 1, len(ORGANS)) * settings.organ_sd_hu
     has_contrast, has_plaques = rng.random(2) < (
         settings.oral_contrast_share,
@@ -51,12 +51,13 @@ def sample_viscera_look(rng: np.random.Generator, settings: PhantomSettings) -> 
     )
 
 
-def fill_lungs(canvas: Canvas, subject: Subject, landmarks: Landmarks) -> None:
-    """Both lungs: the ribcage's inside, without mediastinum and paravertebral tissue.
+def fill_lungs(canvas: Canvas, scene: Scene) -> None:
+    """Paint both lungs: the inside of the ribcage without mediastinum and paravertebral tissue.
 
     A lung narrows to a cupola below its apex and ends on the diaphragm's dome, which falls off
     towards the chest wall and the back.
     """
+    subject, landmarks = scene.subject, scene.landmarks
     x, y, z = canvas.grid.axes
     lowest = min(landmarks.diaphragm_z) - _DIAPHRAGM_DOME_MM - _COSTOPHRENIC_RECESS_MM
     first, last = np.searchsorted(z, [lowest, max(landmarks.lung_apex_z)])
@@ -106,25 +107,19 @@ def fill_lungs(canvas: Canvas, subject: Subject, landmarks: Landmarks) -> None:
 
 
 def _slicewise(values: Floats, axis: int) -> Floats:
-    """(n, z) values of the x (axis 0) or y (axis 1) direction, shaped for broadcasting."""
+    """Values (n, z) along x (axis 0) or y (axis 1), shaped for broadcasting over (x, y, z)."""
     values = values.astype(np.float32)
     return values[:, None, :] if axis == 0 else values[None, :, :]
 
 
 def _per_slice(values: Floats) -> Floats:
-    """(z,) values as float32, which broadcast over (x, y, z) as they are."""
+    """Values (z,) as float32, which broadcast over (x, y, z)."""
     return values.astype(np.float32)
 
 
-def fill_organs(
-    rng: np.random.Generator,
-    canvas: Canvas,
-    subject: Subject,
-    landmarks: Landmarks,
-    contrast: bool,
-    look: VisceraLook,
-) -> None:
-    """Liver (right), spleen and heart (left), kidneys and bowel."""
+def fill_organs(rng: np.random.Generator, canvas: Canvas, scene: Scene, look: VisceraLook) -> None:
+    """Paint liver (right), spleen and heart (left), kidneys and bowel."""
+    subject, contrast = scene.subject, scene.contrast
     breadth = np.sqrt(subject.girth)
     organs = (
         ("liver", "T11", (75 * breadth, 55, -5), (70, 72, 75), 110 if contrast else 58),
@@ -134,7 +129,7 @@ def fill_organs(
         ("heart", "T7", (-22, 78, -5), (52, 46, 55), 140 if contrast else 42),
     )
     for organ, level, offset, semi_axes, hu in organs:
-        frame = subject.at(level, offset).shifted((0, 0, landmarks.organ_shift[organ]))
+        frame = subject.at(level, offset).shifted((0, 0, scene.landmarks.organ_shift[organ]))
         organ_patch = ellipsoid(canvas.grid, frame, np.array(semi_axes) * subject.size)
         canvas.paint(organ_patch, hu + look.added_hu[organ])
     for _ in range(rng.integers(3, 9)):
@@ -146,45 +141,39 @@ def fill_organs(
         canvas.paint(ellipsoid(canvas.grid, loop, rng.uniform(8, 26, 3)), content_hu)
 
 
-def fill_vessels(
-    rng: np.random.Generator,
-    canvas: Canvas,
-    subject: Subject,
-    view: FieldOfView,
-    landmarks: Landmarks,
-    contrast: bool,
-    settings: PhantomSettings,
-    look: VisceraLook,
-) -> None:
-    """Descending aorta (left of the spine), inferior vena cava (right) and airway."""
-    size = subject.size
-    aortic_hu = rng.uniform(*settings.aortic_contrast_hu) if contrast else BLOOD_HU
+def fill_vessels(rng: np.random.Generator, canvas: Canvas, scene: Scene, look: VisceraLook) -> None:
+    """Paint descending aorta (left of the spine), inferior vena cava (right) and airway."""
+    subject, shift = scene.subject, scene.landmarks.organ_shift
+    aortic_hu, caval_hu = BLOOD_HU, BLOOD_HU
+    if scene.contrast:
+        aortic_hu, caval_hu = rng.uniform(*scene.settings.aortic_contrast_hu), _CAVAL_CONTRAST_HU
     before_body = {
         level: vertebra.body_depth / 2 + 9 for level, vertebra in subject.vertebrae.items()
     }
     aorta = {
-        level: (-20 + 2.2 * index, before_body[level] + index, landmarks.organ_shift["aorta"])
+        level: (-20 + 2.2 * index, before_body[level] + index, shift["aorta"])
         for index, level in enumerate(("T4", "T6", "T8", "T10", "L1", "L2", "L4"))
     }
     cava = {
-        level: (17, before_body[level] + 3, landmarks.organ_shift["vena cava"])
+        level: (17, before_body[level] + 3, shift["vena cava"])
         for level in ("T10", "L1", "L3", "L4")
     }
     airway = {"C2": (0, 26, 0), "C4": (0, 26, 0), "C6": (0, 25, 0), "T1": (0, 28, 0)}
-    bifurcation = {"T4": (0, 32, landmarks.organ_shift["heart"])}
+    bifurcation = {"T4": (0, 32, shift["heart"])}
     for course, radius, hu in (
         (aorta, 11.5, aortic_hu + look.added_hu["aorta"]),
-        (cava, 11.0, (120 if contrast else BLOOD_HU) + look.added_hu["vena cava"]),
+        (cava, 11.0, caval_hu + look.added_hu["vena cava"]),
         (airway | bifurcation, 7.0, AIRWAY_HU),
     ):
         points = [subject.at(level, offset).origin for level, offset in course.items()]
-        canvas.paint(_vessel(canvas, np.array(points), radius * size, view), hu, texture_hu=3)
+        tube = _vessel(scene, np.array(points), radius * subject.size)
+        canvas.paint(tube, hu, texture_hu=3)
         if course is aorta:
-            _draw_plaques(look.plaques, canvas, np.array(points), radius * size)
+            _draw_plaques(look.plaques, canvas, np.array(points), radius * subject.size)
 
 
 def _draw_plaques(plaques: Floats, canvas: Canvas, course: Floats, radius: float) -> None:
-    """Calcium in the wall of the aorta, whose axis passes through world points (n, 3)."""
+    """Paint calcium in the wall of an aorta whose axis passes through world points (n, 3)."""
     along = np.linspace(0, 1, len(course))
     for place, angle, size, hu in plaques:
         centre = np.array([np.interp(place, along, course[:, axis]) for axis in range(3)])
@@ -193,15 +182,15 @@ def _draw_plaques(plaques: Floats, canvas: Canvas, course: Floats, radius: float
         canvas.paint(plaque, hu, 50)
 
 
-def _vessel(canvas: Canvas, points: Floats, radius: float, view: FieldOfView) -> Patch | None:
+def _vessel(scene: Scene, points: Floats, radius: float) -> Patch | None:
     """A tube of constant radius in mm along a smooth curve through world points (n, 3)."""
     along = np.append(0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1)))
     curve = CubicSpline(along, points)(np.arange(0, along[-1], 12.0))
-    visible = (curve[:, 2] > view.bottom - 20) & (curve[:, 2] < view.top + 20)
+    visible = (curve[:, 2] > scene.view.bottom - 20) & (curve[:, 2] < scene.view.top + 20)
     curve = curve[visible]
     if len(curve) < 2:
         return None
-    grid = canvas.grid
+    grid = scene.grid
     region = grid.region(
         (curve.min(axis=0) + curve.max(axis=0)) / 2, np.ptp(curve, axis=0) / 2 + radius + 2
     )
@@ -212,20 +201,12 @@ def _vessel(canvas: Canvas, points: Floats, radius: float, view: FieldOfView) ->
     return Patch(region, field.distance[region])
 
 
-def fill_viscera(
-    rng: np.random.Generator,
-    canvas: Canvas,
-    subject: Subject,
-    view: FieldOfView,
-    landmarks: Landmarks,
-    settings: PhantomSettings,
-    contrast: bool,
-    look: VisceraLook,
-) -> None:
-    """All soft structures of chest and abdomen, without the omitted ones."""
-    if "lungs" not in settings.omit:
-        fill_lungs(canvas, subject, landmarks)
-    if "organs" not in settings.omit:
-        fill_organs(rng, canvas, subject, landmarks, contrast, look)
-    if "vessels" not in settings.omit:
-        fill_vessels(rng, canvas, subject, view, landmarks, contrast, settings, look)
+def fill_viscera(rng: np.random.Generator, canvas: Canvas, scene: Scene, look: VisceraLook) -> None:
+    """Paint all soft structures of chest and abdomen, omitted ones excepted."""
+    omit = scene.settings.omit
+    if "lungs" not in omit:
+        fill_lungs(canvas, scene)
+    if "organs" not in omit:
+        fill_organs(rng, canvas, scene, look)
+    if "vessels" not in omit:
+        fill_vessels(rng, canvas, scene, look)

@@ -1,4 +1,4 @@
-"""Measures for opportunistic screening from a CT and its vertebrae; see docs/screening.md."""
+"""Opportunistic screening measures from a CT and its vertebrae; see docs/screening.md."""
 
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.screening.measures import VertebraMeasures, measure_vertebrae, without_coarse_heights

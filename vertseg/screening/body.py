@@ -6,32 +6,35 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vertseg.screening.frames import Floats, LocalVolume, largest_part
+from vertseg.screening.frames import Floats, LocalVolume, box_around, largest_part
 
 _CANAL_HALF_WIDTH_MM = 4.0
 _CANAL_DEPTH_MM = 5.0
+"""Least depth of a gap behind the body that counts as the spinal canal."""
 _PROCESS_RADIUS_MM = 3.0
+"""Half thickness up to which transverse processes of the neck are opened away."""
 _CORNER = 0.75
 """Reach of a rim's corner beyond the ball that opens the body, in radii."""
 _ANTERIOR = 0.65
 """Share of the depth behind the part that no process reaches."""
 _WIDENING = 1.05
+"""Reach of a body to either side, in reaches of its anterior part."""
 _LEAST_WALL = 0.6
-"""Share of the middle columns that must end at a canal."""
+"""Smallest share of the middle columns that end at a canal."""
 _LARGEST_BULGE_MM = 6.0
-"""Of the back wall; more is a canal that is filled in part."""
+"""Largest bulge of a back wall; a canal that is filled in part gives more."""
 _LEAST_MM3 = 500
 _DEEPEST = 1.3
-"""Depth of a body in widths beyond which it holds a filled canal."""
+"""Largest depth of a body in widths; a body with a filled canal is deeper."""
 
 
 @dataclass(frozen=True)
 class Body:
-    """An isolated body.
+    """An isolated body on the grid of its local volume.
 
     Attributes:
-        inside: (right, anterior, superior), the local volume's grid.
-        depth_mm: distance to the body's surface, 0 outside.
+        inside: voxels of the body, (right, anterior, superior).
+        depth_mm: distance to the body's surface, 0 outside, same shape.
         back_mm: (superior,) anterior coordinate of the back wall.
     """
 
@@ -49,13 +52,12 @@ def isolate_body(local: LocalVolume) -> Body | None:
     """Cut the body off its posterior elements.
 
     The spinal canal shows where the body ends: its front wall, continued sideways, cuts pedicles
-    and arch off. Of what lies in front, that which reaches further sideways than the body's
-    anterior part is cut off and that which is thinner than 6 mm is removed by an opening (the
-    transverse processes of the neck); the corners that the opening rounds off are put back.
+    and arch off. Parts in front of it are removed where they reach further sideways than the
+    body's anterior part, and by an opening where they are thinner than 6 mm (transverse processes
+    of the neck); the corners that the opening rounds off are put back.
 
     Returns:
-        None if no canal, or one that is filled in part, is found behind the body, or too little is
-        left of it.
+        None without an open spinal canal behind the body, or if the rest is too small for a body.
     """
     solid = local.occupancy >= 0.5
     back = _back_wall(local, solid)
@@ -67,16 +69,14 @@ def isolate_body(local: LocalVolume) -> Body | None:
     front &= _between_sides(front)
     if _too_small(front, local):
         return None
-    box = ndimage.find_objects(front.astype(np.uint8))[0]
+    box = box_around(front).slices
     opened, radius_mm = _opened(front[box], local.step_mm)
     to_opened = ndimage.distance_transform_edt(~opened, sampling=local.step_mm)
     inside = np.zeros_like(solid)
     inside[box] = front[box] & (to_opened <= _CORNER * radius_mm)
     if _too_small(inside, local):
         return None
-    width, depth_voxels, _ = (
-        side.stop - side.start for side in ndimage.find_objects(inside.view(np.uint8))[0]
-    )
+    width, depth_voxels, _ = box_around(inside).shape
     if depth_voxels > _DEEPEST * width:
         return None
     depth = np.zeros(solid.shape, np.float32)
@@ -89,7 +89,7 @@ def _too_small(part: NDArray[np.bool_], local: LocalVolume) -> bool:
 
 
 def _between_sides(front: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Where voxels lie about as far sideways as the body's anterior part, which has no process."""
+    """Slab (right, 1, 1) about as wide as the body's anterior part, which carries no process."""
     filled = np.flatnonzero(front.any(axis=(0, 2)))
     anterior = front[:, round(filled[0] + _ANTERIOR * np.ptp(filled)) :]
     reach = np.flatnonzero(anterior.any(axis=(1, 2)))
@@ -103,39 +103,80 @@ def _back_wall(local: LocalVolume, solid: NDArray[np.bool_]) -> Floats | None:
 
     Each column of the middle is followed backwards from the body's centre to its first gap; it
     counts if the gap is as deep as a canal.
+
+    Args:
+        local: the vertebra along its own axes.
+        solid: voxels of the vertebra, (right, anterior, superior).
+
+    Returns:
+        None if too few columns end at a canal, or the wall bulges as if the canal were filled.
     """
-    right, forward, up = (local.coordinates(axis) for axis in range(3))
-    middle = np.abs(right) <= _CANAL_HALF_WIDTH_MM
-    centre = int(np.argmin(np.abs(forward)))
-    behind = solid[middle, centre::-1]
-    starts = behind[:, 0]
-    gap = np.argmin(behind, axis=1)
-    needed = int(np.ceil(_CANAL_DEPTH_MM / local.step_mm))
-    filled = np.cumsum(np.pad(behind, ((0, 0), (1, needed), (0, 0))), axis=1)
-    beyond, here = (np.take_along_axis(filled, (gap + n)[:, None], 1)[:, 0] for n in (needed, 0))
-    canal = starts & (gap > 0) & (beyond == here)
-    if canal.sum() < _LEAST_WALL * max(starts.sum(), 1):
+    right, anterior, superior = (local.coordinates(axis) for axis in range(3))
+    in_middle = np.abs(right) <= _CANAL_HALF_WIDTH_MM
+    centre = int(np.argmin(np.abs(anterior)))
+    columns = solid[in_middle, centre::-1]  # (right, backwards, superior)
+    starts_in_bone = columns[:, 0]
+    first_gap = np.argmin(columns, axis=1)
+    canal_voxels = int(np.ceil(_CANAL_DEPTH_MM / local.step_mm))
+    ends_at_canal = (
+        starts_in_bone & (first_gap > 0) & _empty_behind(columns, first_gap, canal_voxels)
+    )
+    if ends_at_canal.sum() < _LEAST_WALL * max(starts_in_bone.sum(), 1):
         return None
-    wall = forward[centre] - (gap[canal] - 0.5) * local.step_mm
-    height = np.broadcast_to(up, canal.shape)[canal]
-    curve = _robust_curve(height, wall, up)
+    wall_anterior = anterior[centre] - (first_gap[ends_at_canal] - 0.5) * local.step_mm
+    wall_superior = np.broadcast_to(superior, ends_at_canal.shape)[ends_at_canal]
+    curve = _robust_curve(wall_superior, wall_anterior, superior)
+    if curve is None:
+        return None
     bulge = (curve[0] + curve[-1]) / 2 - curve[len(curve) // 2]
     return curve if abs(bulge) <= _LARGEST_BULGE_MM else None
 
 
-def _robust_curve(x: Floats, y: Floats, at: Floats) -> Floats:
-    """Parabola of y over x without the points far from a first fit, constant beyond the data."""
+def _empty_behind(
+    columns: NDArray[np.bool_], start: NDArray[np.integer], count: int
+) -> NDArray[np.bool_]:
+    """Whether columns are free of bone in `count` voxels from `start` on, and beyond their ends.
+
+    Args:
+        columns: bone, (right, backwards, superior).
+        start: first voxel of each column, (right, superior).
+        count: number of voxels.
+
+    Returns:
+        (right, superior).
+    """
+    bone_before = np.cumsum(np.pad(columns, ((0, 0), (1, count), (0, 0))), axis=1)
+    at_start, at_end = (
+        np.take_along_axis(bone_before, place[:, None], axis=1)[:, 0]
+        for place in (start, start + count)
+    )
+    return at_start == at_end
+
+
+def _robust_curve(x: Floats, y: Floats, at: Floats) -> Floats | None:
+    """Parabola of y over x without the points far from a first fit, constant beyond the data.
+
+    Args:
+        x: (points,) abscissae.
+        y: (points,) ordinates.
+        at: abscissae at which the curve is evaluated.
+
+    Returns:
+        (at,), or None if no points are left.
+    """
     keep = np.abs(y - np.median(y)) <= 6
     for degree, limit in ((1, 3.0), (2, 2.0), (2, 2.0)):
+        if not keep.any():
+            return None
         if np.ptp(x[keep]) < 6:
             return np.full(at.shape, np.median(y))
         curve = np.polynomial.Polynomial.fit(x[keep], y[keep], degree)
         keep = np.abs(y - curve(x)) <= limit
-    return curve(np.clip(at, x[keep].min(), x[keep].max()))
+    return curve(np.clip(at, x[keep].min(), x[keep].max())) if keep.any() else None
 
 
 def _opened(solid: NDArray[np.bool_], step_mm: float) -> tuple[NDArray[np.bool_], float]:
-    """Largest part of an opening by a ball, which is smaller for bodies thinner than the ball."""
+    """Largest part of an opening by a ball, and the ball's radius in mm, smaller in thin bodies."""
     depth = _depth(solid, step_mm)
     radius = min(_PROCESS_RADIUS_MM, 0.8 * float(depth.max()))
     core = largest_part(depth >= radius)
@@ -143,6 +184,7 @@ def _opened(solid: NDArray[np.bool_], step_mm: float) -> tuple[NDArray[np.bool_]
 
 
 def _depth(solid: NDArray[np.bool_], step_mm: float) -> Floats:
+    """Distance in mm of each voxel's centre to the surface, 0 outside, same shape."""
     padded = np.pad(solid, 1)
     depth = ndimage.distance_transform_edt(padded, sampling=step_mm)[1:-1, 1:-1, 1:-1]
     return np.maximum(depth - step_mm / 2, 0)

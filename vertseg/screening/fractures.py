@@ -13,7 +13,7 @@ Deformity = Literal["wedge", "biconcave", "crush"]
 Reference = Literal["neighbours", "own posterior height"]
 
 GRADE_FROM = (0.20, 0.25, 0.40)
-"""Loss of height from which grades 1, 2 and 3 count (Genant et al., J Bone Miner Res 1993)."""
+"""Smallest loss of height of grades 1, 2 and 3 (Genant et al., J Bone Miner Res 1993;8:1137)."""
 
 _NEIGHBOURS = 2
 _PLACES = ("anterior", "middle", "posterior")
@@ -21,7 +21,14 @@ _PLACES = ("anterior", "middle", "posterior")
 
 @dataclass(frozen=True)
 class HeightGrade:
-    """A vertebra's largest loss of height and what follows from it."""
+    """Grade of one vertebra.
+
+    Attributes:
+        loss: largest loss of the three heights, 0 to 1.
+        reference: source of the expected heights.
+        grade: Genant's grade, 0 to 3.
+        shape: Genant's shape, None for grade 0.
+    """
 
     loss: float
     reference: Reference
@@ -30,18 +37,21 @@ class HeightGrade:
 
 
 def genant_grade(loss: float) -> int:
-    """Grade 0 to 3 of a loss of height, 0 to 1: below 20 %, to 25 %, to 40 %, more."""
+    """Grade of a loss of height, 0 to 1: 0 below 20 %, 1 below 25 %, 2 below 40 %, else 3."""
     return int(np.searchsorted(GRADE_FROM, loss, side="right"))
 
 
 def grade_heights(column: Sequence[tuple[Floats, Heights | None]]) -> list[HeightGrade | None]:
     """Grade a spine's vertebrae.
 
-    Each height is compared with that expected from the two nearest vertebrae on either side which
-    are not themselves deformed; see docs/screening.md.
+    Each height is compared with the one expected from the two nearest undeformed vertebrae on
+    either side; see docs/screening.md.
 
     Args:
-        column: body centre (3,) in mm and heights, cranial to caudal; None where not measured.
+        column: body centre (3,) in mm and heights or None of each vertebra, cranial to caudal.
+
+    Returns:
+        A grade for each vertebra; None for those without heights.
     """
     first = [_grade(column, index, deformed=frozenset()) for index in range(len(column))]
     deformed = frozenset(i for i, grade in enumerate(first) if grade is not None and grade.grade)
@@ -74,7 +84,7 @@ def _shape(losses: dict[str, float]) -> Deformity:
 def _expected(
     column: Sequence[tuple[Floats, Heights | None]], index: int, deformed: frozenset[int]
 ) -> Floats | None:
-    """Heights (3,) at a vertebra by a line through its neighbours'; None without any."""
+    """Heights (3,) expected at a vertebra by a line through its neighbours; None without any."""
     above = _neighbours(column, range(index - 1, -1, -1), index, deformed)
     below = _neighbours(column, range(index + 1, len(column)), index, deformed)
     if above and below:

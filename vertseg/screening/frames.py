@@ -1,4 +1,4 @@
-"""A vertebra's own axes, and the scan resampled along them.
+"""Vertebrae in their scan, their own axes, and the scan resampled along them.
 
 Scans show vertebrae tilted and turned; heights and walls mean something only along the vertebra's
 own right, anterior and superior directions.
@@ -12,21 +12,45 @@ from nibabel.affines import apply_affine, voxel_sizes
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from vertseg.anatomy.boxes import Box
 from vertseg.anatomy.centroids import BODY_DEPTH
+from vertseg.anatomy.label_maps import label_boxes
 from vertseg.scans.volumes import Volume
 
-Box = tuple[slice, slice, slice]
 Floats = NDArray[np.floating]
 
 NEIGHBOUR_MM = 80.0
-"""Body centres further apart are no neighbours: a level between them is missing."""
+"""Largest distance of neighbouring body centres; further apart, a level between them is missing."""
 
-_LEAST_ML = 1.0
-_CORE_GRID_MM = 2.0
-_CROP_MARGIN_MM = 8.0
 LOWER_MM = np.array([-33.0, -28.0, -23.0])
 UPPER_MM = np.array([33.0, 27.0, 23.0])
 """Corners of a box about the body's centre that holds any body and part of its canal."""
+
+_LEAST_ML = 1.0
+"""Smallest labelled volume of a vertebra with a frame."""
+_CORE_GRID_MM = 2.0
+_CROP_MARGIN_MM = 8.0
+
+
+@dataclass(frozen=True)
+class LabelledVertebra:
+    """One vertebra in a CT and its label map.
+
+    Attributes:
+        ct: HU.
+        mask: label map (x, y, z) on the CT's grid.
+        label: value of the vertebra in the mask.
+        box: smallest box around that value.
+    """
+
+    ct: Volume
+    mask: NDArray
+    label: int
+    box: Box
+
+    def inside(self, box: Box) -> NDArray[np.bool_]:
+        """Voxels of the vertebra within a box of the scan."""
+        return self.mask[box.slices] == self.label
 
 
 @dataclass(frozen=True)
@@ -34,8 +58,8 @@ class VertebraFrame:
     """A vertebra's coordinate system in world space.
 
     Attributes:
-        origin: (3,) about the body's centre, mm.
-        axes: (3, 3), columns are the vertebra's right, anterior and superior unit vectors.
+        origin: (3,) point near the body's centre in world mm.
+        axes: (3, 3) right, anterior and superior unit vectors of the vertebra as columns.
     """
 
     origin: Floats
@@ -55,12 +79,11 @@ class LocalVolume:
     """One vertebra and its CT on a grid along the vertebra's axes.
 
     Attributes:
-        frame: the axes.
+        frame: the vertebra's axes.
         step_mm: edge of the cubic voxels.
         lower_mm: (3,) local coordinates of the first voxel's centre.
         occupancy: share of the vertebra in each voxel, 0 to 1, (right, anterior, superior).
-        hu: attenuation, same shape; NaN beyond the scan
-            and far from the vertebra.
+        hu: attenuation, same shape; NaN beyond the scan and far from the vertebra.
     """
 
     frame: VertebraFrame
@@ -83,7 +106,7 @@ def upright_axes(superior: Floats, anterior: Floats) -> Floats:
 
 
 def first_frames(mask: NDArray, affine: Floats, boxes: dict[int, Box]) -> dict[int, VertebraFrame]:
-    """Frames from the masks alone: a start, to be refined by the end-plates.
+    """First estimates of the vertebrae's frames, from the mask alone; end-plates refine them later.
 
     Up is the direction between the neighbouring body centres, forward that from the whole
     vertebra's centre of mass to its body, whose core is where the vertebra is thickest.
@@ -91,15 +114,15 @@ def first_frames(mask: NDArray, affine: Floats, boxes: dict[int, Box]) -> dict[i
     Args:
         mask: label map (x, y, z).
         affine: voxel to RAS+ mm.
-        boxes: each label's bounding box.
+        boxes: smallest box around each label.
 
     Returns:
-        By label; specks of less than 1 ml have no frame and are nobody's neighbour.
+        Frames by label; labels of less than 1 ml have none and count as nobody's neighbour.
     """
     bodies, masses = {}, {}
     least_voxels = 1000 * _LEAST_ML / voxel_sizes(affine).prod()
     for label, box in boxes.items():
-        if np.count_nonzero(mask[box] == label) >= least_voxels:
+        if np.count_nonzero(mask[box.slices] == label) >= least_voxels:
             bodies[label], masses[label] = _core_and_mass(mask, label, box, affine)
     return {
         label: VertebraFrame(centre, upright_axes(up, _forward(centre - masses[label], up, affine)))
@@ -108,10 +131,7 @@ def first_frames(mask: NDArray, affine: Floats, boxes: dict[int, Box]) -> dict[i
 
 
 def resample(
-    ct: Volume,
-    mask: NDArray,
-    label: int,
-    box: Box,
+    vertebra: LabelledVertebra,
     frame: VertebraFrame,
     step_mm: float,
     lower_mm: Floats = LOWER_MM,
@@ -120,21 +140,19 @@ def resample(
     """Interpolate a vertebra and its surroundings linearly onto a grid along a frame.
 
     Args:
-        ct: HU.
-        mask: label map on the same grid.
-        label: the vertebra.
-        box: its bounding box.
+        vertebra: the vertebra in its scan.
         frame: axes of the grid.
-        step_mm: edge of its voxels.
-        lower_mm: (3,) local coordinates of its first voxel.
-        upper_mm: (3,) those which its last voxel does not exceed.
+        step_mm: edge of the grid's voxels.
+        lower_mm: (3,) local coordinates of the first voxel.
+        upper_mm: (3,) upper limits of the last voxel's local coordinates.
     """
-    wide = widened(box, mask.shape, _CROP_MARGIN_MM / voxel_sizes(ct.affine))
-    corner = np.array([side.start for side in wide])
+    ct = vertebra.ct
+    margin = np.ceil(_CROP_MARGIN_MM / ct.spacing_mm).astype(int)
+    crop = vertebra.box.widened(margin, ct.array.shape)
     shape = np.floor((upper_mm - lower_mm) / step_mm).astype(int) + 1
     to_voxel = np.linalg.inv(ct.affine)
     matrix = to_voxel[:3, :3] @ frame.axes * step_mm
-    first = apply_affine(to_voxel, frame.origin + frame.axes @ lower_mm) - corner
+    first = apply_affine(to_voxel, frame.origin + frame.axes @ lower_mm) - crop.start
 
     def sampled(array: NDArray, outside: float) -> NDArray[np.float32]:
         return ndimage.affine_transform(
@@ -151,9 +169,14 @@ def resample(
         frame,
         step_mm,
         lower_mm,
-        sampled(mask[wide] == label, 0),
-        sampled(ct.array[wide], np.nan),
+        occupancy=sampled(vertebra.inside(crop), 0),
+        hu=sampled(ct.array[crop.slices], np.nan),
     )
+
+
+def box_around(solid: NDArray[np.bool_]) -> Box:
+    """The smallest box around the voxels of an array (x, y, z) that has some."""
+    return label_boxes(solid.view(np.uint8))[1]
 
 
 def largest_part(solid: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -164,29 +187,19 @@ def largest_part(solid: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
 
 
-def widened(box: Box, shape: tuple[int, ...], voxels: Floats) -> Box:
-    """A box grown by so many voxels on each side, within an array's shape."""
-    x, y, z = (
-        slice(max(side.start - int(np.ceil(extra)), 0), min(side.stop + int(np.ceil(extra)), count))
-        for side, extra, count in zip(box, voxels, shape, strict=True)
-    )
-    return x, y, z
-
-
 def _core_and_mass(mask: NDArray, label: int, box: Box, affine: Floats) -> tuple[Floats, Floats]:
     """Centre of the body's core and of the whole vertebra in world mm, on a grid of about 2 mm."""
     spacing = voxel_sizes(affine)
     stride = np.maximum(np.round(_CORE_GRID_MM / spacing), 1).astype(int)
-    thinned = mask[tuple(slice(s.start, s.stop, n) for s, n in zip(box, stride, strict=True))]
+    thinned = mask[box.slices][:: stride[0], :: stride[1], :: stride[2]]
     inside = np.pad(thinned == label, 1)
     depth = ndimage.distance_transform_edt(inside, sampling=spacing * stride)
-    corner = np.array([side.start for side in box])
     points = (
         np.argwhere(largest_part(depth >= BODY_DEPTH * depth.max())),
         np.argwhere(inside),
     )
     core, mass = (
-        apply_affine(affine, (part.mean(axis=0) - 1) * stride + corner) for part in points
+        apply_affine(affine, (part.mean(axis=0) - 1) * stride + box.start) for part in points
     )
     return core, mass
 
@@ -208,7 +221,7 @@ def _upwards(centres: Iterable[Floats]) -> list[Floats]:
 
 
 def _forward(guess: Floats, up: Floats, affine: Floats) -> Floats:
-    """The guess, or the scan's anterior direction if the guess says nothing."""
+    """The guessed direction, or the scan's anterior direction if the guess is along the spine."""
     along = up / np.linalg.norm(up)
     if np.linalg.norm(guess - along * (guess @ along)) > 2:
         return guess

@@ -1,4 +1,4 @@
-"""End-plates of an isolated body, and its anterior, middle and posterior heights."""
+"""End-plates of an isolated body, and anterior, middle and posterior heights between them."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,11 @@ _BAND = 0.2
 _LEAST_BAND_MM = 2.5
 _LEAST_COLUMNS = 12
 _LEAST_HEIGHT_MM = 3.0
-"""No vertebra is lower, not even a crushed one: the label is none."""
+"""Smallest height of a vertebra, crushed ones included."""
+_TUKEY = 4.685
+"""Cut-off of Tukey's biweight in standard deviations of the residuals."""
+_SD_OF_MAD = 1.4826
+"""Standard deviation of normal residuals in median absolute deviations."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,13 @@ class Heights:
 
 @dataclass(frozen=True)
 class EndPlates:
-    """Where the columns of a body begin and end.
+    """End-plates above and below each column of a body.
 
     Attributes:
-        right, forward: (columns,) local coordinates, mm.
-        lower, upper: (columns,) local superior coordinate of the end-plates, mm.
+        right: (columns,) local right coordinate, mm.
+        forward: (columns,) local anterior coordinate, mm.
+        lower: (columns,) local superior coordinate of the lower end-plate, mm.
+        upper: (columns,) local superior coordinate of the upper end-plate, mm.
     """
 
     right: Floats
@@ -41,7 +47,7 @@ class EndPlates:
 
 
 def end_plates(local: LocalVolume, body: Body) -> EndPlates:
-    """Both surfaces of every column that the body fills, to a fraction of a voxel."""
+    """End-plates of every column of the body, to a fraction of a voxel."""
     up = local.coordinates(2)
     occupancy = np.where(_grown(body.inside), local.occupancy, 0)
     columns = body.inside.any(axis=2)
@@ -65,7 +71,7 @@ def end_plates(local: LocalVolume, body: Body) -> EndPlates:
 def superior_direction(plates: EndPlates) -> Floats:
     """Unit vector (3,) midway between the normals of planes through the two end-plates.
 
-    The frame's own axis where there are too few columns for planes.
+    With too few columns for planes, it is the frame's own axis.
     """
     right, forward = plates.right - plates.right.mean(), plates.forward - plates.forward.mean()
     central = (np.abs(right) < 0.36 * np.ptp(right)) & (np.abs(forward) < 0.36 * np.ptp(forward))
@@ -82,11 +88,12 @@ def superior_direction(plates: EndPlates) -> Floats:
 def body_heights(plates: EndPlates) -> Heights | None:
     """Heights in the mid-sagittal band.
 
-    A parabola through each end-plate, from the back wall to the front, evens out the voxels; its
-    ends are the rims, and the middle height is the least distance between.
+    A parabola through each end-plate, from the back wall to the front, evens out the voxels. The
+    distances at its ends are the anterior and posterior height, the least distance in the middle
+    half is the middle height.
 
     Returns:
-        None if the band holds too little of a body, or what it holds is none.
+        None if the band holds too few columns or a height is below 3 mm.
     """
     middle = (plates.right.min() + plates.right.max()) / 2
     half_band = max(_BAND * np.ptp(plates.right), _LEAST_BAND_MM)
@@ -111,19 +118,24 @@ def body_heights(plates: EndPlates) -> Heights | None:
 
 
 def _robust_fit(design: Floats, values: Floats) -> Floats:
-    """Least squares with Tukey's weights after a first plain fit; coefficients of the design."""
+    """Coefficients of a robust linear fit: least squares, repeated with Tukey's biweight.
+
+    Args:
+        design: (points, coefficients).
+        values: (points,).
+    """
     weights = np.ones(len(values))
     for _ in range(4):
         root = np.sqrt(weights)
         coefficients = np.linalg.lstsq(design * root[:, None], values * root, rcond=None)[0]
         rest = np.abs(values - design @ coefficients)
-        scale = max(1.4826 * float(np.median(rest)), 0.2)
-        weights = np.clip(1 - (rest / (4.685 * scale)) ** 2, 0, None) ** 2
+        scale = max(_SD_OF_MAD * float(np.median(rest)), 0.2)
+        weights = np.clip(1 - (rest / (_TUKEY * scale)) ** 2, 0, None) ** 2
     return coefficients
 
 
 def _grown(solid: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """One voxel more at both ends of every column."""
+    """Voxels of a body (right, anterior, superior) and one more at both ends of each column."""
     grown = solid.copy()
     grown[:, :, 1:] |= solid[:, :, :-1]
     grown[:, :, :-1] |= solid[:, :, 1:]

@@ -5,30 +5,38 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from vertseg.anatomy.label_maps import label_boxes
 from vertseg.anatomy.labels import NAMES, RANK, region
 from vertseg.scans.volumes import Volume
 from vertseg.screening.attenuation import FOREIGN, TOO_SMALL, foreign_material, trabecular_hu
 from vertseg.screening.body import Body, isolate_body
 from vertseg.screening.fractures import Deformity, Reference, grade_heights
-from vertseg.screening.frames import Box, Floats, LocalVolume, VertebraFrame, first_frames, resample
+from vertseg.screening.frames import (
+    Floats,
+    LabelledVertebra,
+    LocalVolume,
+    VertebraFrame,
+    first_frames,
+    resample,
+)
 from vertseg.screening.heights import Heights, body_heights, end_plates, superior_direction
 from vertseg.screening.visibility import CUT_BODY, CUT_VERTEBRA, body_cut, vertebra_cut
 
 NO_ORDINARY_BODY = frozenset({1, 2})
-"""C1 and C2."""
+"""Labels of C1 and C2."""
 
 COARSE_STEP_MM, STEP_MM = 2.0, 1.0
 
 THICKEST_MM = 3.3
-"""Voxels longer than this along a vertebra's own axis say too little of its height: the validation
-went up to slices of 3 mm."""
+"""Longest voxel along a vertebra's own axis at which heights are measured.
+
+The validation went up to slices of 3 mm.
+"""
 
 COARSEST_MM = 1.6
-"""Cells of a network larger than this draw outlines too coarse for heights."""
+"""Largest cell of a network whose outlines are fine enough for heights."""
 
 _AROUND_MM = 7.0
 _NO_HEIGHTS: dict[str, Any] = dict.fromkeys(
@@ -48,26 +56,26 @@ _CANAL_MM = np.array([0.0, 3.0, 0.0])
 
 @dataclass(frozen=True)
 class VertebraMeasures:
-    """One vertebra; None where a value cannot be had or would mislead.
+    """Measures of one vertebra; None for values that are unknown or would mislead.
 
     Attributes:
         label: VerSe's value.
         name: such as "L1".
-        complete: the whole vertebra lies in the scan.
-        body_complete: its body does.
-        foreign_material: metal or cement in or at the vertebra.
-        volume_ml: of the label.
-        body_volume_ml: of the isolated body.
+        complete: presence of the whole vertebra in the scan.
+        body_complete: presence of its whole body in the scan.
+        foreign_material: presence of metal or cement in or at the vertebra.
+        volume_ml: volume of the label.
+        body_volume_ml: volume of the isolated body.
         trabecular_hu: median of the body's spongy bone.
-        height_anterior_mm: between the end-plates' anterior rims.
-        height_middle_mm: the least between the end-plates.
-        height_posterior_mm: between the posterior rims.
-        height_loss: largest loss of height, 0 to 1, against `height_reference`; like the grade not
-            for cervical vertebrae, which Genant's method does not cover.
+        height_anterior_mm: distance between the end-plates' anterior rims.
+        height_middle_mm: least distance between the end-plates.
+        height_posterior_mm: distance between the posterior rims.
+        height_loss: largest loss of height, 0 to 1, against `height_reference`; like the grade,
+            None for cervical vertebrae.
         height_reference: "neighbours" or "own posterior height".
         genant_grade: 0 to 3.
         fracture_shape: "wedge", "biconcave" or "crush" from grade 1 on.
-        suppressed: what is left out, and in brackets why.
+        suppressed: values left out, each with its reason in brackets.
     """
 
     label: int
@@ -103,24 +111,25 @@ def measure_vertebrae(
     """Measure every labelled vertebra, from C1 downwards.
 
     Args:
-        ct: HU, canonical axes.
+        ct: HU, in canonical axes.
         mask: label map with VerSe's values on the CT's grid, integers.
-        unsure: labels whose outlines are not to be relied on; of these only the volume is given.
-        cell_mm: size of the cells on which a network drew the mask, 0 if it is a reference.
+        unsure: labels with unreliable outlines, for which only the volume is measured.
+        cell_mm: size of the cells on which a network drew the mask; 0 for a reference mask.
 
     Raises:
         ValueError: the shapes differ.
     """
     if mask.shape != ct.array.shape:
         raise ValueError(f"mask of shape {mask.shape} on a CT of shape {ct.array.shape}")
-    boxes = {
-        label: box
-        for label, box in enumerate(ndimage.find_objects(mask), start=1)
-        if box is not None and label in NAMES
-    }
+    boxes = {label: box for label, box in label_boxes(mask).items() if label in NAMES}
     frames = first_frames(mask, ct.affine, boxes)
     seen = [
-        _measure(ct, mask, label, boxes[label], frames.get(label), label in unsure, cell_mm)
+        _measure(
+            LabelledVertebra(ct, mask, label, boxes[label]),
+            frames.get(label),
+            label in unsure,
+            cell_mm,
+        )
         for label in sorted(boxes, key=RANK.__getitem__)
     ]
     grades = grade_heights(
@@ -148,7 +157,7 @@ def without_coarse_heights(
 ) -> list[VertebraMeasures]:
     """Measures without heights and grades if a network drew the outlines on coarse cells.
 
-    On cells of 2.5 mm limits of agreement are as wide as half a body (docs/screening.md).
+    On cells of 2.5 mm the limits of agreement span about half a body (docs/screening.md).
     """
     if cell_mm <= COARSEST_MM:
         return list(measures)
@@ -160,39 +169,38 @@ def without_coarse_heights(
 
 
 def isolated_body(
-    ct: Volume, mask: NDArray, label: int, box: Box, frame: VertebraFrame
+    vertebra: LabelledVertebra, frame: VertebraFrame
 ) -> tuple[LocalVolume, Body] | None:
     """A vertebra along its own axes, and its body.
 
-    A coarse pass aligns the frame with the end-plates, a fine one is measured.
+    A coarse pass aligns the frame with the end-plates; the fine pass is returned.
+
+    Args:
+        vertebra: the vertebra in its scan.
+        frame: first estimate of its axes.
 
     Returns:
         None if no body could be isolated.
     """
-    coarse = resample(ct, mask, label, box, frame, COARSE_STEP_MM)
+    coarse = resample(vertebra, frame, COARSE_STEP_MM)
     body = isolate_body(coarse)
     if body is None:
         return None
     low, high, centre = (coarse.lower_mm + coarse.step_mm * part for part in body.extent())
     up = superior_direction(end_plates(coarse, body))
     lower, upper = low - centre - _AROUND_MM - _CANAL_MM, high - centre + _AROUND_MM
-    local = resample(ct, mask, label, box, frame.moved(centre, up), STEP_MM, lower, upper)
+    local = resample(vertebra, frame.moved(centre, up), STEP_MM, lower, upper)
     body = isolate_body(local)
     return None if body is None else (local, body)
 
 
 def _measure(
-    ct: Volume,
-    mask: NDArray,
-    label: int,
-    box: Box,
-    frame: VertebraFrame | None,
-    unsure: bool,
-    cell_mm: float,
+    vertebra: LabelledVertebra, frame: VertebraFrame | None, unsure: bool, cell_mm: float
 ) -> _Seen:
-    cut = vertebra_cut(ct, mask, label, box)
-    voxel_ml = float(voxel_sizes(ct.affine).prod()) / 1000
-    volume_ml = int(np.count_nonzero(mask[box] == label)) * voxel_ml
+    label = vertebra.label
+    cut = vertebra_cut(vertebra)
+    voxel_ml = float(vertebra.ct.spacing_mm.prod()) / 1000
+    volume_ml = int(np.count_nonzero(vertebra.inside(vertebra.box))) * voxel_ml
     base = VertebraMeasures(
         label,
         NAMES[label],
@@ -207,13 +215,13 @@ def _measure(
         return _nothing_but(base, "HU and heights (no ordinary body)")
     if frame is None:
         return _nothing_but(base, "HU and heights (less than 1 ml labelled)")
-    isolated = isolated_body(ct, mask, label, box, frame)
+    isolated = isolated_body(vertebra, frame)
     if isolated is None:
         return _nothing_but(base, "HU and heights (no spinal canal found behind the body)")
     local, body = isolated
     if body_cut(local, body):
         return _nothing_but(replace(base, body_complete=False), CUT_BODY)
-    thick = np.abs(local.frame.axes[:, 2] @ ct.affine[:3, :3]).max() > THICKEST_MM
+    thick = np.abs(local.frame.axes[:, 2] @ vertebra.ct.affine[:3, :3]).max() > THICKEST_MM
     heights = None if thick else body_heights(end_plates(local, body))
     foreign = foreign_material(local, body)
     measures = replace(

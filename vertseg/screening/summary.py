@@ -1,4 +1,4 @@
-"""A spine's measures in a few figures."""
+"""Summary of a spine's measures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,12 @@ from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.screening.measures import VertebraMeasures
 
 PICKHARDT_HU = (110, 135, 160)
-"""L1 thresholds of Pickhardt et al., Ann Intern Med 2013;158:588: at most 110 HU more than 90 %
-specific, 135 HU balanced, 160 HU 90 % sensitive for osteoporosis by DXA."""
+"""Thresholds of L1 for osteoporosis by DXA.
+
+At most 160 HU is 90 % sensitive and at most 110 HU more than 90 % specific (Pickhardt et al., Ann
+Intern Med 2013;158:588-595); less than 135 HU indicates a risk (Anderson et al., J Bone Joint Surg
+Am 2018;100:2073-2081).
+"""
 
 _CATEGORIES = ("at most 110 HU", "above 110 to 135 HU", "above 135 to 160 HU", "above 160 HU")
 _THORACOLUMBAR = ("T12", "L1", "L2")
@@ -18,17 +22,17 @@ _THORACOLUMBAR = ("T12", "L1", "L2")
 
 @dataclass(frozen=True)
 class SpineSummary:
-    """What a spine's measures amount to; None where nothing could be measured.
+    """Summary of a spine's measures; None for values without a measured vertebra.
 
     Attributes:
-        l1_hu: trabecular HU of L1, unless it is deformed: compressed bone is denser.
-        l1_category: of Pickhardt's ranges, the one that holds it.
-        t12_l2_hu: mean over those of T12, L1 and L2 that were measured and are not deformed.
-        t12_l2_levels: which those are.
-        highest_genant_grade: of all vertebrae.
-        highest_genant_levels: the vertebrae of that grade, none for grade 0.
-        suppressed: for each vertebra with values left out, which and why.
-        notice: that this is for research only.
+        l1_hu: trabecular HU of L1; None if it is deformed, since compressed bone is denser.
+        l1_category: range of `l1_hu` between the thresholds.
+        t12_l2_hu: mean of the measured, undeformed ones of T12, L1 and L2.
+        t12_l2_levels: levels in that mean.
+        highest_genant_grade: highest grade of all vertebrae.
+        highest_genant_levels: vertebrae of that grade, empty for grade 0.
+        suppressed: for each vertebra with values left out, the values and the reasons.
+        notice: restriction to research.
     """
 
     l1_hu: float | None
@@ -42,7 +46,7 @@ class SpineSummary:
 
 
 def pickhardt_category(hu: float) -> str:
-    """The range between Pickhardt's thresholds that holds a trabecular HU of L1."""
+    """Range between the thresholds that holds a trabecular HU of L1."""
     return _CATEGORIES[int(np.searchsorted(PICKHARDT_HU, hu, side="left"))]
 
 

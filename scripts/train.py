@@ -28,7 +28,5 @@ if __name__ == "__main__":
                 training,
                 validation,
                 Path(snakemake.params.folder),
-                Path(snakemake.output.weights),
-                Path(snakemake.output.log),
                 snakemake.params.code,
             )

@@ -219,7 +219,7 @@ def test_a_killed_training_resumes_at_the_saved_epoch(workflow: Path, tmp_path: 
 
     subprocess.run(command, env=env, check=True)
     log = (tmp_path / "log").read_text()
-    (resumed,) = re.findall(r"Going on after epoch (\d)\.", log)
+    (resumed,) = re.findall(r"Continuing after epoch (\d)\.", log)
     assert int(resumed) >= 2
     trained = [int(epoch) for epoch in re.findall(r"INFO epoch (\d) of 4", log)]
     assert trained == list(range(int(resumed) + 1, 5))
@@ -232,7 +232,7 @@ def test_a_killed_training_resumes_at_the_saved_epoch(workflow: Path, tmp_path: 
     shutil.rmtree(tmp_path / "model")
     subprocess.run(command, env=env, check=True)
     log = (tmp_path / "log").read_text()
-    assert "training was finished before" in log and "INFO epoch" not in log
+    assert "training is already finished" in log and "INFO epoch" not in log
     assert (own / "checkpoint_final.pth").stat().st_mtime_ns == final
     assert (tmp_path / "model/weights.safetensors").read_bytes() == weights
 

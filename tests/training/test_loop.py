@@ -42,8 +42,7 @@ from vertseg.training.loop import train
 from vertseg.training.settings import TrainingSettings
 torch.set_num_threads(1)
 folder, *caches = map(Path, sys.argv[1:])
-train(TrainingSettings.from_config({settings}), caches[1:], caches[:1], folder,
-      folder / "weights.safetensors", folder / "log.csv")
+train(TrainingSettings.from_config({settings}), caches[1:], caches[:1], folder)
 """
 
 
@@ -73,6 +72,10 @@ def run(folder: Path, caches: list[Path]) -> bytes:
     return (folder / "weights.safetensors").read_bytes()
 
 
+def losses_in(folder: Path) -> list[float]:
+    return [float(row["loss"]) for row in csv.DictReader((folder / "log.csv").open())]
+
+
 def test_a_killed_run_ends_as_one_that_was_not(tmp_path: Path, caches: list[Path]) -> None:
     whole = run(tmp_path / "whole", caches)
     assert run(tmp_path / "again", caches) == whole
@@ -94,9 +97,8 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path: Path, caches: list[Path
 
 def test_training_learns(tmp_path: Path, caches: list[Path]) -> None:
     settings = TrainingSettings.from_config(SETTINGS | {"iterations": 60, "checkpoint_every": 50})
-    log = tmp_path / "log.csv"
-    train(settings, caches[1:], caches[:1], tmp_path, tmp_path / "weights.safetensors", log)
-    losses = [float(row["loss"]) for row in csv.DictReader(log.open())]
+    train(settings, caches[1:], caches[:1], tmp_path)
+    losses = losses_in(tmp_path)
     assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:5])
     network, metadata = load_network(tmp_path / "weights.safetensors")
     assert not network.training
@@ -110,55 +112,58 @@ def test_precisions_and_schedules_run(
 ) -> None:
     changes = {"iterations": 2, "precision": precision, "schedule": schedule}
     settings = TrainingSettings.from_config(SETTINGS | changes)
-    log = tmp_path / "log.csv"
-    train(settings, caches[1:], [], tmp_path, tmp_path / "weights.safetensors", log)
-    rates = [float(row["learning_rate"]) for row in csv.DictReader(log.open())]
+    train(settings, caches[1:], [], tmp_path)
+    log = csv.DictReader((tmp_path / "log.csv").open())
+    rates = [float(row["learning_rate"]) for row in log]
     assert rates == pytest.approx([0.005, 0.005 if schedule == "constant" else 0.0025])
 
 
-def test_a_checkpoint_of_other_settings_is_not_used(
+def test_a_damaged_checkpoint_is_not_used(
     tmp_path: Path, caches: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"damaged")
     settings = TrainingSettings.from_config(SETTINGS | {"iterations": 2})
     with caplog.at_level("WARNING", logger="vertseg"):
-        train(settings, caches, [], tmp_path, tmp_path / "w.safetensors", tmp_path / "log.csv")
-    assert (tmp_path / "w.safetensors").is_file()
+        train(settings, caches, [], tmp_path)
+    assert "checkpoint.pt is damaged" in caplog.text
+    assert (tmp_path / "weights.safetensors").is_file()
 
 
 @pytest.mark.parametrize("changed", ["settings", "scans", "code", "initial weights"])
 def test_a_checkpoint_is_of_its_settings_scans_and_code(
-    tmp_path: Path, caches: list[Path], monkeypatch: pytest.MonkeyPatch, changed: str
+    tmp_path: Path, caches: list[Path], changed: str
 ) -> None:
     first = tmp_path / "first.safetensors"
     first.write_bytes(b"one")
     settings = TrainingSettings.from_config(SETTINGS | {"initial_weights": str(first)})
-    before = fingerprint(settings, "fp32", caches)
-    assert fingerprint(settings, "fp32", caches) == before
+    before = fingerprint(settings, "fp32", "code", caches)
+    assert fingerprint(settings, "fp32", "code", caches) == before
+    scans, code = caches, "code"
     if changed == "settings":
         settings = replace(settings, learning_rate=0.1)
     elif changed == "initial weights":
         first.write_bytes(b"two")
     elif changed == "code":
-        monkeypatch.setattr("vertseg.training.checkpoint.code_version", lambda *modules: "new")
-    assert fingerprint(settings, "fp32", caches[:-1] if changed == "scans" else caches) != before
+        code = "other code"
+    elif changed == "scans":
+        scans = caches[:-1]
+    assert fingerprint(settings, "fp32", code, scans) != before
 
 
 def test_a_run_goes_on_from_a_trained_network(tmp_path: Path, caches: list[Path]) -> None:
-    first, second, log = (tmp_path / name for name in ("1.safetensors", "2.safetensors", "log"))
+    first, second = (tmp_path / name / "weights.safetensors" for name in ("first", "second"))
     options = {"iterations": 40, "checkpoint_every": 50}
-    train(TrainingSettings.from_config(SETTINGS | options), caches, [], tmp_path, first, log)
-    learned = [float(row["loss"]) for row in csv.DictReader(log.open())]
+    train(TrainingSettings.from_config(SETTINGS | options), caches, [], first.parent)
+    learned = losses_in(first.parent)
     options |= {"iterations": 1, "learning_rate": 1e-12, "initial_weights": str(first)}
-    train(TrainingSettings.from_config(SETTINGS | options), caches, [], tmp_path, second, log)
-    goes_on = [float(row["loss"]) for row in csv.DictReader(log.open())]
-    assert goes_on[0] < 0.8 * learned[0]
+    train(TrainingSettings.from_config(SETTINGS | options), caches, [], second.parent)
+    assert losses_in(second.parent)[0] < 0.8 * learned[0]
     before, after = (dict(load_network(path)[0].named_parameters()) for path in (first, second))
     for name, parameter in before.items():
         torch.testing.assert_close(after[name], parameter, atol=1e-6, rtol=0)
     _, trained = load_network(second)
     digest = hashlib.sha256(first.read_bytes()).hexdigest()
-    assert trained["initial_weights"] == {"file": "1.safetensors", "sha256": digest}
+    assert trained["initial_weights"] == {"file": "weights.safetensors", "sha256": digest}
     assert load_network(first)[1]["initial_weights"] is None
 
 
@@ -178,10 +183,9 @@ def test_initial_weights_must_be_of_the_same_network(
     network = build_network(kind["network"], kind["num_classes"], **kind["options"])
     save_weights(path, network, kind)
     settings = TrainingSettings.from_config(SETTINGS | {"initial_weights": str(path)})
-    targets = (tmp_path, tmp_path / "w.safetensors", tmp_path / "log.csv")
     with pytest.raises(UserError, match=what):
-        train(settings, caches, [], *targets)
-    assert not (tmp_path / "w.safetensors").exists()
+        train(settings, caches, [], tmp_path)
+    assert not (tmp_path / "weights.safetensors").exists()
 
 
 def test_initial_weights_of_other_options_or_that_are_none(tmp_path: Path) -> None:
@@ -205,11 +209,10 @@ def test_mistakes_are_explained(tmp_path: Path, caches: list[Path]) -> None:
     with pytest.raises(UserError, match="unknown setting learning_rat"):
         TrainingSettings.from_config({"network": "unet", "learning_rat": 1})
     settings = TrainingSettings.from_config(SETTINGS)
-    targets = (tmp_path, tmp_path / "w.safetensors", tmp_path / "log.csv")
     with pytest.raises(UserError, match="batch_size"):
-        train(settings, caches[:3], [], *targets)
+        train(settings, caches[:3], [], tmp_path)
     save_file({"x": np.zeros(2)}, tmp_path / "foreign.safetensors")
     with pytest.raises(UserError, match=r"foreign\.safetensors"):
-        train(settings, [*caches, tmp_path / "foreign.safetensors"], [], *targets)
+        train(settings, [*caches, tmp_path / "foreign.safetensors"], [], tmp_path)
     with pytest.raises(UserError, match=r"foreign\.safetensors"):
         load_network(tmp_path / "foreign.safetensors")

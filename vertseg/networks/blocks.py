@@ -1,4 +1,4 @@
-"""Parts that the networks share: the head, atrous pooling, and checkpointed segments.
+"""Parts shared by the networks: head, atrous pooling and checkpointed segments.
 
 Designs marked "authors'" follow the notebook patch_deeplab_verse.ipynb in the authors' repository
 https://github.com/multimodallearning/vertebrae-segmentation-classification (MIT licence).
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from vertseg.core.errors import UserError
+from vertseg.networks import FEATURE_STRIDE
 
 SKIP_CHANNELS = 16
 FEATURE_CHANNELS = 64
@@ -49,15 +50,15 @@ class ASPP(nn.Module):
     A 1x1x1 branch, four dilated 3x3x3 branches and a branch of the image's mean, each with 128
     channels; their concatenation is projected to 128 channels, with dropout 0.5.
 
-    A network that learns from crops meets larger images later on. With a `window` it then takes
-    the mean of as much as a crop showed, around each voxel, instead of the whole image's.
+    A network trained on crops meets larger images in prediction. With a `window`, each voxel then
+    gets the mean of a region of a crop's size around it instead of the whole image's mean.
 
     Attributes:
-        window: voxels (X, Y, Z) of the feature map in a crop, or None.
+        window: size of a training crop in voxels (X, Y, Z) of the feature map, or None.
 
     Args:
-        rates: dilations in voxels of the feature map; those wider than the map see only padding
-            beside their centre, so scale them with the grid.
+        rates: dilations in voxels of the feature map. A dilation wider than the map reads nothing
+            but padding beside its centre, so scale the rates with the grid.
     """
 
     def __init__(self, rates: Sequence[int]) -> None:
@@ -76,11 +77,12 @@ class ASPP(nn.Module):
         """Features (N, 64, X, Y, Z) to (N, 128, X, Y, Z).
 
         Raises:
-            UserError: training with a batch of one, whose mean has no batch statistics.
+            UserError: training with a batch of one: its mean is a single value per channel,
+                which batch normalisation cannot normalise.
         """
         if self.training and len(features) == 1:
             raise UserError(
-                "ASPP normalises the mean over a batch, which needs at least two scans: "
+                "ASPP normalises image means over the batch, which takes at least two scans: "
                 "set training.batch_size to 2 or more."
             )
         if self.window and not self.training:
@@ -93,13 +95,14 @@ class ASPP(nn.Module):
 
 
 def moving_mean(features: Tensor, window: Sequence[int]) -> Tensor:
-    """Mean of features (N, C, X, Y, Z) in the window around each voxel that lies within the map.
+    """Mean of features (N, C, X, Y, Z) in a window (X, Y, Z) around each voxel.
 
-    Near a border the window is the one that touches it; a map must not be smaller than the window.
+    Near a border the window is moved until it lies within the map, which must not be smaller.
     """
     for axis, width in enumerate(window):
         kernel, padding = [1, 1, 1], [0] * 6
         kernel[axis] = width
+        # `F.pad` counts axes from the last one.
         padding[2 * (2 - axis) : 2 * (3 - axis)] = [(width - 1) // 2, width // 2]
         features = F.pad(F.avg_pool3d(features, kernel, 1), padding, mode="replicate")
     return features
@@ -119,9 +122,9 @@ class SegmentationHead(nn.Module):
     def forward(self, context: Tensor, skip: Tensor, size: Sequence[int]) -> Tensor:
         """Context (N, 128, ...) and skip (N, 16, ...) to logits (N, classes, *size).
 
-        Context is brought to the skip's size (nearest), logits to the image's (trilinear). The
-        first convolution of what both are together is the sum of two: that of the context needs
-        no neighbours and is done before the context grows eightfold.
+        Context is resampled to the skip's size (nearest), logits to the image's (trilinear). The
+        first convolution, of both concatenated, is the sum of one of each. As its kernel is 1x1x1,
+        the context's part is computed before resampling, on an eighth of the voxels.
         """
         join, norm, activation = self.layers[0].children()
         assert isinstance(join, nn.Conv3d)
@@ -133,9 +136,9 @@ class SegmentationHead(nn.Module):
 
 
 class SingleStageNetwork(nn.Module):
-    """Backbone with a skip connection, context, segmentation head: the paper's one stage.
+    """The paper's single stage: a backbone with a skip connection, context and a head.
 
-    Four segments, each checkpointed on demand: stem, body, context, head.
+    Its four segments, stem, body, context and head, can each be checkpointed.
 
     Args:
         stem: image (N, 1, X, Y, Z) to the skip (N, 16, ...) at half the resolution.
@@ -161,8 +164,12 @@ class SingleStageNetwork(nn.Module):
         self.checkpointing = checkpointing
 
     def forward(self, image: Tensor) -> Tensor:
-        """Images (N, 1, X, Y, Z) to logits (N, classes, X, Y, Z), for any size from 4 voxels on."""
-        check_size(image, 4)
+        """Images (N, 1, X, Y, Z) to logits (N, classes, X, Y, Z).
+
+        Raises:
+            UserError: images smaller than a voxel of the feature map.
+        """
+        check_size(image, FEATURE_STRIDE)
         skip = run_segment(self.stem, image, checkpointing=self.checkpointing)
         features = run_segment(self.body, skip, checkpointing=self.checkpointing)
         context = run_segment(self.context, features, checkpointing=self.checkpointing)
@@ -174,7 +181,7 @@ def check_size(image: Tensor, smallest: int) -> None:
     """Check that images (N, 1, X, Y, Z) have at least `smallest` voxels along each axis.
 
     Raises:
-        UserError: they are smaller.
+        UserError: an axis has fewer.
     """
     size = tuple(image.shape[2:])
     if min(size) < smallest:
@@ -185,14 +192,14 @@ def check_size(image: Tensor, smallest: int) -> None:
 
 
 def initialise_kaiming(module: nn.Module) -> None:
-    """Draw a backbone's convolution weights from Kaiming's normal distribution, fan-out."""
+    """Draw a module's convolution weights from Kaiming's normal distribution, fan-out."""
     for part in module.modules():
         if isinstance(part, nn.Conv3d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out")
 
 
 def run_segment(segment: nn.Module, *inputs: Tensor | Sequence[int], checkpointing: bool) -> Tensor:
-    """Apply a part of a network, recomputing its activations in the backward pass if asked to."""
+    """Output of a part of a network; with `checkpointing`, its backward pass recomputes it."""
     if not (checkpointing and torch.is_grad_enabled()):
         return segment(*inputs)
     return checkpoint(
@@ -205,9 +212,9 @@ def run_segment(segment: nn.Module, *inputs: Tensor | Sequence[int], checkpointi
 
 @contextmanager
 def _frozen_running_statistics(segment: nn.Module) -> Iterator[None]:
-    """Normalise by the batch without counting it again in the running statistics.
+    """Normalise a batch without counting it twice in the running statistics.
 
-    A momentum of 0 keeps the running mean and variance, and the tensors that autograd saves.
+    A momentum of 0 keeps the running mean and variance, and the tensors saved by autograd.
     """
     counted = [
         (part, part.momentum, part.num_batches_tracked.clone())

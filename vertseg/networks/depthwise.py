@@ -1,7 +1,7 @@
-"""Depthwise convolution that is fast to train on a CPU.
+"""Depthwise convolution with a fast backward pass on CPUs.
 
-PyTorch's own CPU backward of a depthwise convolution (oneDNN) takes most of a training step. Both
-gradients are written here as other convolutions, which oneDNN does several times faster.
+PyTorch's own CPU backward of a depthwise convolution (oneDNN) takes most of a training step. Here
+both gradients are expressed by other convolutions, which oneDNN computes several times faster.
 """
 
 import math
@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from torch.nn.grad import conv3d_input, conv3d_weight
 
 CHANNELS_PER_GROUP = 16
-"""Channels that the weight gradient takes together: the width of oneDNN's fast kernels."""
+"""Channels per group in the weight gradient: the width of oneDNN's fast kernels."""
 
 
 class DepthwiseConv3d(nn.Conv3d):
-    """A bias-free 3x3x3 depthwise convolution, padding 1; an `nn.Conv3d` in all but CPU speed.
+    """A bias-free 3x3x3 depthwise convolution, padding 1: `nn.Conv3d`, trained faster on CPUs.
 
     Args:
         channels: number of channels in and out.
@@ -58,7 +58,7 @@ class _DepthwiseConvolution(torch.autograd.Function):
 
 
 def _input_gradient(x: Tensor, weight: Tensor, gradient: Tensor, stride: int) -> Tensor:
-    """At stride 1, the forward convolution of the gradient with the mirrored kernel."""
+    """Gradient of the input: at stride 1, the output's gradient convolved with mirrored kernels."""
     channels = len(weight)
     if stride == 1:
         return F.conv3d(gradient, weight.flip(2, 3, 4), padding=1, groups=channels)
@@ -66,10 +66,10 @@ def _input_gradient(x: Tensor, weight: Tensor, gradient: Tensor, stride: int) ->
 
 
 def _weight_gradient(x: Tensor, weight: Tensor, gradient: Tensor, stride: int) -> Tensor:
-    """The diagonal of the weight gradient of a convolution with a few channels in each group.
+    """Gradient of the weights: the diagonal of that of a convolution with wider groups.
 
-    It computes a multiple of what is needed, and is still faster than oneDNN's depthwise kernel.
-    Half precision is widened first: oneDNN's bfloat16 kernel is wrong on small maps.
+    This computes each entry needed and many more, yet takes less time than oneDNN's depthwise
+    kernel. Half precision is widened first: oneDNN's bfloat16 kernel is wrong on small maps.
     """
     channels = len(weight)
     width = math.gcd(channels, CHANNELS_PER_GROUP)

@@ -1,4 +1,4 @@
-"""A trained network in half the memory: batch normalisation becomes part of the convolutions."""
+"""Prediction in half the memory: batch normalisation as a part of the convolutions."""
 
 from itertools import pairwise
 
@@ -7,11 +7,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def fold_batch_norms(network: nn.Module) -> None:
-    """Change a network in evaluation mode so that it computes the same with fewer tensors.
+    """Let a network in evaluation mode compute the same, up to rounding, with fewer tensors.
 
-    Each convolution takes over the batch normalisation that follows it in an `nn.Sequential`;
-    activations overwrite their input, which nothing else reads then. The network cannot be trained
-    or saved as weights afterwards.
+    Each convolution absorbs the batch normalisation that follows it in an `nn.Sequential`, and
+    activations overwrite their input, which has no other reader. Afterwards the network can
+    neither be trained nor saved as weights.
     """
     for part in network.modules():
         if isinstance(part, nn.Sequential):

@@ -17,11 +17,11 @@ class GlobalContext(nn.Module):
 
 
 class MobileNet(SingleStageNetwork):
-    """The backbone and head of MobileNet/ASPP, joined without atrous pooling.
+    """Backbone and head of MobileNet/ASPP without atrous pooling.
 
-    A reconstruction: no code of the authors' is public. The backbone (155,584 parameters) and the
-    unchanged head (121,949) make up the printed number exactly, but the head reads 128 channels
-    beside the skip where the backbone gives 64. The global mean fills the rest.
+    A reconstruction, as the authors published no code of it. The backbone (155,584 parameters) and
+    the unchanged head (121,949) add up to the printed number exactly, but the head reads 128
+    channels beside the skip, and the backbone has 64. The global mean supplies the other 64.
 
     Args:
         num_classes: number of output channels.

@@ -9,21 +9,21 @@ from vertseg.networks.depthwise import DepthwiseConv3d
 
 BODY = ((16, 96, 24, 1), (24, 144, 24, 1), (24, 144, 32, 1), (32, 192, 32, 1),
         (32, 192, 32, 2), (32, 192, 64, 1), (64, 384, 64, 1))  # fmt: skip
-"""Blocks 2 to 8: channels in, expanded and out, and the stride of the middle layer."""
+"""Blocks 2 to 8: input, expanded and output channels, and stride of the depthwise layer."""
 
 
 class InvertedResidual(nn.Module):
     """MobileNetV2's block (Sandler et al. 2018) in 3-D, as in the authors' notebook.
 
-    Expand, filter depthwise, project: three bias-free convolutions with batch normalisation, ReLU6
-    after the first two. The input is added where its shape is the output's.
+    Expansion, depthwise filter, projection: three bias-free convolutions with batch normalisation,
+    with ReLU6 after the first two. An input of the output's shape is added to the output.
 
     Args:
-        in_channels: channels in.
-        mid_channels: channels between.
-        out_channels: channels out.
+        in_channels: channels of the input.
+        mid_channels: channels of the depthwise convolution.
+        out_channels: channels of the output.
         stride: stride of the depthwise convolution.
-        first: the network's first block, whose expansion is a dense 3x3x3 convolution, stride 2.
+        first: expand by a dense 3x3x3 convolution of stride 2, as the network's first block does.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class MobileNetASPP(SingleStageNetwork):
 
 
 def mobilenet_backbone() -> tuple[nn.Module, nn.Module]:
-    """Block 1, whose output is the skip connection, and blocks 2 to 8 (authors')."""
+    """Block 1 (its output is the skip connection), and blocks 2 to 8 (authors')."""
     stem = InvertedResidual(1, 32, 16, first=True)
     body = nn.Sequential(*(InvertedResidual(*block) for block in BODY))
     initialise_kaiming(stem)

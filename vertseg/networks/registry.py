@@ -30,10 +30,10 @@ def build_network(name: str, num_classes: int = NUM_CLASSES, **options: Any) -> 
     Args:
         name: a key of `NETWORKS`.
         num_classes: number of output channels.
-        options: the network's own, such as `aspp_rates` and `checkpointing`.
+        options: options of that network, such as `aspp_rates` and `checkpointing`.
 
     Raises:
-        UserError: an unknown network, or an option that it does not have.
+        UserError: an unknown network or option.
     """
     if name not in NETWORKS:
         raise UserError(f"There is no network {name!r}. Known: {', '.join(NETWORKS)}.")
@@ -48,7 +48,12 @@ def build_network(name: str, num_classes: int = NUM_CLASSES, **options: Any) -> 
 
 
 def limit_context(network: nn.Module, crop: Sequence[int] | None) -> None:
-    """Let a network that learns from crops (X, Y, Z) average as much of a whole scan at a time."""
+    """Limit the means in a network trained on crops to regions of a crop's size.
+
+    Args:
+        network: the network, changed.
+        crop: cells (X, Y, Z) of a crop; None for a network trained on whole scans.
+    """
     for module in network.modules() if crop else ():
         if isinstance(module, ASPP):
             x, y, z = (cells // FEATURE_STRIDE for cells in crop or ())

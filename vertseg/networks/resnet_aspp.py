@@ -23,8 +23,8 @@ class BasicBlock(nn.Module):
     """ResNet's basic block (He et al. 2016) in 3-D: two 3x3x3 convolutions and a shortcut.
 
     Args:
-        in_channels: channels in.
-        out_channels: channels out.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
         stride: stride of the first convolution and of the shortcut.
     """
 
@@ -46,11 +46,11 @@ class BasicBlock(nn.Module):
 
 
 class ResNet18ASPP(SingleStageNetwork):
-    """ResNet18 of a quarter of the usual width before the same ASPP and head.
+    """ResNet18 of a quarter of the usual width, with MobileNet/ASPP's ASPP and head.
 
-    A reconstruction that meets the printed number of parameters: no code of the authors' is
-    public. The stem replaces the 7x7 convolution and max pooling, and gives the skip connection;
-    only the second stage has a stride, so that ASPP works at MobileNet/ASPP's resolution.
+    A reconstruction with the printed number of parameters, as the authors published no code of it.
+    The stem replaces the 7x7 convolution and max pooling; its output is the skip connection. Only
+    the second stage has a stride, so that ASPP works at the same resolution as in MobileNet/ASPP.
 
     Args:
         num_classes: number of output channels.

@@ -10,12 +10,12 @@ WIDTHS = (16, 32, 64, 128, 256)
 
 
 class UNet(nn.Module):
-    """A 3-D U-Net (Ronneberger et al. 2015, Çiçek et al. 2016) with light decoder.
+    """A 3-D U-Net (Ronneberger et al. 2015, Çiçek et al. 2016) with a light decoder.
 
-    A reconstruction that meets the printed number of parameters: no code of the authors' is
-    public. Two 3x3x3 convolutions in each encoder level, one in each decoder level, batch
-    normalisation, max pooling, trilinear upsampling. Widths 32-64-128-256 would give 5,257,309
-    parameters at nearly four times the cost.
+    A reconstruction with the printed number of parameters, as the authors published no code of it:
+    two 3x3x3 convolutions in each encoder level, one in each decoder level, batch normalisation,
+    max pooling, trilinear upsampling. Widths 32-64-128-256 would have 5,257,309 parameters at
+    nearly four times the cost.
 
     Args:
         num_classes: number of output channels.
@@ -37,10 +37,10 @@ class UNet(nn.Module):
         self.checkpointing = checkpointing
 
     def forward(self, image: Tensor) -> Tensor:
-        """Images (N, 1, X, Y, Z) to logits (N, classes, X, Y, Z), for any size from 16 voxels on.
+        """Images (N, 1, X, Y, Z) to logits (N, classes, X, Y, Z).
 
         Raises:
-            UserError: images with fewer voxels.
+            UserError: images with fewer than 16 voxels along an axis.
         """
         check_size(image, 2 ** (len(WIDTHS) - 1))
         features = run_segment(self.encoder[0], image, checkpointing=self.checkpointing)

@@ -1,4 +1,4 @@
-"""Trained networks on disk: safetensors with all it takes to rebuild the network, no pickles."""
+"""Trained networks on disk: safetensors with the metadata to rebuild the network; no pickles."""
 
 import json
 import os
@@ -26,14 +26,14 @@ def save_weights(
 ) -> None:
     """Write a network atomically; the same network and metadata give the same bytes.
 
+    `load_network` reads files whose metadata have `network`, `options` and `num_classes`, the
+    arguments of `build_network` that made the network, and `settings` with `crop`.
+
     Args:
         path: target.
-        network: for `load_network` made by `build_network(network, num_classes, **options)` of the
-            metadata.
-        metadata: for `load_network` `network`, `options` and `num_classes`; and any JSON values
-            worth keeping (grid, iterations, settings). The format and the number of parameters
-            are added.
-        file_format: name and version of what the file holds.
+        network: the network.
+        metadata: JSON values. The format and the number of parameters are added.
+        file_format: name and version of the file's format.
     """
     described = {**metadata, "format": file_format, "parameters": count_parameters(network)}
     first = shared_names(network)
@@ -53,8 +53,8 @@ def load_network(
     """Rebuild a network in evaluation mode, and return it with its metadata.
 
     Raises:
-        UserError: the file is missing, damaged, of another format, or does not fit the network it
-            names.
+        UserError: the file is missing, damaged or of another format, or its weights do not fit the
+            network that it names.
     """
     tensors, metadata = read_weights(path, FORMAT)
     try:
@@ -78,9 +78,9 @@ def load_initial_weights(
     Args:
         network: made by `build_network(name, num_classes, **options)`; changed.
         path: safetensors file of the trained network.
-        name: of the network.
-        options: of the network; how it computes (`checkpointing`) may differ.
-        num_classes: of the network.
+        name: name of the network.
+        options: options of the network; the trained one's `checkpointing` may differ.
+        num_classes: number of output channels.
 
     Raises:
         UserError: the file cannot be read or is of another network.
@@ -93,8 +93,8 @@ def load_initial_weights(
     ):
         if here != there:
             raise UserError(
-                f"{path}: as initial weights they do not fit: their {what} is {there}, but this "
-                f"method's is {here}. Name weights of the same network, or leave out "
+                f"{path}: unfit as initial weights: their {what} is {there}, but this method's "
+                f"{what} is {here}. Choose weights of the same network, or leave out "
                 "training.initial_weights."
             )
     try:
@@ -104,26 +104,26 @@ def load_initial_weights(
 
 
 def described_initial_weights(path: str | os.PathLike[str] | None) -> dict[str, str] | None:
-    """Name and SHA-256 of the weights that a training starts from, for the result's metadata."""
+    """Name and SHA-256 of a training's initial weights, for the result's metadata."""
     return {"file": Path(path).name, "sha256": file_sha256(path)} if path else None
 
 
 def _misfit(path: str | os.PathLike[str], error: Exception) -> UserError:
     return UserError(
-        f"{path}: the weights do not fit the network that the file names ({error}). "
-        "Train or download it anew."
+        f"{path}: its weights do not fit the network that it names ({error}). "
+        "Train or download it again."
     )
 
 
 def _shape_options(options: dict[str, Any]) -> dict[str, Any]:
-    """A network's options that decide which weights it has, as JSON gives them."""
+    """The options of a network that decide the shapes of its weights, as stored in JSON."""
     return json.loads(json.dumps({k: v for k, v in options.items() if k != "checkpointing"}))
 
 
 def read_weights(
     path: str | os.PathLike[str], file_format: str
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors on the CPU and metadata of a file that `save_weights` wrote.
+    """Tensors (on the CPU) and metadata of a file written by `save_weights`.
 
     Raises:
         UserError: the file is missing, damaged or of another format.
@@ -148,7 +148,7 @@ def read_weights(
 
 
 def shared_names(network: nn.Module) -> dict[str, str]:
-    """For each entry of a network's state the first one in the same memory, itself if alone."""
+    """For each entry of a network's state, the first entry that shares its memory, or itself."""
     first: dict[int, str] = {}
     return {
         name: first.setdefault(tensor.data_ptr(), name)

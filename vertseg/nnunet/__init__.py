@@ -1,5 +1,5 @@
-"""nnU-Net as an engine of methods: its data set, plans, training and predictions.
+"""nnU-Net as the engine of some methods: its data set, plan, training and predictions.
 
-`settings` and `dataset` need neither torch nor nnU-Net; everything else runs in nnU-Net's own
+`settings` and `dataset` need neither torch nor nnU-Net. The other modules run in nnU-Net's own
 environment (envs/nnunet.yaml).
 """

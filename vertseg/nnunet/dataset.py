@@ -1,8 +1,8 @@
-"""Our scans as a raw data set of nnU-Net, and its labels as ours.
+"""Our scans as a raw data set of nnU-Net, and the way back from its label values to ours.
 
-nnU-Net wants consecutive label values: background 0, then VerSe's 26 vertebrae in numerical order,
-so C1-L6 keep their values and T13 becomes 26. All axes are RAS+ on disk, which nnU-Net reads as
-arrays (z, y, x).
+nnU-Net requires consecutive label values: background 0, then VerSe's 26 vertebrae in numerical
+order, so that C1-L6 keep their values and T13 becomes 26. Files have RAS+ axes; nnU-Net reads them
+as arrays (z, y, x).
 """
 
 import os
@@ -21,18 +21,18 @@ LABELS: tuple[int, ...] = (BACKGROUND, *VERTEBRAE)
 """VerSe's value of each of nnU-Net's label values."""
 
 Splits = list[dict[str, list[str]]]
-"""For each fold the scans to train on ("train") and those held out ("val")."""
+"""For each fold the training scans ("train") and the held-out ones ("val")."""
 
 
 def to_nnunet(label_map: np.ndarray) -> np.ndarray:
     """Consecutive uint8 label values of a label map of VerSe's values, of any shape.
 
     Raises:
-        ValueError: a value names no vertebra.
+        ValueError: a value is neither background nor a vertebra.
     """
     unknown = sorted(set(np.unique(label_map).tolist()) - set(LABELS))
     if unknown:
-        raise ValueError(f"label values {unknown} name no vertebra")
+        raise ValueError(f"unknown label values {unknown}")
     table = np.zeros(max(LABELS) + 1, np.uint8)
     table[list(LABELS)] = np.arange(len(LABELS))
     return table[label_map]
@@ -62,17 +62,17 @@ def splits(fold_of: Mapping[str, str], scans: Iterable[str], number: int) -> Spl
     Args:
         fold_of: fold ("0", "1", ... or `EXTERNAL`) by scan name.
         scans: the data set's scans.
-        number: how many folds there are.
+        number: number of folds.
 
     Raises:
-        UserError: a scan has no fold, or a fold holds out no scan or all scans.
+        UserError: a scan has no fold, or a fold holds out no scan or all of them.
     """
     scans = sorted(scans)
     folds = [str(fold) for fold in range(number)]
     lost = [scan for scan in scans if fold_of.get(scan, EXTERNAL) not in folds]
     if lost:
         raise UserError(
-            f"folds.tsv: no fold for {', '.join(lost)}. Delete the table of folds and run again."
+            f"folds.tsv: has no fold for {', '.join(lost)}. Delete the file and run again."
         )
     result = [
         {
@@ -83,21 +83,21 @@ def splits(fold_of: Mapping[str, str], scans: Iterable[str], number: int) -> Spl
     ]
     for fold, split in enumerate(result):
         if not (split["train"] and split["val"]):
-            raise UserError(f"Fold {fold} holds out no scan, or all: nnU-Net cannot train on it.")
+            raise UserError(f"Fold {fold} holds out no scan or all of them: nnU-Net cannot train.")
     return result
 
 
 def check_names(scans: Iterable[str]) -> None:
-    """Check that nnU-Net's files can be told apart by the scans' names.
+    """Check that no scan's name ends like those of nnU-Net's own label files.
 
     Raises:
-        UserError: a name ends as nnU-Net's own label files do.
+        UserError: names end in _seg.
     """
     odd = sorted(scan for scan in scans if scan.endswith("_seg"))
     if odd:
         raise UserError(
-            f"nnU-Net would take these scans for label maps: {', '.join(odd)}. Give them names "
-            "that do not end in _seg, or leave nnU-Net out (skip_methods)."
+            f"nnU-Net would mistake these scans for label maps: {', '.join(odd)}. Give them names "
+            "that do not end in _seg, or leave out nnU-Net's methods (skip_methods)."
         )
 
 
@@ -108,7 +108,7 @@ def save_raw(path: str | os.PathLike[str], array: np.ndarray, volume: Volume) ->
 
 
 def stored_ct(array: np.ndarray) -> np.ndarray:
-    """A CT's voxels as they are stored for nnU-Net: int16 where that holds them, else float32."""
+    """A CT's voxels in the type stored for nnU-Net: int16 if it holds all values, else float32."""
     limits = np.iinfo(np.int16)
     if np.issubdtype(array.dtype, np.integer) and limits.min <= array.min() <= array.max() <= (
         limits.max

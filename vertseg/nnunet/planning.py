@@ -1,4 +1,4 @@
-"""nnU-Net's fingerprint, plan and preprocessing, in the folders its environment variables name."""
+"""nnU-Net's fingerprint, plan and preprocessing, in the folders of its environment variables."""
 
 import json
 import os
@@ -18,18 +18,19 @@ from nnunetv2.paths import nnUNet_preprocessed
 from vertseg.nnunet.settings import CONFIGURATION, DATASET, DATASET_ID, PLANS, PlanSettings
 
 ANY_MEMORY_GB = 1e6
+"""GPU memory that no patch exceeds."""
 
 
 def preprocessed_folder() -> Path:
-    """Where plan and preprocessed scans lie."""
+    """Folder of the plan and the preprocessed scans."""
     return Path(os.fspath(nnUNet_preprocessed)) / DATASET
 
 
 class Planner(ExperimentPlanner):
-    """nnU-Net's planner with our settings; what they leave open, it decides.
+    """nnU-Net's planner with our settings. It decides everything that they leave open.
 
     Args:
-        settings: how to plan.
+        settings: the settings.
     """
 
     def __init__(self, settings: PlanSettings) -> None:
@@ -51,7 +52,7 @@ class Planner(ExperimentPlanner):
         approximate_n_voxels_dataset: float,
         _cache: dict[str, Any],
     ) -> dict[str, Any]:
-        """Plan one configuration; in 3-D with the patch and the batch that the settings name."""
+        """Plan of one configuration; in 3-D with the patch and batch sizes of the settings."""
         arguments = (data_identifier, approximate_n_voxels_dataset, _cache)
         wanted = self.settings.patch_size if len(spacing) == 3 else None
         if wanted is None:
@@ -70,9 +71,13 @@ class Planner(ExperimentPlanner):
 
 
 def plan(settings: PlanSettings, processes: int) -> dict[str, Any]:
-    """Check the raw data set, take its fingerprint and plan; the plan.
+    """Check the raw data set, take its fingerprint, plan, and return the plan.
 
     Writes dataset_fingerprint.json, the plan, dataset.json and splits_final.json.
+
+    Args:
+        settings: settings of the plan.
+        processes: number of processes that read scans.
     """
     extract_fingerprint_dataset(
         DATASET_ID, num_processes=processes, check_dataset_integrity=True, clean=True
@@ -84,10 +89,10 @@ def plan(settings: PlanSettings, processes: int) -> dict[str, Any]:
 
 
 def read_plans() -> dict[str, Any]:
-    """The plan that `plan` wrote."""
+    """The plan written by `plan`."""
     return json.loads((preprocessed_folder() / f"{PLANS}.json").read_text())
 
 
 def preprocess(processes: int) -> None:
-    """Preprocess all scans of the raw data set by the plan."""
+    """Preprocess all scans of the raw data set according to the plan."""
     preprocess_dataset(DATASET_ID, PLANS, (CONFIGURATION,), (processes,))

@@ -1,4 +1,4 @@
-"""Predictions of networks that nnU-Net has trained."""
+"""Predictions of networks trained by nnU-Net."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,14 +20,14 @@ from vertseg.scans.volumes import Volume
 
 
 class Predictor:
-    """nnU-Net's sliding window with one fold's network, or the mean logits of several folds'.
+    """nnU-Net's sliding window with the network of one fold, or the mean logits of several.
 
     Args:
-        weights: files that `train_fold` wrote, of one method.
-        device: where the network runs.
+        weights: files of one method, written by `train_fold`.
+        device: device of the network.
 
     Raises:
-        UserError: a file cannot be read or is not of such a network.
+        UserError: a file is unreadable or does not belong to such a network.
     """
 
     def __init__(self, weights: Sequence[str], device: torch.device) -> None:
@@ -44,7 +44,9 @@ class Predictor:
             states = [{name: tensors[shared[name]] for name in shared} for tensors, _ in files]
             network.load_state_dict(states[0])
         except (KeyError, RuntimeError) as error:
-            raise UserError(f"{weights[0]}: does not fit its plan ({error}).") from error
+            raise UserError(
+                f"{weights[0]}: does not fit the plan that it contains ({error})."
+            ) from error
         self._predictor = nnUNetPredictor(device=device, allow_tqdm=False)
         self._predictor.manual_initialization(
             network.to(device).eval(),
@@ -58,7 +60,7 @@ class Predictor:
         self._write_seg = plans.image_reader_writer_class().write_seg
 
     def settings(self) -> dict[str, Any]:
-        """What tells these predictions from others: of the training, and of the test time."""
+        """Settings of the training and of the prediction, to be written beside predictions."""
         left_out = ("plans", "dataset_json", "format")
         axes = self._predictor.allowed_mirroring_axes if self._predictor.use_mirroring else None
         return {key: value for key, value in self.metadata.items() if key not in left_out} | {
@@ -68,19 +70,19 @@ class Predictor:
         }
 
     def predict(self, ct: Volume) -> np.ndarray:
-        """Label map (x, y, z) of nnU-Net's values on a CT's canonical voxels."""
+        """Label map (x, y, z) with nnU-Net's values on a CT's canonical voxels."""
         image = ct.array.transpose(2, 1, 0)[None].astype(np.float32)
         spacing = [float(np.float32(mm)) for mm in ct.spacing_mm[::-1]]
         predicted = self._predictor.predict_single_npy_array(image, {"spacing": spacing})
         return predicted.transpose(2, 1, 0)
 
     def save_own(self, path: Path, label_map: np.ndarray, ct: Volume) -> None:
-        """Write a label map (x, y, z) of nnU-Net's values as nnU-Net does."""
+        """Write a label map (x, y, z) with nnU-Net's values in nnU-Net's own way."""
         properties = {"nibabel_stuff": {"original_affine": ct.affine}}
         self._write_seg(label_map.transpose(2, 1, 0), str(path), properties)
 
     def summarise(self, folder: Path, processes: int) -> None:
-        """Write nnU-Net's own summary.json about label maps that `save_own` wrote to a folder."""
+        """Write nnU-Net's own summary.json of the label maps in a folder (by `save_own`)."""
         predictor = self._predictor
         compute_metrics_on_folder(
             str(preprocessed_folder() / "gt_segmentations"),

@@ -1,4 +1,4 @@
-"""A step of nnU-Net as a process: where its output goes, and what a failure says."""
+"""A step of nnU-Net as a process: its output, its failures and its workers."""
 
 import logging
 import os
@@ -14,14 +14,15 @@ from vertseg.core.errors import UserError
 from vertseg.core.logs import log_interpreter, logger
 
 TAIL_LINES = 25
+"""Lines of the log that a failure repeats on the terminal."""
 
 
 @contextmanager
 def nnunet_log(path: str) -> Iterator[TextIO]:
-    """Send all that this process and its workers print to the step's log.
+    """Redirect all output of this process and its workers to the step's log.
 
-    nnU-Net prints, and its workers' tracebacks reach nothing but the standard streams: both go to
-    the log. A failure ends the process with its message and the log's last lines on the terminal.
+    nnU-Net prints, and its workers write tracebacks to the standard streams only. A failure ends
+    the process, with its message and the log's last lines on the terminal.
 
     Yields:
         The terminal, for a progress bar.
@@ -76,10 +77,10 @@ def _set_up_logger(terminal: TextIO) -> None:
 
 
 def _end_with_workers() -> None:
-    """Let a job that is cancelled take its workers along, which would wait for it forever.
+    """Let a cancelled job end its workers, which would otherwise wait for it forever.
 
-    A pool ends its workers by the same signal. They must not handle it: one that is about to wait
-    for a lock would never come to run the handler.
+    A pool ends its workers by the same signal. Workers keep the default handler: a Python handler
+    would never run in a worker that is about to wait for a lock.
     """
 
     def end(number: int, frame: FrameType | None) -> None:

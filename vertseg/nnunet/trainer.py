@@ -1,4 +1,4 @@
-"""nnU-Net's trainer, told by our settings."""
+"""nnU-Net's trainer with our settings."""
 
 import json
 import random
@@ -35,11 +35,11 @@ class Trainer(nnUNetTrainer):
     """Axes of the array that training mirrors along, known once the data are loaded."""
 
     def adopt(self, settings: NnunetSettings, terminal: TextIO) -> None:
-        """Take over settings, before anything is built.
+        """Apply settings, before anything is built.
 
         Args:
-            settings: of the training.
-            terminal: where the progress bar goes, if it is a terminal.
+            settings: the settings.
+            terminal: target of the progress bar, which is shown on terminals only.
         """
         self.settings = settings
         self.device = choose_device(settings.device)
@@ -55,12 +55,12 @@ class Trainer(nnUNetTrainer):
 
     @property
     def plain_network(self) -> nn.Module:
-        """The network, whether compiled or not."""
+        """The network without the wrapper of a compiled one."""
         network = self.network
         return network._orig_mod if isinstance(network, OptimizedModule) else network
 
     def initialize(self) -> None:
-        """Build the network, the same for the same seed."""
+        """Build the network with weights that depend on the seed alone."""
         seed_everything(self.settings.seed, 0)
         super().initialize()
 
@@ -87,7 +87,7 @@ class Trainer(nnUNetTrainer):
             super().set_deep_supervision_enabled(enabled)
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple:  # noqa: N802
-        """Augment as nnU-Net does, but mirror only if the settings say so."""
+        """Augment as nnU-Net does, but mirror only if `flips` is set."""
         rotation, dummy_2d, patch_size, axes = (
             super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         )
@@ -96,10 +96,10 @@ class Trainer(nnUNetTrainer):
         return rotation, dummy_2d, patch_size, self.mirror_axes
 
     def do_split(self) -> tuple[list[str], list[str]]:
-        """Scans to train on and scans held out.
+        """Training scans and held-out scans.
 
         Raises:
-            UserError: there is no such fold, for which nnU-Net would draw a random split.
+            UserError: an unknown fold, for which nnU-Net would draw a random split.
         """
         path = Path(self.preprocessed_dataset_folder_base) / "splits_final.json"
         folds = len(json.loads(path.read_text())) if path.is_file() else 0
@@ -108,12 +108,12 @@ class Trainer(nnUNetTrainer):
         return super().do_split()
 
     def on_epoch_start(self) -> None:
-        """Draw each epoch from the seed and its number, so that a resumed run goes on alike."""
+        """Seed each epoch by the seed and its number, for the same result of a resumed run."""
         seed_everything(self.settings.seed, self.current_epoch + 1)
         super().on_epoch_start()
 
     def on_epoch_end(self) -> None:
-        """Save as nnU-Net does, and show how far the training is."""
+        """Save as nnU-Net does, and report progress."""
         super().on_epoch_end()
         self.bar.n = self.current_epoch
         self.bar.refresh()
@@ -130,17 +130,17 @@ class Trainer(nnUNetTrainer):
         )
 
     def on_train_end(self) -> None:
-        """Save the final checkpoint."""
+        """Save the final checkpoint and close the progress bar."""
         super().on_train_end()
         self.bar.close()
 
     def save_checkpoint(self, filename: str) -> None:
-        """Write a checkpoint that is whole or not there."""
+        """Write a checkpoint atomically."""
         with atomic_path(filename) as temporary:
             super().save_checkpoint(str(temporary))
 
     def _do_i_compile(self) -> bool:
-        # Our networks' own depthwise gradients are not torch.compile's to trace.
+        # torch.compile cannot trace the depthwise gradients of our networks.
         return not self.settings.network and super()._do_i_compile()
 
 
@@ -151,7 +151,7 @@ def build_architecture(
     classes: int,
     deep_supervision: bool,
 ) -> nn.Module:
-    """The network that the settings name, or that nnU-Net planned, with fresh weights."""
+    """The network named in the settings, or else the planned one, with fresh weights."""
     if settings.network:
         return build_network(settings.network, classes, **settings.network_options)
     return get_network_from_plans(
@@ -171,15 +171,15 @@ def make_trainer(
     dataset: dict[str, Any],
     terminal: TextIO,
 ) -> Trainer:
-    """A trainer of one fold, in the folders that nnU-Net's environment variables name."""
-    told = {**plans, "continue_training": False}
-    trainer = Trainer(told, CONFIGURATION, fold, dataset, torch.device("cpu"))
+    """A trainer of one fold, in the folders of nnU-Net's environment variables."""
+    plans = {**plans, "continue_training": False}
+    trainer = Trainer(plans, CONFIGURATION, fold, dataset, torch.device("cpu"))
     trainer.adopt(settings, terminal)
     return trainer
 
 
 def seed_everything(seed: int, epoch: int) -> None:
-    """Seed the generators that nnU-Net and its augmentation draw from."""
+    """Seed all generators of nnU-Net and its augmentation."""
     drawn = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
     random.seed(drawn)
     np.random.seed(drawn)

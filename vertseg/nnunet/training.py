@@ -32,22 +32,22 @@ LOG_COLUMNS = {
     "val_losses": "validation_loss",
     "mean_fg_dice": "validation_pseudo_dice",
 }
-"""nnU-Net's names and ours of what log.csv holds for each epoch."""
+"""Columns of log.csv, by nnU-Net's names of the same values."""
 
 
 def train_fold(settings: NnunetSettings, fold: int, folder: Path, terminal: TextIO) -> None:
-    """Train a fold, or go on where a killed run stopped; a finished one is only exported.
+    """Train a fold, or continue a killed run; a finished run is only exported.
 
     nnU-Net's own files (checkpoints, log, progress.png) stay in its results folder.
 
     Args:
-        settings: of the training.
+        settings: settings of the training.
         fold: index in splits_final.json.
-        folder: target of weights.safetensors, log.csv and settings.json.
-        terminal: where the progress bar goes, if it is a terminal.
+        folder: target of weights.safetensors, log.csv, settings.json and a copy of progress.png.
+        terminal: target of the progress bar, which is shown on terminals only.
 
     Raises:
-        UserError: there is no such fold.
+        UserError: an unknown fold, or an unreadable checkpoint.
     """
     plans = read_plans()
     dataset = json.loads((preprocessed_folder() / "dataset.json").read_text())
@@ -59,7 +59,7 @@ def train_fold(settings: NnunetSettings, fold: int, folder: Path, terminal: Text
     if not (own / FINAL).exists():
         trainer.run_training()
     else:
-        # What is mirrored is known once the data are loaded, which a finished training leaves out.
+        # Loading the data, which a finished training skips, would set the axes to mirror.
         trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
     _write_log(folder / "log.csv", trainer)
     shutil.copyfile(own / "progress.png", folder / "progress.png")
@@ -74,7 +74,7 @@ def train_fold(settings: NnunetSettings, fold: int, folder: Path, terminal: Text
 
 
 def fingerprint(settings: NnunetSettings, fold: int) -> str:
-    """SHA-256 of all that decides the weights: settings, fold, plan, splits, preprocessed scans."""
+    """SHA-256 of everything that decides the weights: settings, fold, plan, splits and scans."""
     decisive = dataclasses.asdict(settings) | {"checkpoint_every": 0, "workers": 0, "fold": fold}
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
     top = preprocessed_folder()
@@ -85,7 +85,7 @@ def fingerprint(settings: NnunetSettings, fold: int) -> str:
 
 
 def record(trainer: Trainer, scans: Sequence[str]) -> dict[str, Any]:
-    """What a training really was, to be written beside its weights and predictions."""
+    """Actual settings of a training, read from its trainer, to be written beside its weights."""
     settings, configuration = trainer.settings, trainer.configuration_manager
     forward = trainer.plans_manager.transpose_forward
     network = trainer.plain_network
@@ -114,12 +114,14 @@ def record(trainer: Trainer, scans: Sequence[str]) -> dict[str, Any]:
 
 
 def _keep_only_this_run(own: Path, run: str) -> None:
-    """Remove what another run, of other settings or scans, has left in nnU-Net's folder."""
+    """Remove checkpoints of a run with other settings or scans from nnU-Net's folder."""
     state = own / RUN
     left = [own / name for name in (FINAL, *RESUMABLE) if (own / name).exists()]
     known = json.loads(state.read_text())["fingerprint"] if state.exists() else None
     if left and known != run:
-        logger.warning("%s is of other settings or scans: training starts anew.", left[0])
+        logger.warning(
+            "%s belongs to other settings or scans: training starts from the beginning.", left[0]
+        )
         for path in left:
             path.unlink()
     write_json(state, {"fingerprint": run})
@@ -136,16 +138,16 @@ def _resume(trainer: Trainer, own: Path) -> None:
         trainer.load_checkpoint(str(path))
     except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
         raise UserError(
-            f"{path}: cannot be read ({error}). Delete it to go on without it."
+            f"{path}: cannot be read ({error}). Delete it to continue without it."
         ) from error
     if path.name == FINAL:
-        logger.info("%s: training was finished before, nothing is trained.", path)
+        logger.info("%s: training is already finished.", path)
     else:
-        logger.info("Going on after epoch %d.", trainer.current_epoch)
+        logger.info("Continuing after epoch %d.", trainer.current_epoch)
 
 
 def _write_log(path: Path, trainer: Trainer) -> None:
-    """Write losses and learning rates of all epochs."""
+    """Write losses, learning rate and pseudo Dice of every epoch."""
     values = trainer.logger.get_checkpoint()
     table = pd.DataFrame({ours: values[theirs] for theirs, ours in LOG_COLUMNS.items()})
     table.insert(0, "epoch", range(1, len(table) + 1))

@@ -1,1 +1,1 @@
-"""From a CT to a label map: grid, network, decoding into pieces and their order."""
+"""From a CT to a label map: grid, network, and decoding into numbered vertebrae."""

@@ -15,14 +15,14 @@ def decode_logits(
 ) -> np.ndarray:
     """Label map in canonical native space (x, y, z) uint8 from logits on the grid.
 
-    Logits, not labels, are interpolated (trilinear), and the largest wins. A label competes
-    within a cell's reach of the cells that it has on the grid; elsewhere it cannot win but between
-    two cells that both prefer others. This bounds time and memory by the spine's size rather than
-    by 29 full-resolution channels.
+    Logits, not labels, are interpolated (trilinear), and the largest wins. A label competes only
+    in the bounding box of its cells, widened by a cell. Elsewhere it could win only between two
+    cells that both prefer other labels. Time and memory thus depend on the size of the spine, and
+    29 channels at full resolution are never held.
 
     Args:
         logits: (C, X, Y, Z) floating.
-        label_map: labels of the cells (X, Y, Z), as a rule their largest logits.
+        label_map: labels of the cells (X, Y, Z), usually those of their largest logits.
         transform: the map between the scan's voxels and the grid.
 
     Raises:
@@ -57,7 +57,7 @@ def decode_logits(
 
 
 def reach(cells: Box, transform: GridTransform) -> Box:
-    """Native box of all voxels whose interpolation reads a cell of a box on the grid."""
+    """Native box of all voxels whose interpolation reads a cell in a box on the grid."""
     start, stop = [], []
     for first, behind, count, voxels in zip(
         cells.start, cells.stop, transform.shape, transform.native.canonical_shape, strict=True

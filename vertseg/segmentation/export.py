@@ -14,7 +14,7 @@ from vertseg.segmentation.model import load_model
 
 OPSET = 18
 EXAMPLE_CELLS = (64, 72, 96)
-"""Size of the image that the export is traced with; the model takes any other."""
+"""Size of the image that the export is traced with; the model accepts any other."""
 
 
 def export_onnx(weights: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
@@ -22,7 +22,7 @@ def export_onnx(weights: str | os.PathLike[str], target: str | os.PathLike[str])
 
     Args:
         weights: safetensors file of a network.
-        target: the .onnx file; it appears whole or not at all.
+        target: the .onnx file, written atomically.
 
     Raises:
         UserError: the weights cannot be loaded.

@@ -1,6 +1,6 @@
-"""The network's grid: a whole scan in cells of its own size or of a fixed one.
+"""The network's grid: a fixed number of cells for every scan, or cells of a fixed size.
 
-Grid cell g of an axis covers the native voxels [g, g + 1) * n / N (n native voxels, N cells), the
+Along an axis of n native voxels and N cells, cell g covers the voxels [g, g + 1) * n / N, the
 convention of `align_corners=False`.
 """
 
@@ -20,7 +20,7 @@ WINDOW_HU = (-450.0, 1050.0)
 and trabecular bone stay apart, metal and lung saturate."""
 
 AIR = -1.0
-"""Air in a normalised image, also what lies outside the scan."""
+"""Value of air, and of everything outside the scan, in a normalised image."""
 
 SLAB_VOXELS = 2**21
 """Native voxels resampled at a time; as float32 a slab takes four times as many bytes."""
@@ -28,8 +28,8 @@ SLAB_VOXELS = 2**21
 GridShape = tuple[int, int, int]
 
 GridSpec = Sequence[int] | Mapping[str, Any]
-"""As configured: a shape that every scan is stretched onto, or `{"spacing_mm": s}`, cells of s mm
-whose number follows from the scan's extent."""
+"""Configured grid: a shape onto which every scan is stretched, or `{"spacing_mm": s}` for cells of
+s mm, whose number follows from the scan's extent."""
 
 
 def grid_shape(spec: GridSpec, native: Geometry) -> GridShape:
@@ -57,7 +57,7 @@ class GridTransform:
 
     @classmethod
     def onto(cls, spec: GridSpec, native: Geometry) -> "GridTransform":
-        """The map of a scan onto a grid as configured."""
+        """The map of a scan onto a configured grid."""
         return cls(grid_shape(spec, native), native)
 
     @property
@@ -70,8 +70,8 @@ class GridTransform:
         """Normalise a canonical CT (x, y, z) in HU and resample it to a float16 grid (X, Y, Z).
 
         Linear interpolation with a triangle filter as wide as a grid cell, so that coarse grids
-        average instead of aliasing. Values are clipped to the bone window first: metal must not
-        outshine its surroundings.
+        average instead of aliasing. Values are clipped to the bone window first, so that metal
+        does not outshine its surroundings.
         """
         self._check(ct)
         to_x, to_y, to_z = (
@@ -94,7 +94,7 @@ class GridTransform:
         return mask[np.ix_(*centres)].astype(np.uint8)
 
     def to_json(self) -> str:
-        """Everything it takes to go back, as text."""
+        """Shape and native geometry as text."""
         return json.dumps(
             {
                 "shape": self.shape,
@@ -107,7 +107,7 @@ class GridTransform:
 
     @classmethod
     def from_json(cls, text: str) -> "GridTransform":
-        """Read what `to_json` wrote."""
+        """The transform written by `to_json`."""
         stored = json.loads(text)
         native = Geometry(
             tuple(stored["native_shape"]),
@@ -124,7 +124,7 @@ class GridTransform:
 
 
 def normalise_hu(ct: np.ndarray) -> np.ndarray:
-    """HU to float32 in [-1, 1] by the bone window; padding values below air read as air."""
+    """HU to float32 in [-1, 1] by the bone window; padding values below air become air."""
     low, high = WINDOW_HU
     clipped = np.clip(ct, max(low, AIR_HU), high).astype(np.float32)
     return (clipped - np.float32(low)) * np.float32(2 / (high - low)) - np.float32(1)

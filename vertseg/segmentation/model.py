@@ -1,4 +1,4 @@
-"""Trained networks for prediction, run by PyTorch or by ONNX Runtime, whichever is at hand."""
+"""Trained networks for prediction, run by PyTorch or by ONNX Runtime."""
 
 import json
 import math
@@ -28,13 +28,13 @@ class Model:
     """A network, or several that predict together, ready to run.
 
     Attributes:
-        name: the file's name without its suffix; of several networks, all names.
-        sha256: of the file; of several networks, all sums.
-        runtime: library that runs it.
-        trained: what its file says of its training: `settings` with grid and crop,
+        name: name of the file without its suffix; for several networks, all names.
+        sha256: checksum of the file; for several networks, all checksums.
+        runtime: library that runs the network.
+        trained: metadata of the file about the training: `settings` with grid and crop,
             `training_range`, `num_classes`.
-        forward: images (1, 1, X, Y, Z) float32 to logits (C, X, Y, Z) float32; of several networks,
-            the logarithm of their mean probabilities.
+        forward: images (1, 1, X, Y, Z) float32 to logits (C, X, Y, Z) float32; for several
+            networks, the logarithm of their mean probabilities.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Model:
 
     @property
     def crop(self) -> Sequence[int] | None:
-        """Cells (X, Y, Z) of the crops it learned from, None if those were whole scans."""
+        """Cells (X, Y, Z) of the training crops; None after training on whole scans."""
         return self.trained["settings"]["crop"]
 
 
@@ -55,10 +55,10 @@ def load_model(
     """Load a network.
 
     Args:
-        path: a `.safetensors` or `.onnx` file; the shipped model by default, by ONNX Runtime if
-            that is installed, else by PyTorch.
-        threads: how many the network may use; all cores by default.
-        device: where PyTorch runs it (cpu, cuda, cuda:1, auto); ONNX Runtime always uses the CPU.
+        path: a `.safetensors` or `.onnx` file; by default the shipped model, run by ONNX Runtime
+            if that is installed, else by PyTorch.
+        threads: number of threads; all cores by default.
+        device: device for PyTorch (cpu, cuda, cuda:1, auto); ONNX Runtime always uses the CPU.
 
     Raises:
         UserError: the file is missing or not a model, or its runtime is not installed.
@@ -72,7 +72,7 @@ def load_models(
     """Load networks that predict together, such as those of all folds.
 
     Args:
-        paths: files of one kind, whose networks have the same grid, crops and classes.
+        paths: files with the same suffix, of networks with the same grid, crops and classes.
         threads: as for `load_model`.
         device: as for `load_model`.
 
@@ -88,10 +88,10 @@ def load_models(
 
 
 def shipped_model() -> Path:
-    """The model that comes with the package, for the runtime that is installed.
+    """File of the model that comes with the package, for an installed runtime.
 
     Raises:
-        UserError: neither runtime is.
+        UserError: neither runtime is installed.
     """
     for runtime, file in SHIPPED_FILES.items():
         if find_spec(PACKAGES[runtime]):
@@ -103,7 +103,7 @@ def shipped_model() -> Path:
 
 
 def _runtime(file: Path) -> RuntimeName:
-    """Library that runs a model file, which is there and installed."""
+    """Library that runs a model file; both are checked to be there."""
     if file.suffix not in SUFFIXES:
         raise UserError(f"{file}: a model is a .safetensors or an .onnx file.")
     if not file.is_file():
@@ -130,7 +130,7 @@ def _load_torch(files: Sequence[Path], threads: int | None, device: str) -> tupl
     place = choose_device(device)
     networks, trained = zip(*(load_network(file, place) for file in files), strict=True)
     if trained[0]["settings"]["crop"]:
-        # Half the memory for scans larger than crops; the paper's rows keep their rounding.
+        # Saves half the memory for scans larger than crops; the paper's rows keep their rounding.
         for network in networks:
             fold_batch_norms(network)
 
@@ -162,12 +162,12 @@ def _onnx_session(file: Path, threads: int | None) -> tuple[Any, Trained]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
-    # The arena would keep the largest scan's memory until the end.
+    # The arena would keep the memory of the largest scan until the process ends.
     options.enable_cpu_mem_arena = False
     try:
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         return session, json.loads(session.get_modelmeta().custom_metadata_map["vertseg"])
     except KeyError:
-        raise UserError(f"{file}: an ONNX model, but not one that this program wrote.") from None
+        raise UserError(f"{file}: an ONNX model, but not written by this program.") from None
     except Exception as error:  # ONNX Runtime's errors have no common class.
         raise UserError(f"{file}: cannot be read as an ONNX model ({error}).") from error

@@ -1,7 +1,8 @@
-"""Labels of a spine come in order: the most probable levels of vertebrae that lie below each other.
+"""Numbering of vertebrae: the most probable levels of pieces that lie below each other.
 
-Each piece of a label map says by itself which level it may be; neighbours are as far apart as their
-levels are in people. Dynamic programming finds the levels that fit both best (docs/decoding.md).
+The network's probabilities are evidence for the level of each piece, and the distances between
+neighbours are compared with those of the levels in people. Dynamic programming finds the levels
+that fit both best (docs/decoding.md).
 """
 
 import itertools
@@ -27,50 +28,56 @@ STEP_MM: Mapping[tuple[str, str], float] = {
     ("T11", "L1"): 30.5, ("T12", "T13"): 30.9, ("T13", "L1"): 33.4,
     ("L4", "S1"): 33.4, ("L5", "S1"): 33.4, ("L6", "S1"): 33.4,
 }
-"""Distance between neighbours' body centres in mm, geometric mean over people of mean size.
+"""Distance between neighbours' body centres in mm: geometric mean for people of mean size.
 
-From the reference points of ImFusion VID keypoints (CC BY-SA 4.0), 1947 CT scans, by `python -m
-studies.order_on_detections`. It has no T13: its two steps are between those of its neighbours.
+From the reference points of 1947 CT scans in ImFusion's vertebra identification data set (Bürgin et
+al., MICCAI 2023, doi:10.1007/978-3-031-43996-4_46; CC BY-SA 4.0), by
+`python -m studies.numbering_on_detections`. T13 does not occur there: its two steps are chosen
+between those of its neighbours.
 """
 # fmt: on
 
 VARIANTS: Mapping[str, float] = {"T13": 0.017, "no T12": 0.005, "L6": 0.026, "no L5": 0.028}
-"""How common enumeration variants are.
+"""Probabilities of enumeration variants.
 
-L6 and a missing T12: ImFusion VID keypoints (46 of 1733 scans that show L5, 8 of 1765 that show T11
-and L1). One vertebra more was found in 18 of 418 spines, one less in 14 (Tins et al., Insights
-Imaging 2016;7:199): T13 and a missing L5 are the rest of these.
+L6 and a missing T12: the data set of `STEP_MM` (46 of 1733 scans that show L5, 8 of 1765 that show
+T11 and L1). T13 and a missing L5: the remainder of all additional and missing vertebrae, 18 and 14
+in 418 whole spines (Tins and Balain, Insights Imaging 2016;7:199-203,
+doi:10.1007/s13244-016-0468-7).
 """
 
 SACRUM = next(label for label, name in UNANNOTATED.items() if name == "sacrum")
 
 TAILS = 4.0
-"""Degrees of freedom of Student's t: fractures and centres that miss are not that rare."""
+"""Degrees of freedom of Student's t, whose tails allow for fractures and misplaced centres."""
 
 LEAST_PROBABILITY = 0.001
-"""A network's softmax never rules a label out by more than this."""
+"""Lower limit of a network's softmax in the evidence: no label is ruled out."""
 
 TERRITORY_MM = 10.0
-"""Logits are exchanged as far as this around a piece: further than interpolation reads."""
+"""Reach of an exchange of logits around a piece: further than interpolation reads."""
 
-_SIZES = np.linspace(-2, 2, 9)
+_STATURES = np.linspace(-2, 2, 9)
+"""Sizes of a person that are tried, in SDs of the logarithm of people's size."""
+
 _T_PEAK = math.lgamma((TAILS + 1) / 2) - math.lgamma(TAILS / 2) - math.log(TAILS * math.pi) / 2
+"""Logarithm of the t-distribution's density at 0."""
 
 
 @dataclass(frozen=True)
 class SpineModel:
-    """What is known of spines, and of what finds their vertebrae.
+    """Distances and variants of spines, and errors in the detection of vertebrae.
 
     Attributes:
         step_mm: distance between neighbours, by their names.
-        step_sd: scale of the distances' logarithm about a person's own.
+        step_sd: scale of a distance's logarithm about the person's mean.
         size_sd: SD of the logarithm of people's size.
-        missed: log-probability that a level has no piece.
-        extra: log-probability that a piece is no vertebra.
-        halved: log-probability that a vertebra is two pieces.
-        variants: probabilities of those in `VARIANTS`.
-        first: (C,) log-probability of each label to be the uppermost one found.
-        last: (27,) log-probability that the lowest one found lies so many levels above the sacrum.
+        missed: log-probability of a level without a piece.
+        extra: log-probability of a piece that is not a vertebra.
+        halved: log-probability of a vertebra in two pieces.
+        variants: probabilities of the variants in `VARIANTS`.
+        first: (C,) log-probability of each label as the uppermost one found.
+        last: (27,) log-probability of the lowest level found, by its number of levels above S1.
     """
 
     step_mm: Mapping[tuple[str, str], float]
@@ -100,32 +107,32 @@ NETWORK = SpineModel(
 def most_probable_levels(
     evidence: np.ndarray, centres_mm: np.ndarray, sizes: np.ndarray, model: SpineModel
 ) -> np.ndarray:
-    """The labels that pieces of a spine most probably have, together.
+    """The most probable labels of all pieces of a spine together.
 
-    Every piece is a vertebra, half of one with the next piece, or none; vertebrae's levels follow
-    each other downwards, some may be missing. All enumeration variants and sizes of a person are
-    tried.
+    Each piece is a vertebra, one half of a vertebra whose other half is the next piece, or not a
+    vertebra. Levels follow each other downwards; some may be missing. All enumeration variants and
+    several sizes of a person are tried.
 
     Args:
-        evidence: (n, C) log-probability of each label for each piece, cranial to caudal; that of
-            `BACKGROUND` is for no vertebra, that of `SACRUM` for S1.
-        centres_mm: (n, 3) of the pieces.
-        sizes: (n,) weights of halves.
-        model: what is known of spines.
+        evidence: (n, C) log-probability of each label for each piece, cranial to caudal; of
+            `BACKGROUND` for pieces that are not vertebrae, of `SACRUM` for S1.
+        centres_mm: (n, 3) centres of the pieces.
+        sizes: (n,) sizes of the pieces, by which two halves are weighted.
+        model: model of spines.
 
     Returns:
-        (n,) labels; `BACKGROUND` for pieces that are no vertebra, `SACRUM` for S1.
+        (n,) labels; `BACKGROUND` for pieces that are not vertebrae, `SACRUM` for S1.
     """
-    none = np.concatenate([[0], np.cumsum(evidence[:, BACKGROUND] + model.extra)])
-    best, labels = float(none[-1]), np.full(len(evidence), BACKGROUND)
-    runs = _runs(evidence, centres_mm, sizes, model)
+    discarded = np.concatenate([[0], np.cumsum(evidence[:, BACKGROUND] + model.extra)])
+    best, labels = float(discarded[-1]), np.full(len(evidence), BACKGROUND)
+    candidates = _candidates(evidence, centres_mm, sizes, model)
     for chain, prior in _chains(model):
-        score, path = _best_path(runs, chain, none, model)
+        score, vertebrae = _best_vertebrae(candidates, chain, discarded, model)
         if score + prior > best:
             best = score + prior
             labels = np.full(len(evidence), BACKGROUND)
-            for run, level in path:
-                labels[run.start : run.stop] = chain.labels[level]
+            for vertebra, level in vertebrae:
+                labels[vertebra.start : vertebra.stop] = chain.labels[level]
     return labels
 
 
@@ -136,20 +143,20 @@ def put_in_order(
 
     Args:
         logits: (C, X, Y, Z) floating.
-        label_map: their largest (X, Y, Z) uint8, each label one piece.
-        cell_mm: size of a cell.
+        label_map: labels (X, Y, Z) uint8 of the largest logits, each label one piece.
+        cell_mm: size of a cell along x, y and z.
 
     Returns:
-        What was changed, cranial first.
+        The changed vertebrae, cranial first.
     """
     centres = body_centres(label_map, np.diag([*cell_mm, 1.0]))
-    # No lower vertebra lies above an upper one in any of the scans behind `STEP_MM`.
+    # In all scans behind `STEP_MM`, the centres of vertebrae descend from level to level.
     labels = sorted(centres, key=lambda label: -centres[label][2])
     if not labels:
         return ()
     cells = np.array([np.count_nonzero(label_map == label) for label in labels])
     evidence = np.stack([_evidence(logits[:, label_map == label]) for label in labels])
-    # No network learns the sacrum: to all of them it is background.
+    # To every network the sacrum is background.
     evidence[:, SACRUM] = evidence[:, BACKGROUND]
     decoded = most_probable_levels(
         evidence, np.stack([centres[label] for label in labels]), cells, NETWORK
@@ -165,8 +172,15 @@ def put_in_order(
 
 
 @dataclass(frozen=True)
-class _Run:
-    """Pieces start to stop (not included) as one vertebra."""
+class _Candidate:
+    """Pieces `start` to `stop` (not included), one or two, as one vertebra.
+
+    Attributes:
+        start: number of the first piece.
+        stop: number of the first piece below.
+        evidence: (C,) log-probability of each label.
+        centre_mm: (3,) centre.
+    """
 
     start: int
     stop: int
@@ -176,30 +190,34 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Chain:
-    """The levels (m,) of a variant down to S1, and how far below the first each lies in mm."""
+    """The m levels of an enumeration variant, down to S1.
+
+    Attributes:
+        labels: (m,) labels.
+        place_mm: (m,) distance below the first level.
+    """
 
     labels: np.ndarray
     place_mm: np.ndarray
 
 
-def _runs(
+def _candidates(
     evidence: np.ndarray, centres_mm: np.ndarray, sizes: np.ndarray, model: SpineModel
-) -> list[_Run]:
-    """Every piece, and every two neighbours, as a vertebra."""
-    runs = []
+) -> list[_Candidate]:
+    """Each piece, and each two neighbouring ones, as a vertebra, in the order of their ends."""
+    candidates = []
     for stop in range(1, len(evidence) + 1):
-        runs.append(_Run(stop - 1, stop, evidence[stop - 1], centres_mm[stop - 1]))
+        candidates.append(_Candidate(stop - 1, stop, evidence[stop - 1], centres_mm[stop - 1]))
         if stop >= 2 and math.isfinite(model.halved):
             two = slice(stop - 2, stop)
             share = sizes[two] / sizes[two].sum()
-            runs.append(
-                _Run(stop - 2, stop, share @ evidence[two] + model.halved, share @ centres_mm[two])
-            )
-    return runs
+            joint = share @ evidence[two] + model.halved
+            candidates.append(_Candidate(stop - 2, stop, joint, share @ centres_mm[two]))
+    return candidates
 
 
 def _chains(model: SpineModel) -> list[tuple[_Chain, float]]:
-    """Enumeration variants with the logarithm of how common they are."""
+    """Enumeration variants with their log-probabilities."""
     chains = []
     for thoracic, lumbar in itertools.product((None, "T13", "no T12"), (None, "L6", "no L5")):
         present = {None, thoracic, lumbar}
@@ -218,14 +236,14 @@ def _chains(model: SpineModel) -> list[tuple[_Chain, float]]:
 
 @dataclass(frozen=True)
 class _Hops:
-    """From a vertebra to the next one found below it, along a chain of m levels.
+    """Hops from a vertebra to the next one found below it, along a chain of m levels.
 
     Attributes:
-        expected_log_mm: (sizes, m, m) logarithm of the distance, by a person's size, upper and
+        expected_log_mm: (statures, m, m) logarithm of the distance, by stature, upper level and
             lower level.
-        spread: (m, m) scale of that logarithm, by upper and lower level.
+        spread: (m, m) scale of that logarithm.
         score: (m, m) log-probability of missing the levels between, and of the t-distribution's
-            peak; -inf where the lower level is not below the upper one.
+            peak; -inf unless the lower level is below the upper one.
     """
 
     expected_log_mm: np.ndarray
@@ -234,7 +252,7 @@ class _Hops:
 
     @classmethod
     def along(cls, chain: _Chain, model: SpineModel) -> "_Hops":
-        """All hops of a chain."""
+        """All hops along a chain."""
         rank = np.arange(len(chain.labels))
         levels_down = rank[None, :] - rank[:, None]
         is_below = levels_down > 0
@@ -243,99 +261,102 @@ class _Hops:
         spread = model.step_sd / np.sqrt(np.maximum(levels_down, 1))
         score = (levels_down - 1) * model.missed - np.log(spread) + _T_PEAK
         return cls(
-            log_mm + (model.size_sd * _SIZES)[:, None, None],
+            log_mm + (model.size_sd * _STATURES)[:, None, None],
             spread,
             np.where(is_below, score, -np.inf),
         )
 
-    def to(self, distance_mm: float) -> np.ndarray:
-        """Log-probability (sizes, m, m) that a hop is so long."""
+    def of_length(self, distance_mm: float) -> np.ndarray:
+        """Log-probability (statures, m, m) of hops of a length."""
         residual = (math.log(max(distance_mm, 1e-3)) - self.expected_log_mm) / self.spread
         return self.score - (TAILS + 1) / 2 * np.log1p(residual**2 / TAILS)
 
 
 @dataclass(frozen=True)
 class _Arrival:
-    """The best ways down to a run, for each size of a person and each level of the run.
+    """The best ways down to a candidate, for each stature and each level (m) of the candidate.
 
     Attributes:
-        score: (sizes, m) of the best way.
-        upper_run: (sizes, m) index of the run above on that way, -1 if this is the first.
-        upper_level: (sizes, m) level of that run.
+        candidate: the candidate.
+        score: (statures, m) log-probability of the best way, the candidate included.
+        previous: (statures, m) index of the arrival above on that way; -1 for none.
+        previous_level: (statures, m) level of the candidate above.
     """
 
+    candidate: _Candidate
     score: np.ndarray
-    upper_run: np.ndarray
-    upper_level: np.ndarray
+    previous: np.ndarray
+    previous_level: np.ndarray
 
 
-def _best_path(
-    runs: Sequence[_Run], chain: _Chain, none: np.ndarray, model: SpineModel
-) -> tuple[float, list[tuple[_Run, int]]]:
+def _best_vertebrae(
+    candidates: Sequence[_Candidate], chain: _Chain, discarded: np.ndarray, model: SpineModel
+) -> tuple[float, list[tuple[_Candidate, int]]]:
     """The best score along a chain, and its vertebrae with their places in the chain.
 
     Args:
-        runs: in the order of their ends.
+        candidates: in the order of their ends.
         chain: m levels.
-        none: (n + 1,) score of leaving out the pieces before each.
-        model: what is known of spines.
+        discarded: (n + 1,) log-probability that none of the pieces above each is a vertebra.
+        model: model of spines.
     """
-    if not runs:
+    if not candidates:
         return -math.inf, []
     hops = _Hops.along(chain, model)
     arrivals: list[_Arrival] = []
-    for run in runs:
-        arrivals.append(_arrive(run, runs, arrivals, chain, hops, none, model))
+    for candidate in candidates:
+        arrivals.append(_arrive(candidate, arrivals, chain, hops, discarded, model))
     after_last = model.last[: len(chain.labels)][::-1]
     ends = [
-        arrival.score + after_last + none[-1] - none[run.stop]
-        for run, arrival in zip(runs, arrivals, strict=True)
+        arrival.score + after_last + discarded[-1] - discarded[arrival.candidate.stop]
+        for arrival in arrivals
     ]
     last = int(np.argmax([end.max() for end in ends]))
-    size, level = map(int, np.unravel_index(ends[last].argmax(), ends[last].shape))
-    return float(ends[last].max()), _way_to(last, size, level, runs, arrivals)
+    stature, level = map(int, np.unravel_index(ends[last].argmax(), ends[last].shape))
+    return float(ends[last].max()), _way_down_to(last, stature, level, arrivals)
 
 
 def _arrive(
-    run: _Run,
-    runs: Sequence[_Run],
+    candidate: _Candidate,
     arrivals: Sequence[_Arrival],
     chain: _Chain,
     hops: _Hops,
-    none: np.ndarray,
+    discarded: np.ndarray,
     model: SpineModel,
 ) -> _Arrival:
-    """The best ways down to a run, as the first vertebra or from any run above it."""
-    size_score = -(_SIZES**2)[:, None] / 2
-    score = model.first[chain.labels] + size_score + none[run.start]
-    upper_run = np.full(score.shape, -1)
-    upper_level = np.zeros(score.shape, int)
+    """The best ways down to a candidate, as the first vertebra or from an earlier arrival."""
+    stature_score = -(_STATURES**2)[:, None] / 2
+    score = model.first[chain.labels] + stature_score + discarded[candidate.start]
+    previous = np.full(score.shape, -1)
+    previous_level = np.zeros(score.shape, int)
     for index, arrival in enumerate(arrivals):
-        upper = runs[index]
-        if upper.stop > run.start:
+        upper = arrival.candidate
+        if upper.stop > candidate.start:
             continue
-        distance_mm = float(np.linalg.norm(run.centre_mm - upper.centre_mm))
-        # Axes: a person's size, level of the upper run, level of this one.
-        ways = arrival.score[:, :, None] + hops.to(distance_mm)
-        ways = ways + (none[run.start] - none[upper.stop])
+        distance_mm = float(np.linalg.norm(candidate.centre_mm - upper.centre_mm))
+        # Axes: stature, level of the upper candidate, level of this one.
+        ways = arrival.score[:, :, None] + hops.of_length(distance_mm)
+        ways = ways + (discarded[candidate.start] - discarded[upper.stop])
         best = ways.max(axis=1)
         better = best > score
         score = np.where(better, best, score)
-        upper_run = np.where(better, index, upper_run)
-        upper_level = np.where(better, ways.argmax(axis=1), upper_level)
-    return _Arrival(score + run.evidence[chain.labels], upper_run, upper_level)
+        previous = np.where(better, index, previous)
+        previous_level = np.where(better, ways.argmax(axis=1), previous_level)
+    score = score + candidate.evidence[chain.labels]
+    return _Arrival(candidate, score, previous, previous_level)
 
 
-def _way_to(
-    last: int, size: int, level: int, runs: Sequence[_Run], arrivals: Sequence[_Arrival]
-) -> list[tuple[_Run, int]]:
-    """The vertebrae of the best way to a run at a level, from above, for a person's size."""
+def _way_down_to(
+    last: int, stature: int, level: int, arrivals: Sequence[_Arrival]
+) -> list[tuple[_Candidate, int]]:
+    """Vertebrae and levels, from above, of the best way to an arrival at a level."""
     way = []
     index = last
     while index >= 0:
-        way.append((runs[index], level))
         arrival = arrivals[index]
-        index, level = int(arrival.upper_run[size, level]), int(arrival.upper_level[size, level])
+        way.append((arrival.candidate, level))
+        index = int(arrival.previous[stature, level])
+        level = int(arrival.previous_level[stature, level])
     return way[::-1]
 
 
@@ -349,7 +370,7 @@ def _evidence(logits: np.ndarray) -> np.ndarray:
 def _apply(
     changes: Sequence[Change], logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray
 ) -> None:
-    """Rename or take away pieces; both arrays are changed."""
+    """Rename or remove pieces; both arrays are changed."""
     if not changes:
         return
     before = label_map.copy()

@@ -33,7 +33,7 @@ class Piece:
 
     Attributes:
         label: VerSe's value.
-        volume_ml: of the piece.
+        volume_ml: volume of the piece.
         share: its volume over that of the largest piece.
         distance_mm: between the two pieces' centres of mass.
     """
@@ -46,12 +46,12 @@ class Piece:
 
 @dataclass(frozen=True)
 class Change:
-    """A vertebra that got another label, for the order of labels along the spine.
+    """A vertebra whose label was changed for the order of labels along the spine.
 
     Attributes:
         before: the network's label.
-        after: its label now; 0 for none.
-        volume_ml: of the vertebra.
+        after: the new label; 0 for none.
+        volume_ml: volume of the vertebra.
     """
 
     before: int
@@ -61,15 +61,15 @@ class Change:
 
 @dataclass(frozen=True)
 class Spine:
-    """What was found in a scan, and what was taken away.
+    """Vertebrae found in a scan, and changes to the network's labels.
 
     Attributes:
         confidence: mean softmax of a label within its cells, by label, cranial first.
-        pieces: parts of labels that were taken from them.
-        dismissed: mean softmax of labels that were left out, since they lie apart from the spine or
-            the network was sure of no vertebra in the scan.
-        cell_mm: longest side of the cells that the network worked on.
-        changes: labels that were changed for their order.
+        pieces: parts that were taken from their labels.
+        dismissed: mean softmax of labels that were removed, because they lie apart from the spine
+            or because the network was not sure of any vertebra in the scan.
+        cell_mm: longest side of the network's cells.
+        changes: vertebrae whose labels were changed for their order.
     """
 
     confidence: dict[int, float]
@@ -83,13 +83,13 @@ def one_spine(logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray) ->
     """Make a network's labels those of one spine; both arrays are changed.
 
     A vertebra is one piece: cells of a label outside its largest piece go to their next best
-    label, as do labels that are too small for a vertebra. A patient has one spine: what lies apart
-    from it becomes background, as does all of it if the network is sure of no vertebra.
+    label, as do labels that are too small for a vertebra. A patient has one spine: labels apart
+    from it become background, as do all labels if the network is not sure of any vertebra.
 
     Args:
         logits: (C, X, Y, Z) floating.
-        label_map: their largest (X, Y, Z) uint8.
-        cell_mm: size of a cell.
+        label_map: labels (X, Y, Z) uint8 of the largest logits.
+        cell_mm: size of a cell along x, y and z.
     """
     pieces = keep_largest_pieces(logits, label_map, cell_mm)
     confidence = mean_softmax(logits, label_map)
@@ -109,7 +109,7 @@ def one_spine(logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray) ->
 
 
 def mean_softmax(logits: np.ndarray, label_map: np.ndarray) -> dict[int, float]:
-    """By label that occurs, cranial first, its mean softmax within its cells.
+    """Mean softmax of each label of a map within its cells, cranial first.
 
     Args:
         logits: (C, X, Y, Z).
@@ -128,18 +128,18 @@ def mean_softmax(logits: np.ndarray, label_map: np.ndarray) -> dict[int, float]:
 def keep_largest_pieces(
     logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray
 ) -> tuple[Piece, ...]:
-    """Leave each label its largest piece, if that is large enough; both arrays are changed.
+    """Reduce each label to its largest piece, if that is large enough; both arrays are changed.
 
     Args:
         logits: (C, X, Y, Z).
-        label_map: their largest (X, Y, Z).
-        cell_mm: size of a cell.
+        label_map: labels (X, Y, Z) of the largest logits.
+        cell_mm: size of a cell along x, y and z.
 
     Returns:
-        The pieces worth telling of apart from their label's largest one.
+        Pieces taken from their labels, of at least `REPORTED_SHARE` of the label's largest piece.
     """
     found: list[Piece] = []
-    # The next best labels of stray cells may leave strays of their own.
+    # The next best labels of stray cells may form new stray pieces.
     while True:
         parts = cc3d.connected_components(label_map, connectivity=6)
         pieces, is_stray = _strays(parts, label_map, cell_mm)
@@ -152,11 +152,11 @@ def keep_largest_pieces(
 
 
 def labels_of_spine(label_map: np.ndarray, cell_mm: np.ndarray) -> list[int]:
-    """Labels of the largest group of vertebrae with no gap wider than `SPINE_GAP_MM` in it.
+    """Labels of the largest group of vertebrae without a gap wider than `SPINE_GAP_MM`.
 
     Args:
         label_map: (X, Y, Z), each label one piece.
-        cell_mm: size of a cell.
+        cell_mm: size of a cell along x, y and z.
     """
     labels = np.array(labels_present(label_map))
     if not len(labels):
@@ -168,7 +168,7 @@ def labels_of_spine(label_map: np.ndarray, cell_mm: np.ndarray) -> list[int]:
 
 
 def _groups(label_map: np.ndarray, labels: np.ndarray, cell_mm: np.ndarray) -> np.ndarray:
-    """Number (n,) of the group that each of n labels belongs to; gaps are measured coarsely."""
+    """Number (n,) of each label's group; gaps are measured on every second cell."""
     coarse = label_map[::_COARSE_CELLS, ::_COARSE_CELLS, ::_COARSE_CELLS]
     to_nearest_mm = ndimage.distance_transform_edt(
         coarse == BACKGROUND, sampling=cell_mm * _COARSE_CELLS
@@ -181,11 +181,17 @@ def _groups(label_map: np.ndarray, labels: np.ndarray, cell_mm: np.ndarray) -> n
 def _strays(
     parts: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray
 ) -> tuple[list[Piece], np.ndarray]:
-    """Which of the connected parts (X, Y, Z) of a label map are not vertebrae.
+    """Connected parts of a label map that are not vertebrae.
+
+    A part is a stray if it is not the largest part of its label, or if that is too small.
+
+    Args:
+        parts: number of each cell's part (X, Y, Z), from 1.
+        label_map: (X, Y, Z).
+        cell_mm: size of a cell along x, y and z.
 
     Returns:
-        The parts worth telling of beside a label's largest, and for each part (numbered from 1)
-        whether it has to go: it is not its label's largest, or that is too small.
+        The reported pieces, and for each number of a part whether the part is a stray.
     """
     sizes = np.bincount(parts.ravel())
     label_of = np.zeros(len(sizes), np.uint8)

@@ -1,7 +1,7 @@
-"""The one way from a scan to its label map: what the network sees, and how its logits are decoded.
+"""The way from a scan to its label map: the network's view of it, and the decoding of its logits.
 
-Cross-validation, external tests, `vertseg predict` and all studies go this way. Memory does not
-grow with a scan's length.
+Cross-validation, external tests, `vertseg predict` and all studies take this way. The network's
+memory does not grow with a scan's length.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,16 +28,16 @@ CONTEXT_CELLS = 36
 """Cells of another chunk that the network sees beyond each cut across the patient."""
 
 PATIENT = -0.75
-"""Gray value in a normalised image (-260 HU) above which a cell belongs to the patient."""
+"""Lower limit of the patient's gray values in a normalised image (-260 HU)."""
 
 MARGIN_CELLS = 4
-"""Cells around the patient that the network sees."""
+"""Margin around the patient in the network's view."""
 
 STRIP_CROPS = 1.6
-"""Width of the strip about the patient's middle that is looked at first, in crops of training."""
+"""Width, in training crops, of the strip about the patient's middle that the network sees first."""
 
 CUT_CELLS = 4
-"""Distance from a side of the strip within which a vertebra may go on beyond it."""
+"""Distance from a side of the strip within which a vertebra may continue beyond it."""
 
 _COARSE_CELLS = 2
 
@@ -49,7 +49,7 @@ class Segmentation:
     Attributes:
         on_grid: labels of the network's cells (X, Y, Z) uint8.
         mask: labels of the scan's voxels (x, y, z) uint8, canonical axes.
-        spine: what was found, and what was changed by the decoding.
+        spine: the vertebrae found, and the decoding's changes.
     """
 
     on_grid: np.ndarray
@@ -63,7 +63,7 @@ def segment_ct(model: Model, ct: Volume, decoding: Decoding) -> Segmentation:
     Args:
         model: the network.
         ct: HU, canonical axes.
-        decoding: what becomes of its logits.
+        decoding: way from logits to labels.
     """
     transform = GridTransform.onto(model.trained["settings"]["grid"], ct.native)
     return segment(model, transform.encode_image(ct.array), transform, decoding)
@@ -74,14 +74,14 @@ def segment(
 ) -> Segmentation:
     """Label every vertebra of a scan that lies on the network's grid.
 
-    A network that learned from crops sees the middle of the patient first, which is wider than any
-    of them. The whole width follows only if there is no spine, or one that reaches a side of it.
+    A network trained on crops first sees a strip in the middle of the patient, wider than a crop.
+    It sees the whole width only if that strip shows no spine, or one that reaches its side.
 
     Args:
         model: the network.
         image: normalised (X, Y, Z).
         transform: the map between the scan's voxels and the grid.
-        decoding: what becomes of its logits.
+        decoding: way from logits to labels.
     """
     for box in boxes_to_see(image, model.crop):
         logits, label_map = predict_box(model, image, box)
@@ -94,11 +94,11 @@ def segment(
 
 
 def boxes_to_see(image: np.ndarray, crop: Sequence[int] | None) -> list[Box]:
-    """Boxes of an image (X, Y, Z) for a network to see, until it has found all of a spine.
+    """Boxes of an image for a network to see, in this order, until it has found all of a spine.
 
     Args:
-        image: normalised.
-        crop: cells (X, Y, Z) of the crops that the network learned from, if it did.
+        image: normalised (X, Y, Z).
+        crop: cells (X, Y, Z) of the training crops, or None.
     """
     if crop is None:
         return [Box.whole(image.shape)]
@@ -113,15 +113,15 @@ def boxes_to_see(image: np.ndarray, crop: Sequence[int] | None) -> list[Box]:
 
 
 def predict_box(model: Model, image: np.ndarray, box: Box) -> tuple[np.ndarray, np.ndarray]:
-    """Run the network over a box of an image (X, Y, Z), in chunks along z where it is large.
+    """Run the network over a box of an image (X, Y, Z), in chunks along z if it is large.
 
-    An image smaller than the crops of training gets air around it, as it did in training.
+    A box smaller than the training crops is surrounded by air, as in training.
 
     Returns:
-        Logits (C, X, Y, Z) float32 and their largest label (X, Y, Z) uint8. Around the box all
-        logits are 0, as is the label map.
+        Logits (C, X, Y, Z) float32 and the labels (X, Y, Z) uint8 of the largest ones. Outside the
+        box, logits and labels are 0.
     """
-    # Pages of zeros that nobody writes to take no memory.
+    # Zeros take no memory until they are written to.
     logits = np.zeros((model.trained["num_classes"], *image.shape), np.float32)
     label_map = np.zeros(image.shape, np.uint8)
     smallest = model.crop or (1, 1, 1)
@@ -133,7 +133,7 @@ def predict_box(model: Model, image: np.ndarray, box: Box) -> tuple[np.ndarray, 
     for seen, kept in _chunks(padded.shape, z, shortest, model.crop is not None):
         scores = model.forward(np.ascontiguousarray(padded[None, None, :, :, seen]))
         scores = scores[:, :x, :y, kept.start - seen.start : kept.stop - seen.start]
-        # A network that has not learned yet may prefer a class that is never annotated.
+        # An untrained network may prefer a class that is never annotated.
         scores[[label for label in UNANNOTATED if label < len(scores)]] = IMPOSSIBLE
         logits[(slice(None), *box.slices)][..., kept] = scores
         label_map[box.slices][..., kept] = _largest(scores)
@@ -147,11 +147,11 @@ def is_inside(label_map: np.ndarray, box: Box) -> bool:
 
 
 def patient_box(image: np.ndarray, smallest: Sequence[int]) -> Box:
-    """The largest thing in a normalised image (X, Y, Z) that is not air, and a margin around it.
+    """Box of the largest connected object in an image that is not air, with a margin.
 
     Args:
-        image: values in [-1, 1].
-        smallest: cells that the box has at least along each axis, where the image has them.
+        image: normalised (X, Y, Z).
+        smallest: least number of cells of the box along each axis, if the image has as many.
     """
     coarse = image[::_COARSE_CELLS, ::_COARSE_CELLS, ::_COARSE_CELLS]
     parts, count = ndimage.label(coarse > PATIENT)
@@ -173,14 +173,14 @@ def patient_box(image: np.ndarray, smallest: Sequence[int]) -> Box:
 def _found(
     logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray, decoding: Decoding
 ) -> Spine:
-    """What the network found; with a decoding other than argmax both arrays are changed."""
+    """The vertebrae found; both arrays are changed, unless the decoding is argmax."""
     if decoding == "argmax":
         return Spine(mean_softmax(logits, label_map), cell_mm=float(np.max(cell_mm)))
     return one_spine(logits, label_map, cell_mm)
 
 
 def _largest(logits: np.ndarray) -> np.ndarray:
-    """The label (X, Y, Z) uint8 of the largest logit (C, X, Y, Z), the first of equal ones."""
+    """Label (X, Y, Z) uint8 of each cell's largest logit (C, X, Y, Z), the first of equal ones."""
     best = logits[0].copy()
     label_map = np.zeros(best.shape, np.uint8)
     for label, channel in enumerate(logits[1:], start=1):
@@ -192,7 +192,15 @@ def _largest(logits: np.ndarray) -> np.ndarray:
 def _chunks(
     shape: tuple[int, ...], length: int, shortest: int, divisible: bool
 ) -> Iterator[tuple[slice, slice]]:
-    """What the network sees along z, in steps of its feature map, and what is kept of it."""
+    """Pairs of slices along z: a part that the network sees, and the part of it that is kept.
+
+    Args:
+        shape: cells (X, Y, Z) of the padded image.
+        length: cells along z before padding.
+        shortest: least number of cells that the network sees along z.
+        divisible: allow chunks, which start at multiples of `FEATURE_STRIDE`, as voxels of the
+            feature map do. A network trained on whole scans needs the whole as its context.
+    """
     per_slice = shape[0] * shape[1]
     most = max(CHUNK_CELLS // per_slice, shortest + 2 * CONTEXT_CELLS + FEATURE_STRIDE)
     if not divisible or shape[2] <= most:

@@ -1,1 +1,1 @@
-"""Training of one network on cached scans: settings, batches, losses, checkpoints, the loop."""
+"""Training of a network on cached scans: settings, batches, losses, checkpoints, the loop."""

@@ -1,4 +1,4 @@
-"""Random affine and smooth maps of images with their label maps, flips, random gray values."""
+"""Random augmentation: affine maps, displacements and flips of scans; gray values of images."""
 
 from collections.abc import Sequence
 
@@ -14,29 +14,32 @@ NODE_DISTANCE = 12
 """Voxels between the nodes of a random displacement: about a vertebra's height at 2.5 mm."""
 
 BONE = (0.35, 0.5)
-"""Where bone begins, as a share of the window: 75 to 300 HU."""
+"""Range of the lower limit of bone, as a share of the window: 75 to 300 HU."""
 
 AIR_TOLERANCE = 0.02
+"""Largest difference from air, in a normalised image, of a voxel that stays as it is."""
 
 FATTY_MARROW = -0.48
-"""Its gray value in a normalised image: -60 HU."""
+"""Gray value of fatty marrow in a normalised image: -60 HU."""
+
+BLUR_REACH = 2
+"""Voxels that a blur reads on each side."""
 
 
 def random_affines(
     rng: np.random.Generator, batch_size: int, strength: float, flips: bool = False
 ) -> Tensor:
-    """Affine matrices from output to input, in `affine_grid`'s coordinates, float32 (N, 3, 4).
+    """Affine maps from output to input, in `affine_grid`'s coordinates, float32 (N, 3, 4).
 
     Identity plus Gaussian noise on all 12 entries, as in the authors' notebook
     (patch_deeplab_verse.ipynb), where the SD is 0.07. Coordinates run from -1 to 1 along every
-    axis, so on a long grid a shear is larger in voxels along the long axis.
+    axis, so that on a long grid a shear moves more voxels along the long axis.
 
     Args:
         rng: numpy generator, the only source of randomness.
         batch_size: number of matrices N.
         strength: SD of the noise.
-        flips: mirror each axis of the output with probability 1/2, the paper's destabilising
-            variant.
+        flips: mirror each axis with probability 1/2 (the paper's variant with flips).
     """
     matrices = np.eye(3, 4) + strength * rng.standard_normal((batch_size, 3, 4))
     if flips:
@@ -50,8 +53,8 @@ def random_rotations(
 ) -> Tensor:
     """Rotations about the middle, from output to input in `affine_grid`'s coordinates, (N, 3, 4).
 
-    The SD is that of the pitch, about the left-right axis, as lordosis and kyphosis tilt vertebrae
-    that way most. Yaw and roll have half as much. On a grid of cubic cells nothing is sheared.
+    Pitch, about the left-right axis, varies most, as lordosis and kyphosis tilt vertebrae in that
+    direction; the SD of the two other angles is half of its SD. Cells are taken to be cubic.
 
     Args:
         rng: numpy generator, the only source of randomness.
@@ -70,7 +73,7 @@ def random_rotations(
 
 
 def composed(first: Tensor, second: Tensor) -> Tensor:
-    """The affine maps (N, 3, 4) that apply `first` and then `second` to a point."""
+    """Affine maps (N, 3, 4) that apply `first` and then `second` to a point."""
     linear = second[:, :, :3] @ first[:, :, :3]
     shift = second[:, :, :3] @ first[:, :, 3:] + second[:, :, 3:]
     return torch.cat([linear, shift], 2)
@@ -85,7 +88,14 @@ def random_displacements(
 ) -> Tensor:
     """Smooth displacements in voxels, float32 (N, 3, X, Y, Z), components along x, y and z.
 
-    Gaussian noise of SD `strength` at nodes 12 voxels apart, interpolated linearly.
+    Gaussian noise at nodes `NODE_DISTANCE` apart, interpolated linearly.
+
+    Args:
+        rng: numpy generator, the only source of randomness.
+        batch_size: number of fields N.
+        size: cells (X, Y, Z) of the grid.
+        strength: SD of the noise in voxels.
+        device: device of the result.
     """
     nodes = [2 + n // NODE_DISTANCE for n in size]
     noise = rng.standard_normal((batch_size, 3, *nodes), np.float32) * np.float32(strength)
@@ -96,16 +106,16 @@ def random_displacements(
 def warp(
     image: Tensor, label: Tensor, affines: Tensor, displacements: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Resample images (bilinear) and label maps (nearest); outside is air and background.
+    """Resample images (trilinear) and label maps (nearest), with air and background outside.
 
     Args:
         image: (N, 1, X, Y, Z) in [-1, 1], floating.
         label: (N, X, Y, Z), any integer type.
         affines: (N, 3, 4), see `random_affines`.
-        displacements: (N, 3, X, Y, Z) in voxels, added to where the affine map reads.
+        displacements: (N, 3, X, Y, Z) in voxels, added to the points that the affine maps read.
 
     Returns:
-        image in its type and label as int64, same shapes.
+        Images of the same type and int64 label maps, both of the same shapes.
     """
     points = F.affine_grid(affines.to(image), list(image.shape), align_corners=False)
     if displacements is not None:
@@ -122,16 +132,16 @@ def warp(
 def random_densities(
     rng: np.random.Generator, image: Tensor, label: Tensor, strength: float
 ) -> Tensor:
-    """Make the vertebrae of each image denser or, more often, less dense, down to fatty marrow.
+    """Images with denser or, more often, less dense vertebrae, down to fatty marrow.
 
-    Their gray values gain between -0.4 and 0.15 (-300 to 110 HU) for an image, and a smooth field
-    of SD 0.1, but do not fall below that of fatty marrow.
+    The gray values of an image's vertebrae change by a number between -0.4 and 0.15 (-300 to
+    110 HU) and by a smooth field of SD 0.1, but do not fall below the value of fatty marrow.
 
     Args:
         rng: numpy generator, the only source of randomness.
         image: (N, 1, X, Y, Z) in [-1, 1], float32.
         label: (N, X, Y, Z), any integer type; 0 is background.
-        strength: scales the above, from 0 (no change).
+        strength: factor of both changes; 0 for no change.
     """
     shift = rng.uniform(-0.4, 0.15, (len(image), 1, 1, 1, 1)).astype(np.float32)
     gain = strength * (torch.from_numpy(shift).to(image) + _smooth_field(rng, image, (4, 4, 6)))
@@ -140,18 +150,21 @@ def random_densities(
 
 
 def random_intensities(rng: np.random.Generator, image: Tensor, strength: float) -> Tensor:
-    """Change contrast, brightness, sharpness and noise of each image at random; air stays air.
+    """Images with random contrast, brightness, sharpness and noise; air stays as it is.
 
-    Gray values in [-1, 1] are blurred (along every second axis, by a Gaussian of up to 1 voxel) and
-    sharpened (every second image, by up to its detail below a voxel once more), mapped by a power
-    between 1/1.5 and 1.5, stretched by 0.5 to 2 above a value within that of bone, scaled by
-    1 +- 0.2 everywhere and by a smooth field of SD 0.1, shifted by +- 0.15 and get noise of SD up
-    to 0.12; then they are clipped to [-1, 1] again.
+    The steps, with their ranges at strength 1:
+    1. Blur, with probability 1/2 for each axis, by a Gaussian of an SD of up to 1 voxel.
+    2. Sharpen, with probability 1/2, by adding the detail finer than a voxel up to once more.
+    3. Raise gray values, from 0 (air) to 1, to a power between 1/1.5 and 1.5.
+    4. Stretch values above a random lower limit of bone by a factor between 1/2 and 2.
+    5. Multiply by a smooth field of mean 1 and SD 0.1.
+    6. On the scale from -1 to 1, multiply by 1 +- 0.2 and add +- 0.15.
+    7. Add noise of an SD of up to 0.12, the same for the whole batch, and clip to [-1, 1].
 
     Args:
         rng: numpy generator, the only source of randomness.
         image: (N, 1, X, Y, Z) in [-1, 1], float32.
-        strength: scales all of the above, from 0 (no change).
+        strength: factor of all ranges; 0 for no change.
     """
     count = len(image)
 
@@ -160,9 +173,10 @@ def random_intensities(rng: np.random.Generator, image: Tensor, strength: float)
         return torch.from_numpy(values).to(image.device)
 
     changed = _blur(image, draw(-strength, strength, (3,)).clamp_min(0))
-    detail = changed - _blur(changed, torch.ones(count, 3, device=image.device))
+    one_voxel = torch.ones(count, 3, device=image.device)
+    detail = changed - _blur(changed, one_voxel)
     changed = changed + draw(-strength, strength).clamp_min(0) * detail
-    # From here on air is 0 and the window's upper end 1.
+    # Steps 3 to 5 take air as 0 and the upper end of the window as 1.
     changed = ((changed + 1) / 2).clamp(0, 1) ** 1.5 ** draw(-strength, strength)
     bone = draw(*BONE)
     changed = changed.minimum(bone) + (changed - bone).clamp_min(0) * 2 ** draw(-strength, strength)
@@ -180,14 +194,23 @@ def _smooth_field(rng: np.random.Generator, image: Tensor, nodes: Sequence[int])
 
 
 def _blur(image: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur of images (N, 1, X, Y, Z) by SDs (N, 3) along x, y, z of up to a voxel."""
-    offsets = torch.arange(-2, 3, device=image.device, dtype=image.dtype)
+    """Gaussian blur of images (N, 1, X, Y, Z), one axis after the other.
+
+    Args:
+        image: the images.
+        sigma: SD (N, 3) along x, y and z of up to 1 voxel; 0 for no blur.
+    """
+    offsets = torch.arange(-BLUR_REACH, BLUR_REACH + 1, device=image.device, dtype=image.dtype)
     weights = torch.exp(-(offsets**2) / (2 * sigma[..., None] ** 2 + 1e-6))
     weights = weights / weights.sum(2, keepdim=True)
-    result = image.transpose(0, 1)
+    # As channels of one image, each image has a kernel of its own.
+    channels = image.transpose(0, 1)
     for axis in range(3):
-        kernel = weights[:, axis].view(-1, 1, *(5 if a == axis else 1 for a in range(3)))
-        padding = [part for a in (2, 1, 0) for part in ((2, 2) if a == axis else (0, 0))]
-        padded = F.pad(result, padding, mode="replicate")
-        result = F.conv3d(padded, kernel, groups=len(image))
-    return result.transpose(0, 1)
+        kernel_shape, padding = [1, 1, 1], [0] * 6
+        kernel_shape[axis] = len(offsets)
+        # `F.pad` counts axes from the last one.
+        padding[2 * (2 - axis) : 2 * (3 - axis)] = [BLUR_REACH, BLUR_REACH]
+        kernels = weights[:, axis].view(-1, 1, *kernel_shape)
+        padded = F.pad(channels, padding, mode="replicate")
+        channels = F.conv3d(padded, kernels, groups=len(image))
+    return channels.transpose(0, 1)

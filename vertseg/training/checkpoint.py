@@ -1,4 +1,4 @@
-"""Checkpoints: everything a killed training run needs to end as if it had never been killed."""
+"""Checkpoints: the state from which a killed training run continues to the same result."""
 
 import dataclasses
 import hashlib
@@ -20,13 +20,13 @@ NAME = "checkpoint.pt"
 def fingerprint(
     settings: TrainingSettings, precision: str, code: str, caches: Sequence[Path]
 ) -> str:
-    """SHA-256 of all that decides the weights.
+    """SHA-256 of everything that decides the weights.
 
     Args:
-        settings: the recipe; its initial weights count by their content.
-        precision: that the network is trained in.
-        code: fingerprint of the code that trains (`vertseg.core.code_version`).
-        caches: scans to train on and to look at.
+        settings: the recipe; initial weights count by their content.
+        precision: fp32, fp16 or bf16.
+        code: fingerprint of the training code (`vertseg.core.code_version`).
+        caches: training and validation scans.
     """
     digest = hashlib.sha256(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode())
     digest.update(precision.encode())
@@ -39,13 +39,13 @@ def fingerprint(
 
 
 def save_checkpoint(folder: Path, run: str, state: dict[str, Any]) -> None:
-    """Write a checkpoint of the run with this fingerprint atomically."""
+    """Write a checkpoint atomically; `run` is the run's fingerprint."""
     with atomic_path(folder / NAME) as temporary:
         torch.save({"fingerprint": run, **state}, temporary)
 
 
 def load_checkpoint(folder: Path, run: str) -> dict[str, Any] | None:
-    """The run's checkpoint on the CPU, or None, logged, if there is none that can be used."""
+    """The run's checkpoint on the CPU, or None without a usable one; the reason is logged."""
     for leftover in folder.glob(f".{NAME}.*"):
         leftover.unlink()
     path = folder / NAME
@@ -55,10 +55,12 @@ def load_checkpoint(folder: Path, run: str) -> dict[str, Any] | None:
         state = torch.load(path, map_location="cpu", weights_only=True)
         known = state["fingerprint"]
     except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        logger.warning("%s is damaged (%s): training starts anew.", path, error)
+        logger.warning("%s is damaged (%s): training starts from the beginning.", path, error)
         return None
     if known != run:
-        logger.warning("%s is of other settings, scans or code: training starts anew.", path)
+        logger.warning(
+            "%s belongs to other settings, scans or code: training starts from the beginning.", path
+        )
         return None
     return state
 

@@ -1,4 +1,4 @@
-"""Cached scans in memory, and random augmented batches of them."""
+"""Cached scans in memory, and random augmented batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,17 +27,17 @@ from vertseg.training.augmentation import (
 from vertseg.training.settings import TrainingSettings
 
 VERTEBRA_SHARE = 0.85
-"""Share of the random crops that are laid around a voxel of a vertebra; the others lie anywhere."""
+"""Share of random crops placed around a voxel of a vertebra; the others lie anywhere."""
 
 
 @dataclass(frozen=True)
 class LabelledScans:
-    """Scans on their grids, compact, on the CPU.
+    """Scans on the network's grid, in compact types on the CPU.
 
     Attributes:
         images: float16 (X, Y, Z) each.
         labels: uint8 (X, Y, Z) each.
-        natives: what each scan's own grid was.
+        natives: geometry of each scan as stored.
     """
 
     images: list[Tensor]
@@ -48,7 +48,7 @@ class LabelledScans:
         return len(self.labels)
 
     def split(self, first: int) -> tuple["LabelledScans", "LabelledScans"]:
-        """The first scans, and the rest."""
+        """The first so many scans, and the rest."""
         return (
             LabelledScans(self.images[:first], self.labels[:first], self.natives[:first]),
             LabelledScans(self.images[first:], self.labels[first:], self.natives[first:]),
@@ -62,7 +62,7 @@ class LabelledScans:
         return counts
 
     def acquisition_range(self) -> dict[str, list[list[float]]]:
-        """Least and largest voxel size and extent of the scans along x, y and z, in mm."""
+        """Smallest and largest voxel size and extent of the scans along x, y and z, in mm."""
         spacing_mm = np.array([voxel_sizes(native.canonical_affine) for native in self.natives])
         extent_mm = spacing_mm * [native.canonical_shape for native in self.natives]
         return {
@@ -72,27 +72,27 @@ class LabelledScans:
 
 
 def load_scans(paths: Sequence[Path], num_classes: int, one_shape: bool) -> LabelledScans:
-    """Load cached scans, one or more, which must all be labelled.
+    """Load labelled cached scans, one or more.
 
     Args:
         paths: the caches.
-        num_classes: of the network.
-        one_shape: whether the scans go into batches whole, so that their grids must be the same.
+        num_classes: number of the network's output channels.
+        one_shape: require grids of the same shape, for batches of whole scans.
 
     Raises:
-        UserError: a file is unreadable, unlabelled, on another grid than the first where they must
-            be the same, or has label values that the network has no class for.
+        UserError: a file is unreadable or unlabelled, differs from the first in shape where
+            `one_shape` forbids it, or has a label value without a class of the network.
     """
     scans = LabelledScans([], [], [])
     for path in paths:
         scan = read_cache(path)
         if scan.label is None:
-            raise UserError(f"{path}: has no label map, so nothing can be learnt from it.")
+            raise UserError(f"{path}: has no label map, so a network cannot learn from it.")
         if one_shape and scans.images and scan.image.shape != scans.images[0].shape:
             raise UserError(
-                f"{path}: its grid is {scan.image.shape}, but that of {paths[0]} is "
+                f"{path}: its grid is {scan.image.shape}, but the grid of {paths[0]} is "
                 f"{tuple(scans.images[0].shape)}. Delete the older file and run again, or set "
-                "training.crop where grids differ on purpose."
+                "training.crop if grids differ on purpose."
             )
         if scan.label.max() >= num_classes:
             raise UserError(
@@ -111,10 +111,10 @@ def random_batch(
     rng: np.random.Generator,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """Different scans drawn at random, whole or cropped, and augmented on the device.
+    """Random batch of different scans, whole or cropped, augmented on the device.
 
     Returns:
-        images float32 (N, 1, X, Y, Z) and labels int64 (N, X, Y, Z).
+        Images float32 (N, 1, X, Y, Z) and labels int64 (N, X, Y, Z).
     """
     chosen = rng.choice(len(scans), settings.batch_size, replace=False)
     affines = random_affines(rng, settings.batch_size, settings.affine_strength, settings.flips)
@@ -140,7 +140,7 @@ def random_batch(
 
 
 def padded(scan: Tensor, outside: float, smallest: Sequence[int] | None) -> Tensor:
-    """A scan (X, Y, Z) with values appended where its axes are shorter than `smallest`."""
+    """A scan (X, Y, Z) with the value `outside` appended to axes shorter than `smallest`."""
     if smallest is None:
         return scan
     missing = [max(n - size, 0) for n, size in zip(smallest, scan.shape, strict=True)]
@@ -150,9 +150,9 @@ def padded(scan: Tensor, outside: float, smallest: Sequence[int] | None) -> Tens
 def random_crop(
     image: Tensor, label: Tensor, size: Sequence[int], rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """A part of a scan (X, Y, Z) of the given size, with air around where the scan is smaller.
+    """Random crop of a scan (X, Y, Z), surrounded by air along axes where the scan is smaller.
 
-    Most crops hold a random voxel of a vertebra in their middle half.
+    Most crops have a random voxel of a vertebra in their middle half (`VERTEBRA_SHARE`).
     """
     if label.any() and rng.random() < VERTEBRA_SHARE:
         anchor = _random_labelled_cell(label.numpy(), rng)
@@ -160,14 +160,14 @@ def random_crop(
     else:
         start = rng.integers(np.array(label.shape))
     room = np.array(label.shape) - size
-    # An axis that is too short lies anywhere within the crop.
+    # A scan shorter than the crop lies anywhere within it.
     shorter = rng.integers(np.minimum(room, 0), 1)
     start = np.where(room < 0, shorter, np.clip(start, 0, np.maximum(room, 0)))
     return _cut(image, start, size, AIR), _cut(label, start, size, BACKGROUND)
 
 
 def _random_labelled_cell(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Indices of a cell with a label, all equally likely; it takes a few draws, not all cells."""
+    """Indices (3,) of a random labelled cell, found in a few draws without a list of all."""
     while True:
         cells = rng.integers(label.shape, size=(256, 3))
         labelled = cells[label[tuple(cells.T)] > 0]
@@ -176,6 +176,7 @@ def _random_labelled_cell(label: np.ndarray, rng: np.random.Generator) -> np.nda
 
 
 def _cut(scan: Tensor, start: np.ndarray, size: Sequence[int], outside: float) -> Tensor:
+    """The part of a scan (X, Y, Z) from `start`, filled up with `outside` beyond the scan."""
     result = scan.new_full(list(size), outside)
     source = [slice(max(a, 0), a + n) for a, n in zip(start.tolist(), size, strict=True)]
     part = scan[source[0], source[1], source[2]]

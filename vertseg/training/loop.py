@@ -20,48 +20,48 @@ from vertseg.training.record import Record, write_log
 from vertseg.training.settings import TrainingSettings
 from vertseg.training.trainer import Trainer
 
+WEIGHTS = "weights.safetensors"
+LOG = "log.csv"
+
 
 def train(
     settings: TrainingSettings,
     training_caches: Sequence[Path],
     validation_caches: Sequence[Path],
     folder: Path,
-    weights: Path,
-    log: Path,
     code: str = "",
 ) -> None:
-    """Train a network on cached scans, or go on where a killed run stopped.
-
-    It starts from random weights or from those of a trained network (`initial_weights`).
+    """Train a network on cached scans, or continue a killed run.
 
     Adam on random mini-batches, affine augmentation, edge- and class-weighted NLL (Hempe &
-    Heinrich, MIDL 2021). On a CPU, two runs give the same bytes, killed or not.
+    Heinrich, MIDL 2021), from random or given initial weights. On a CPU, two runs give the same
+    bytes, killed or not.
 
     Args:
         settings: the recipe.
         training_caches: labelled cached scans, at least `batch_size`.
-        validation_caches: labelled cached scans; the first few are looked at now and then, for
-            the record only.
-        folder: checkpoint (removed at the end) and TensorBoard files.
-        weights: target of the network (safetensors).
-        log: target of the table of losses (CSV), rewritten at every checkpoint.
-        code: fingerprint of the code; a checkpoint of other code is not used.
+        validation_caches: labelled cached scans. The network is validated on the first few of
+            them, for the record only.
+        folder: target of weights.safetensors and log.csv (losses, rewritten at every checkpoint),
+            of TensorBoard's files, and of the checkpoint, which is removed at the end.
+        code: fingerprint of the training code; a checkpoint of other code is not used.
 
     Raises:
-        UserError: scans are too few, unlabelled or of different grids; the initial weights are not
-            of the same network; the loss is not finite.
+        UserError: scans are too few, unlabelled or of different grids, initial weights belong to
+            another network, or the loss is not finite.
     """
     if len(training_caches) < settings.batch_size:
         raise UserError(
-            f"{len(training_caches)} training scans are fewer than a batch of "
+            f"{len(training_caches)} training scans are too few for a batch of "
             f"{settings.batch_size}: lower training.batch_size or add scans."
         )
-    watched = validation_caches[: settings.validation_scans] if settings.validate_every else []
-    scans = load_scans([*training_caches, *watched], settings.num_classes, not settings.crop)
+    validated = validation_caches[: settings.validation_scans] if settings.validate_every else []
+    caches = [*training_caches, *validated]
+    scans = load_scans(caches, settings.num_classes, one_shape=not settings.crop)
     training, validation = scans.split(len(training_caches))
     trainer = Trainer(settings, training, validation)
     folder.mkdir(parents=True, exist_ok=True)
-    run = fingerprint(settings, trainer.precision, code, [*training_caches, *watched])
+    run = fingerprint(settings, trainer.precision, code, caches)
     history = trainer.restore(load_checkpoint(folder, run))
     logger.info(
         "%s, %d parameters, %d training scans on grid %s, %s on %s",
@@ -73,7 +73,7 @@ def train(
         trainer.device,
     )
     if history:
-        logger.info("Going on after iteration %d.", len(history))
+        logger.info("Continuing after iteration %d.", len(history))
     with Record(history, settings.iterations, folder) as record:
         for iteration in range(len(history) + 1, settings.iterations + 1):
             start = time.perf_counter()
@@ -89,11 +89,11 @@ def train(
             )
             if iteration % settings.checkpoint_every == 0 and iteration < settings.iterations:
                 save_checkpoint(folder, run, trainer.state(record.history))
-                write_log(log, record.history)
+                write_log(folder / LOG, record.history)
     trainer.check_weights()
-    write_log(log, history)
+    write_log(folder / LOG, history)
     save_weights(
-        weights,
+        folder / WEIGHTS,
         trainer.network,
         {
             "network": settings.network,

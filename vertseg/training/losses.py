@@ -13,13 +13,13 @@ BASE_WEIGHT = 0.95
 def class_weights(counts: np.ndarray, exponent: float) -> np.ndarray:
     """Weights of the classes, `counts ** -exponent` over their mean, float32 (classes,).
 
-    The authors' notebook reads its weights from a file it does not come with; powers of -0.35 and
-    -0.5 are found in their group's public code. Classes without a voxel get the mean weight, 1,
-    and take no part in that mean: training never meets them, but validation may.
+    The authors' notebook reads its weights from an unpublished file; their group's public code has
+    powers of -0.35 and -0.5. Classes without a voxel get the mean weight, 1, and do not count in
+    that mean: they are absent from training, but may occur in validation.
 
     Args:
         counts: voxels of every class in the training labels (classes,).
-        exponent: 0 weighs all classes the same, 1 gives all the same share of the loss.
+        exponent: 0 for equal weights of all classes, 1 for equal shares of the loss.
     """
     weights = np.ones(len(counts))
     present = np.asarray(counts) > 0
@@ -31,7 +31,7 @@ def class_weights(counts: np.ndarray, exponent: float) -> np.ndarray:
 def label_edges(label: Tensor) -> Tensor:
     """Voxels whose label differs from their predecessor's along any axis, bool (N, X, Y, Z).
 
-    The first voxel of an axis has no predecessor: there is no wrapping around.
+    The first voxel of an axis has no predecessor (the authors' notebook wraps around).
     """
     edges = torch.zeros_like(label, dtype=torch.bool)
     for axis in (1, 2, 3):
@@ -42,7 +42,7 @@ def label_edges(label: Tensor) -> Tensor:
 
 
 def log_probabilities(logits: Tensor) -> Tensor:
-    """Log-softmax over the classes of logits (N, C, X, Y, Z), float32 whatever their type."""
+    """Log-softmax over the classes of logits (N, C, X, Y, Z) of any floating type, float32."""
     return logits.float().log_softmax(1)
 
 
@@ -59,7 +59,7 @@ def segmentation_loss(
         log_probability: float32 (N, C, X, Y, Z), see `log_probabilities`.
         label: int64 (N, X, Y, Z).
         weights: float32 (C,), see `class_weights`.
-        edge_weight: what an edge adds to a voxel's weight.
+        edge_weight: additional weight of a voxel on an edge.
     """
     voxel_loss = -weights[label] * _of_label(log_probability, label)
     voxel_weight = BASE_WEIGHT + edge_weight * label_edges(label)
@@ -69,8 +69,8 @@ def segmentation_loss(
 def soft_dice_loss(log_probability: Tensor, label: Tensor) -> Tensor:
     """One minus the mean soft Dice of the vertebrae in a batch, a scalar.
 
-    The batch counts as one volume (Milletari et al. 2016; Isensee et al. 2021, "batch Dice"); the
-    background and classes without a voxel take no part.
+    The batch counts as one volume (Milletari et al. 2016; Isensee et al. 2021, "batch Dice").
+    Background and classes without a voxel do not count.
 
     Args:
         log_probability: float32 (N, C, X, Y, Z), see `log_probabilities`.
@@ -88,8 +88,8 @@ def soft_dice_loss(log_probability: Tensor, label: Tensor) -> Tensor:
 
 
 def _of_label(log_probability: Tensor, label: Tensor) -> Tensor:
-    """Each voxel's entry for its own label, (N, X, Y, Z).
+    """Log-probability of each voxel's own label, (N, X, Y, Z).
 
-    Gathered, because the gradient of `nll_loss` takes twice as long on a CPU.
+    By `gather`, as the gradient of `nll_loss` takes twice as long on a CPU.
     """
     return log_probability.gather(1, label[:, None])[:, 0]

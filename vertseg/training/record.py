@@ -25,16 +25,16 @@ History = list[list[float | None]]
 """Rows of measurements in the order of `COLUMNS`, None where nothing was measured."""
 
 LINES = 20
-"""Lines in the log about a whole run."""
+"""Number of a run's progress lines in the log."""
 
 
 class Record:
-    """Keeps one row per iteration and shows it as it comes.
+    """Keeps one row per iteration, and shows it at once.
 
     Args:
-        history: rows so far, which grows.
-        iterations: of the whole run.
-        folder: TensorBoard's files go to `folder/tensorboard`.
+        history: rows of earlier iterations; new ones are appended.
+        iterations: number of iterations in the whole run.
+        folder: target of TensorBoard's files, in `folder/tensorboard`.
     """
 
     def __init__(self, history: History, iterations: int, folder: Path) -> None:
@@ -92,7 +92,7 @@ class Record:
 
 
 def write_log(path: Path, history: History) -> None:
-    """Write the table of a run (CSV) atomically; what was not measured stays blank."""
+    """Write a run's table (CSV) atomically, with blanks for missing measurements."""
     with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)

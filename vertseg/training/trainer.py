@@ -1,7 +1,7 @@
 """A network in training.
 
 Randomness has no state: every iteration draws from generators seeded with (seed, iteration), so
-that a run that was killed goes on from its last checkpoint with the draws it would have made.
+that a killed run continues from its last checkpoint with the same draws.
 """
 
 import math
@@ -33,15 +33,15 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class Trainer:
-    """A network with its optimiser and data; one call a step.
+    """A network with its optimiser and data.
 
     Args:
         settings: the recipe.
         training: scans to learn from.
-        validation: scans to look at, perhaps none.
+        validation: scans to validate on; may be empty.
 
     Raises:
-        UserError: the initial weights cannot be read or are of another network.
+        UserError: the initial weights are unreadable or belong to another network.
     """
 
     def __init__(
@@ -74,10 +74,13 @@ class Trainer:
         self._class_weights = torch.from_numpy(weights).to(self.device)
 
     def step(self, iteration: int) -> float:
-        """One iteration, counted from 1; the batch's loss before the step.
+        """Train on one batch, and return its loss before the step.
+
+        Args:
+            iteration: number of the iteration, from 1.
 
         Raises:
-            UserError: the loss is not finite, or fp16 gradients overflow at any loss scale.
+            UserError: the loss is not finite, or fp16 gradients overflow at every loss scale.
         """
         rng = np.random.default_rng([self.settings.seed, iteration])
         torch.manual_seed(int(rng.integers(2**63)))
@@ -100,7 +103,10 @@ class Trainer:
 
     @torch.inference_mode()
     def validate(self) -> tuple[float | None, float | None]:
-        """Mean loss and mean multi-label Dice of the validation scans, on the network's grid."""
+        """Mean loss and mean multi-label Dice of the validation scans on the network's grid.
+
+        None without validation scans, and for the Dice of scans without vertebrae.
+        """
         if not len(self._validation):
             return None, None
         self.network.eval()
@@ -117,7 +123,7 @@ class Trainer:
         return float(np.mean(losses)), float(np.mean(measured)) if measured else None
 
     def state(self, history: History) -> dict[str, Any]:
-        """Everything a checkpoint holds: plain tensors and numbers."""
+        """Content of a checkpoint: plain tensors and numbers."""
         return {
             "network": self.network.state_dict(),
             "optimiser": self._optimiser.state_dict(),
@@ -126,7 +132,7 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any] | None) -> History:
-        """Take over a checkpoint's state, if there is one, and return its history."""
+        """Restore the state of a checkpoint, if there is one, and return its history."""
         if state is None:
             return []
         self.network.load_state_dict(state["network"])
@@ -135,13 +141,13 @@ class Trainer:
         return state["history"]
 
     def check_weights(self) -> None:
-        """Check that the last step has left finite weights.
+        """Check that all weights are finite after the last step.
 
         Raises:
-            UserError: it has not.
+            UserError: some are not.
         """
         if not all(tensor.isfinite().all() for tensor in self.network.state_dict().values()):
-            raise self._diverged("The last iteration has left weights that are not finite.")
+            raise self._diverged("Weights are not finite after the last iteration.")
 
     def _logits(self, images: Tensor) -> Tensor:
         with torch.autocast(

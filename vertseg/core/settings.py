@@ -24,9 +24,7 @@ def settings_from(cls: type[Settings], values: dict[str, Any], section: str) -> 
     if unknown:
         raise UserError(f"{section}: unknown setting {', '.join(sorted(unknown))}.")
     missing = [
-        field.name
-        for field in known
-        if field.default is MISSING and field.name not in values
+        field.name for field in known if field.default is MISSING and field.name not in values
     ]
     if missing:
         raise UserError(f"{section}: missing setting {', '.join(missing)}.")

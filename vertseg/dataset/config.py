@@ -40,6 +40,10 @@ def complete_config(stated: Config, schema_path: str | Path) -> Config:
     _check(typed, schema, "configuration")
     _check_engines(typed)
     config = _with_defaults(typed, schema, schema)
+    for method in config["methods"].values():
+        if method["engine"] == "nnunet":
+            # nnU-Net decodes by itself.
+            del method["decoding"]
     config.setdefault("methods_to_run", list(config["methods"]))
     _check_method_names(config)
     running = list(running_methods(config))
@@ -73,6 +77,12 @@ def resolved(schema: Schema, root: Schema) -> Schema:
             target = target[step]
         schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
     return schema
+
+
+def kinds(schema: Schema) -> list[str]:
+    """JSON types that a schema allows; empty where it names none."""
+    stated = schema.get("type", [])
+    return [stated] if isinstance(stated, str) else stated
 
 
 def running_methods(config: Config) -> dict[str, Config]:
@@ -146,19 +156,19 @@ def _network(config: Config, method: str) -> Config:
 def _typed(value: Any, schema: Schema, root: Schema) -> Any:
     """A value whose texts are read as what the schema has in their place, where they can be."""
     schema = resolved(schema, root)
-    kinds = _kinds(schema)
+    allowed = kinds(schema)
     if isinstance(value, str):
-        value = _read_text(value, [kind for kind in kinds if kind != "string"])
+        value = _read_text(value, [kind for kind in allowed if kind != "string"])
     if isinstance(value, dict):
         return {key: _typed(inner, _schema_of(key, schema), root) for key, inner in value.items()}
     if isinstance(value, list):
         return [_typed(inner, schema.get("items", {}), root) for inner in value]
-    if isinstance(value, float) and value.is_integer() and "integer" in kinds:
+    if isinstance(value, float) and value.is_integer() and "integer" in allowed:
         return int(value)
     return value
 
 
-def _read_text(text: str, kinds: list[str]) -> Any:
+def _read_text(text: str, allowed: list[str]) -> Any:
     """A text as a value of one of these types of JSON, or the text itself."""
     try:
         value = yaml.safe_load(text)
@@ -170,7 +180,7 @@ def _read_text(text: str, kinds: list[str]) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return text
     validator = Draft202012Validator({})
-    return value if any(validator.is_type(value, kind) for kind in kinds) else text
+    return value if any(validator.is_type(value, kind) for kind in allowed) else text
 
 
 def _with_defaults(value: Any, schema: Schema, root: Schema) -> Any:
@@ -195,11 +205,6 @@ def _with_defaults(value: Any, schema: Schema, root: Schema) -> Any:
     return complete | {
         key: _with_defaults(inner, _schema_of(key, schema), root) for key, inner in others.items()
     }
-
-
-def _kinds(schema: Schema) -> list[str]:
-    kinds = schema.get("type", [])
-    return [kinds] if isinstance(kinds, str) else kinds
 
 
 def _schema_of(key: str, schema: Schema) -> Schema:
@@ -289,8 +294,7 @@ def _explain(error: ValidationError) -> str:
         allowed = [str(choice) for choice in schema["enum"]]
         return f"{where}: {value!r} is not known{_suggestion(str(value), allowed)}"
     if error.validator == "type":
-        kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-        return f"{where}: {value!r} should be of type {' or '.join(kinds)}."
+        return f"{where}: {value!r} should be of type {' or '.join(kinds(schema))}."
     return f"{where}: {error.message}."
 
 

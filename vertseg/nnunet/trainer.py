@@ -26,7 +26,8 @@ class Trainer(nnUNetTrainer):
     """nnU-Net's trainer with our settings, and with atomic checkpoints.
 
     Differences, each by the settings: length, mirroring, network (then without deep supervision),
-    seeds, device. `adopt` comes before all else. The constructor is the base class's, whose parameters nnU-Net inspects.
+    seeds, device. The constructor is the base class's, whose parameters nnU-Net inspects; `adopt`
+    comes next.
     """
 
     settings: NnunetSettings

@@ -47,7 +47,7 @@ def log_probabilities(logits: Tensor) -> Tensor:
 
 
 def segmentation_loss(
-    log_probability: Tensor, label: Tensor, weights: Tensor, edge_weight: float = 2.0
+    log_probability: Tensor, label: Tensor, weights: Tensor, edge_weight: float
 ) -> Tensor:
     """Edge- and class-weighted negative log-likelihood, a scalar.
 
@@ -59,7 +59,7 @@ def segmentation_loss(
         log_probability: float32 (N, C, X, Y, Z), see `log_probabilities`.
         label: int64 (N, X, Y, Z).
         weights: float32 (C,), see `class_weights`.
-        edge_weight: what an edge adds to a voxel's weight.
+        edge_weight: addition to the weight of a voxel on an edge.
     """
     voxel_loss = -weights[label] * _of_label(log_probability, label)
     voxel_weight = BASE_WEIGHT + edge_weight * label_edges(label)

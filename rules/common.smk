@@ -5,7 +5,7 @@ from snakemake.exceptions import WorkflowError
 from vertseg.core.code_version import code_version
 from vertseg.core.errors import UserError
 from vertseg.dataset.config import (
-    check_config,
+    complete_config,
     engine,
     grid_name,
     grids,
@@ -25,7 +25,7 @@ from vertseg.dataset.sources import (
 BASE = Path(workflow.basedir)
 
 try:
-    check_config(config, BASE / "schemas/config.schema.yaml")
+    config = complete_config(config, BASE / "schemas/config.schema.yaml")
     development, external = configured_samples(config, BASE)
     scans_by_subject(development, config["folds"]["number"])
     OWN_SCANS = own_scans(config)

@@ -17,7 +17,7 @@ use rule predict as predict_external with:
     benchmark:
         f"{RESULTS}/benchmarks/predict/{{method}}_external.tsv"
     params:
-        device=config["training"]["device"],
+        device=config["device"],
         fold="external",
 
 
@@ -39,7 +39,7 @@ use rule nnunet_predict as nnunet_predict_external with:
     benchmark:
         f"{RESULTS}/benchmarks/nnunet_predict/{{method}}_external.tsv"
     params:
-        device=config["training"]["device"],
+        device=config["device"],
         fold="external",
         cache=lambda wildcards, input: Path(input.caches[0]).parent,
 

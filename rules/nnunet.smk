@@ -62,7 +62,7 @@ rule nnunet_predict:
         runtime=by_attempt(600),
         gpu=config["gpus"],
     params:
-        device=config["training"]["device"],
+        device=config["device"],
         fold=lambda wildcards: wildcards.fold,
         cache=lambda wildcards, input: Path(input.caches[0]).parent,
         code=code("nnunet_predict.py", without=[*NNUNET_LOG, *LISTS]),

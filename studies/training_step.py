@@ -13,18 +13,22 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import Path
 from unittest.mock import patch
 
 import torch
+import yaml
 from torch import nn
 
+from vertseg.dataset.config import complete_config, training_settings
 from vertseg.networks.depthwise import DepthwiseConv3d
 from vertseg.networks.devices import keep_freed_memory
 from vertseg.networks.registry import NETWORKS
-from vertseg.training import TrainingSettings
 from vertseg.training.data import LabelledScans
+from vertseg.training.settings import TrainingSettings
 from vertseg.training.trainer import Trainer
 
+ROOT = Path(__file__).parents[1]
 GRID = (40, 40, 80)
 BATCH = 4
 STEPS = 6
@@ -64,9 +68,15 @@ def measure(network: str, variant: Variant) -> tuple[float, float]:
     options = {"checkpointing": variant.checkpointing}
     if "aspp" in network:
         options["aspp_rates"] = (1, 2, 4, 8)
-    settings = TrainingSettings(
-        network, options, batch_size=BATCH, precision=variant.precision, device="cpu"
-    )
+    changes = {
+        "network_options": options,
+        "batch_size": BATCH,
+        "precision": variant.precision,
+        "device": "cpu",
+    }
+    paper = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config = complete_config(paper, ROOT / "schemas/config.schema.yaml")
+    settings = TrainingSettings.from_config(training_settings(config, network) | changes)
     generator = torch.Generator().manual_seed(0)
     scans = LabelledScans(
         list((torch.rand(BATCH, *GRID, generator=generator) * 2 - 1).half()),

@@ -30,7 +30,7 @@ STEP_MM: Mapping[tuple[str, str], float] = {
 """Distance between neighbours' body centres in mm, geometric mean over people of mean size.
 
 From the reference points of ImFusion VID keypoints (CC BY-SA 4.0), 1947 CT scans, by `python -m
-studies.order_on_detections`. It has no T13: its two steps are between those of its neighbours.
+studies.numbering_on_detections`. These have no T13: its two steps are between its neighbours'.
 """
 # fmt: on
 

@@ -1,8 +1,9 @@
-"""What does each part of our recipe bring? A table of runs of one configuration by several seeds.
+"""What does each part of our recipe bring?
 
     python -m studies.experiments results/experiments/seed*
 
-Reads each run's table1.csv, evaluations and benchmarks.tsv; prints Markdown: mean and SD over runs.
+Reads table1.csv, evaluations and benchmarks.tsv of runs of one configuration by several seeds;
+prints a Markdown table: a row a recipe, mean and SD over the runs.
 """
 
 import argparse

@@ -1,13 +1,13 @@
-"""Time training steps on a CPU: what the demo does, and each of its measures undone in turn.
+"""How long does a training step take on a CPU, as in the demo and with each of its measures undone?
 
     python -m studies.training_step [network ...]
 
-Prints a Markdown table: the fastest of a few steps (batch 4, 40x40x80 cells) and the peak memory,
-each in a process of its own. Run it on an idle machine.
+Prints a Markdown table: seconds of the fastest of a few steps (batch 4, 40x40x80 cells) and peak
+memory, each measured in a process of its own. Run it on an idle machine.
 """
 
+import argparse
 import resource
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -99,7 +99,10 @@ def measure(network: str, variant: Variant) -> tuple[float, float]:
     return min(times), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-def main(networks: list[str]) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="*", metavar="network", help="all by default")
+    networks = parser.parse_args().networks or list(NETWORKS)
     print(f"PyTorch {torch.__version__}, batch {BATCH}, {GRID}: seconds a step (GB)\n")
     print("| variant |", " | ".join(networks), "|")
     print("|---|" + "---|" * len(networks))
@@ -113,4 +116,4 @@ def main(networks: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or list(NETWORKS))
+    main()

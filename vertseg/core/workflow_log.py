@@ -1,4 +1,4 @@
-"""What a run of the workflow shows on the terminal: for the Snakefile alone, steps log by `logs`.
+"""Terminal output of a run of the workflow, for the Snakefile alone; steps log by `logs`.
 
 Snakemake shows every job with all its inputs, outputs and reasons, hundreds of files for some.
 Here a job is a line. The log file in .snakemake/log/ stays complete, and so do dry runs.
@@ -7,6 +7,7 @@ Here a job is a line. The log file in .snakemake/log/ stays complete, and so do 
 import logging
 import time
 from collections import Counter
+from collections.abc import Mapping
 
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -44,40 +45,45 @@ class BriefLog(logging.Formatter):
     def __init__(self, default: logging.Formatter) -> None:
         super().__init__()
         self.default = default
-        self.jobs: dict[int, tuple[str, float]] = {}
+        self.jobs: dict[int | None, tuple[str, float]] = {}
         self.started: Counter[str] = Counter()
         self.last_line: dict[str, float] = {}
 
     def shows(self, record: logging.LogRecord) -> bool:
         """Whether a record has a line; handlers ask this once a record, before they format it."""
         now = time.monotonic()
-        values = record.__dict__
-        match values.get("event"):
+        match getattr(record, "event", None):
             case LogEvent.JOB_INFO:
-                rule = values["rule_name"]
-                self.jobs[values["jobid"]] = (job_name(rule, values["wildcards"]), now)
+                rule = getattr(record, "rule_name", "")
+                name = job_name(rule, getattr(record, "wildcards", {}))
+                self.jobs[getattr(record, "jobid", None)] = (name, now)
                 self.started[rule] += 1
                 return self.started[rule] <= FIRST_JOBS or self._pause_is_over(rule, now)
             case LogEvent.JOB_FINISHED:
-                _, start = self.jobs.get(values["job_id"], ("", now))
+                _, start = self._job(record)
                 return now - start >= LONG_S
             case LogEvent.PROGRESS:
-                return values["done"] == values["total"] or self._pause_is_over("", now)
+                is_last = getattr(record, "done", 0) == getattr(record, "total", None)
+                return is_last or self._pause_is_over("", now)
             case LogEvent.JOB_STARTED | LogEvent.GROUP_INFO:
                 return False
         return record.msg != "Select jobs to execute..."
 
     def format(self, record: logging.LogRecord) -> str:
         """One line of what has one; of all else the text as before."""
-        values = record.__dict__
-        match values.get("event"):
+        match getattr(record, "event", None):
             case LogEvent.JOB_INFO:
-                name, _ = self.jobs[values["jobid"]]
+                name, _ = self._job(record)
                 return f"{_clock()} {name}"
             case LogEvent.JOB_FINISHED:
-                name, start = self.jobs[values["job_id"]]
+                name, start = self._job(record)
                 return f"{_clock()} {name}: done in {duration(time.monotonic() - start)}"
         return self.default.format(record)
+
+    def _job(self, record: logging.LogRecord) -> tuple[str, float]:
+        """Name and start of a record's job; of one that was never announced, its number and now."""
+        number = getattr(record, "jobid", getattr(record, "job_id", None))
+        return self.jobs.get(number, (f"job {number}", time.monotonic()))
 
     def _pause_is_over(self, subject: str, now: float) -> bool:
         over = now - self.last_line.get(subject, -PAUSE_S) >= PAUSE_S
@@ -86,7 +92,7 @@ class BriefLog(logging.Formatter):
         return over
 
 
-def job_name(rule: str, wildcards: dict[str, str]) -> str:
+def job_name(rule: str, wildcards: Mapping[str, str]) -> str:
     """A job as text: train (method unet, fold 0)."""
     values = ", ".join(f"{name} {value}" for name, value in wildcards.items())
     return f"{rule} ({values})" if values else rule

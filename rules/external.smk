@@ -29,7 +29,7 @@ use rule nnunet_predict as nnunet_predict_external with:
             allow_missing=True,
         ),
         samples=f"{RESULTS}/samples.tsv",
-        ct=[SAMPLES[scan].ct for scan in EXTERNAL_SCANS],
+        ct=scan_files(EXTERNAL_SCANS, "ct"),
         caches=caches(EXTERNAL_SCANS),
         folds=ancient(f"{RESULTS}/folds.tsv"),
     output:

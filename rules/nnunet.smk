@@ -42,7 +42,7 @@ rule nnunet_predict:
     input:
         weights=[f"{RESULTS}/models/{{method}}/fold{{fold}}/weights.safetensors"],
         samples=f"{RESULTS}/samples.tsv",
-        ct=[SAMPLES[scan].ct for scan in DEVELOPMENT_SCANS],
+        ct=scan_files(DEVELOPMENT_SCANS, "ct"),
         caches=caches(DEVELOPMENT_SCANS),
         folds=ancient(f"{RESULTS}/folds.tsv"),
         references=rules.nnunet_preprocess.output,

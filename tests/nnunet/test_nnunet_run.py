@@ -282,7 +282,8 @@ def test_an_external_test_trains_nothing(workflow: Path) -> None:
     change.write_text(yaml.safe_dump({"evaluation": {"external": [str(folder)]}}))
     target = "results/miniature/evaluation/nnunet_flips/external_scans.csv"
     log = snakemake(workflow, *CONFIG, "config/external.yaml", "--", target)
-    assert "rule nnunet_train:" not in log and "rule nnunet_plan:" not in log
+    assert "nnunet_predict_external (method nnunet_flips)" in log
+    assert "nnunet_train (" not in log and "nnunet_plan" not in log
     assert pd.read_csv(workflow / target)["scan"].tolist() == ["sub-external"]
     predicted = workflow / "results/miniature/predictions/nnunet_flips/external"
     assert json.loads((predicted / "settings.json").read_text())["networks"] == 1

@@ -2,7 +2,8 @@
 
 A folder often holds more than the scan: localisers, dose sheets, other series. The one CT series
 that forms a volume is taken, and the log names the others. Several such series are an error that
-asks the user to choose.
+asks the user to choose. Headers that contradict each other are refused, or mended with a warning
+where they leave no doubt about the scan.
 """
 
 import os
@@ -20,10 +21,12 @@ from vertseg.scans.dicom.files import (
     Folder,
     Instance,
     Source,
+    frame_count,
     is_dicom,
     open_source,
     read_header,
     read_instances,
+    text,
 )
 from vertseg.scans.dicom.stack import Frame, frames_of, stack
 from vertseg.scans.dicom.voxels import read_voxels
@@ -80,6 +83,8 @@ def _read(source: Source, uid: str | None) -> tuple[Volume, DicomSeries]:
     found = _choose(source, _by_series(instances), uid)
     name = f"{source.path}: series {describe(found)}"
     headers = [instance.header for instance in found]
+    _refuse_several_patients(found, name)
+    _warn_of_contradictions(headers, name)
     frames, native = stack(frames_of(headers, [i.name for i in found], name), name)
     array = read_voxels(source, found, frames)
     volume = canonical_volume(array, native)
@@ -89,8 +94,10 @@ def _read(source: Source, uid: str | None) -> tuple[Volume, DicomSeries]:
 def describe(series: Sequence[Instance]) -> str:
     """A series' number, description and size, as a radiographer would name it."""
     header = series[0].header
-    number, text = header.get("SeriesNumber"), str(header.get("SeriesDescription", "")).strip()
-    label = " ".join(str(part) for part in (number, repr(text) if text else None) if part)
+    name = text(header, "SeriesDescription")[:_LONGEST_NAME]
+    label = " ".join(
+        part for part in (text(header, "SeriesNumber")[:_LONGEST_NAME], name and repr(name)) if part
+    )
     return f"{label or 'without number'} ({_modality(header)}, {_images(series)} images)"
 
 
@@ -102,7 +109,60 @@ def _by_series(instances: Sequence[Instance]) -> list[list[Instance]]:
 
 
 def _series_uid(header: Dataset) -> str:
-    return str(header.get("SeriesInstanceUID", ""))
+    return text(header, "SeriesInstanceUID")
+
+
+def _refuse_several_patients(series: Sequence[Instance], name: str) -> None:
+    """Refuse slices of different patients; the error names files, but no patient."""
+    for keyword in ("PatientID", "PatientName", "PatientBirthDate"):
+        first: tuple[str, str] | None = None
+        for instance in series:
+            value = text(instance.header, keyword).rstrip("^").casefold()
+            if not value:
+                continue
+            if first is None:
+                first = (value, instance.name)
+            elif value != first[0]:
+                raise UserError(
+                    f"{name}: {first[1]} and {instance.name} state different patients "
+                    f"({keyword}). Give a folder that holds one patient's scan."
+                )
+
+
+_MOST_OUTLIERS = 0.1
+"""Largest share of a series' slices that counts as a few."""
+_ALIKE = (
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "RescaleSlope",
+    "RescaleIntercept",
+)
+"""Elements that may differ between a series' slices, but seldom do in a few of them alone."""
+
+
+def _warn_of_contradictions(headers: Sequence[Dataset], name: str) -> None:
+    uids = [text(header, "SOPInstanceUID") for header in headers]
+    if len(set(uids)) < len(uids) or "" in uids:
+        logger.warning(
+            "%s: SOPInstanceUIDs are empty or repeated; the files were told apart by their images.",
+            name,
+        )
+    for keyword in _ALIKE:
+        counts = Counter(_comparable(text(header, keyword)) for header in headers).most_common()
+        outliers = len(headers) - counts[0][1]
+        if 0 < outliers < counts[0][1] and outliers <= max(1, _MOST_OUTLIERS * len(headers)):
+            logger.warning(
+                "%s: %d of %d files state another %s (%s) than the others (%s). Check the voxels.",
+                name,
+                outliers,
+                len(headers),
+                keyword,
+                ", ".join(value or "none" for value, _ in counts[1:4]),
+                counts[0][0] or "none",
+            )
 
 
 def _choose(source: Source, series: list[list[Instance]], uid: str | None) -> list[Instance]:
@@ -126,6 +186,8 @@ def _choose(source: Source, series: list[list[Instance]], uid: str | None) -> li
                 _images(unusable),
                 _reasons(unusable),
             )
+    if not volumes and uid is None and (joined := _joined(source, series)):
+        return joined
     if not volumes:
         listed = _listed(passed_over)
         raise UserError(f"{source.path}: no CT volume here, only\n  {listed}\n{_GIVE_ONE}")
@@ -141,6 +203,44 @@ def _choose(source: Source, series: list[list[Instance]], uid: str | None) -> li
     return volumes[0]
 
 
+def _comparable(value: str) -> str:
+    """A number however written ("1", "1.0") as one text."""
+    try:
+        return f"{float(value):.8g}"
+    except ValueError:
+        return value
+
+
+def _joined(source: Source, series: list[list[Instance]]) -> list[Instance] | None:
+    """The slices of one series if each file states a series of its own, as after de-identification.
+
+    Without a doubt they are one series if there are enough of them, all CT slices that agree in
+    everything that describes a series, and they form an even stack.
+    """
+    slices = [one[0] for one in series if len(one) == 1 and not _unusable_reason(one[0].header)]
+    if len(slices) < _FEWEST_JOINED or any(_images([one]) > 1 for one in slices):
+        return None
+    if len({tuple(text(one.header, k) for k in _OF_A_SERIES) for one in slices}) > 1:
+        return None
+    name = (
+        f"{source.path}: {len(slices)} files, each of which states a SeriesInstanceUID of its own"
+    )
+    stack(frames_of([one.header for one in slices], [one.name for one in slices], name), name)
+    logger.warning("%s: read as one series, since they agree and lie evenly.", name)
+    return slices
+
+
+_FEWEST_JOINED = 5
+_OF_A_SERIES = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "Modality",
+    "ImageType",
+    "SeriesNumber",
+    "SeriesDescription",
+)
+_LONGEST_NAME = 64
 _MOST_LISTED = 20
 _GIVE_ONE = "Give the folder of a CT series with all its slices."
 
@@ -153,11 +253,11 @@ def _unusable_reason(header: Dataset) -> str | None:
         return f"modality {_modality(header)}, not CT"
     if header.get("SamplesPerPixel", 1) != 1:
         return "a colour image"
-    if "LOCALIZER" in (header.get("ImageType") or []):
+    if "LOCALIZER" in text(header, "ImageType"):
         return "a localiser"
     if "PerFrameFunctionalGroupsSequence" in header or "ImagePositionPatient" in header:
         return None
-    kind = UID(str(header.get("SOPClassUID", ""))).name
+    kind = UID(text(header, "SOPClassUID")).name
     return f"{kind} without a position in the patient"
 
 
@@ -167,15 +267,16 @@ def _reasons(series: Sequence[Instance]) -> str:
 
 
 def _listed(lines: Sequence[str]) -> str:
-    shown = list(lines[:_MOST_LISTED])
-    if len(lines) > len(shown):
-        shown.append(f"and {len(lines) - len(shown)} more")
+    counts = list(Counter(lines).items())
+    shown = [line if n == 1 else f"{n} series {line}" for line, n in counts[:_MOST_LISTED]]
+    if len(counts) > len(shown):
+        shown.append(f"and {len(counts) - len(shown)} more")
     return "\n  ".join(shown)
 
 
 def _modality(header: Dataset) -> str:
-    return str(header.get("Modality") or "unknown")
+    return text(header, "Modality")[:_LONGEST_NAME] or "unknown"
 
 
 def _images(series: Sequence[Instance]) -> int:
-    return sum(int(instance.header.get("NumberOfFrames") or 1) for instance in series)
+    return sum(frame_count(instance.header) for instance in series)

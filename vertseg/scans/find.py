@@ -10,7 +10,7 @@ from vertseg.core.errors import UserError
 
 NIFTI = (".nii", ".nii.gz")
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
-"""Suffixes of the formats that SimpleITK reads."""
+"""Suffixes of the formats of ITK."""
 FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), DICOM (folder, .zip)"
 """All supported formats, for messages."""
 

@@ -6,7 +6,6 @@ with an element of a data set. Headers are kept without their voxels.
 """
 
 import io
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,15 +22,19 @@ from pydicom.uid import (
 )
 
 from vertseg.core.errors import UserError
+from vertseg.core.files import walk_files
 from vertseg.core.progress import progress
 from vertseg.scans import zips
+from vertseg.scans.dicom.first_elements import (
+    MARK,
+    MARK_START,
+    SUFFIXES,
+    has_mark,
+    looks_like_dicom,
+)
 
 MOST_FILES = zips.DICOM.members
 """Largest number of files in a folder, as in an archive."""
-
-_MARK_START, _MARK = 128, b"DICM"
-_SUFFIXES = (".dcm", ".ima")
-_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 
 
 class Source(Protocol):
@@ -65,12 +68,11 @@ class Folder:
         self._deep = deep
 
     def names(self) -> list[str]:
-        """Paths below the folder, sorted; hidden files and folders are passed over."""
+        """Paths below the folder, sorted; links are followed, hidden ones passed over."""
         found: list[str] = []
-        for folder, below, files in os.walk(self.path):
-            below[:] = [name for name in below if self._deep and not name.startswith(".")]
-            inside = Path(folder).relative_to(self.path)
-            found += [str(inside / name) for name in files if not name.startswith(".")]
+        for folder, names in walk_files(self.path, self._deep):
+            inside = folder.relative_to(self.path)
+            found += [str(inside / name) for name in names]
             if len(found) > MOST_FILES:
                 raise UserError(
                     f"{self.path}: more than {MOST_FILES} files in and below this folder. "
@@ -104,7 +106,7 @@ def open_source(path: Path) -> Iterator[Source]:
 def is_dicom(path: Path) -> bool:
     """Whether a file looks like DICOM."""
     with path.open("rb") as file:
-        return _looks_like_dicom(file.read(_MARK_START + len(_MARK)))
+        return looks_like_dicom(file.read(MARK_START + len(MARK)))
 
 
 def read_instances(source: Source) -> tuple[list[Instance], list[str]]:
@@ -135,9 +137,9 @@ def read_header(source: Source, name: str) -> Dataset | None:
         UserError: the file is marked or named as DICOM, but damaged.
     """
     with source.open(name) as file:
-        start = file.read(_MARK_START + len(_MARK))
-        stated = start[_MARK_START:] == _MARK or Path(name).suffix.lower() in _SUFFIXES
-        if not _looks_like_dicom(start):
+        start = file.read(MARK_START + len(MARK))
+        stated = has_mark(start) or Path(name).suffix.lower() in SUFFIXES
+        if not looks_like_dicom(start):
             if stated:
                 raise damaged(source, name, "it does not start as DICOM does")
             return None
@@ -179,7 +181,3 @@ def damaged(source: Source, name: str, reason: object) -> UserError:
     return UserError(
         f"{source.path}: the DICOM file {name} is damaged ({reason}). Copy or export it again."
     )
-
-
-def _looks_like_dicom(start: bytes) -> bool:
-    return start[_MARK_START:] == _MARK or start[:2] in _FIRST_GROUPS

@@ -10,7 +10,6 @@ any exception. So every element that reading needs is converted here, and the fi
 
 import hashlib
 import io
-import os
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
@@ -31,15 +30,20 @@ from pydicom.uid import (
 )
 
 from vertseg.core.errors import UserError
+from vertseg.core.files import walk_files
 from vertseg.core.progress import progress
 from vertseg.scans import zips
+from vertseg.scans.dicom.first_elements import (
+    MARK,
+    MARK_START,
+    SUFFIXES,
+    has_mark,
+    looks_like_dicom,
+)
 
 MOST_FILES = zips.DICOM.members
 """Largest number of files in a folder, as in an archive."""
 
-_MARK_START, _MARK = 128, b"DICM"
-_SUFFIXES = (".dcm", ".ima")
-_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 _CHUNK = 1 << 20
 
 _SEQUENCES = (
@@ -115,26 +119,11 @@ class Folder:
         self._deep = deep
 
     def names(self) -> list[str]:
-        """Paths below the folder, sorted.
-
-        Links are followed, each folder once. Hidden files and folders and special files (pipes,
-        devices), which may have no end, are passed over.
-        """
+        """Paths below the folder, sorted; links are followed, hidden ones passed over."""
         found: list[str] = []
-        seen: set[tuple[int, int]] = set()
-        for folder, below, files in os.walk(self.path, followlinks=True):
-            status = Path(folder).stat()
-            if (status.st_dev, status.st_ino) in seen:
-                below.clear()
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            below[:] = sorted(name for name in below if self._deep and not name.startswith("."))
-            inside = Path(folder).relative_to(self.path)
-            found += [
-                str(inside / name)
-                for name in files
-                if not name.startswith(".") and not _is_special(Path(folder, name))
-            ]
+        for folder, names in walk_files(self.path, self._deep):
+            inside = folder.relative_to(self.path)
+            found += [str(inside / name) for name in names]
             if len(found) > MOST_FILES:
                 raise UserError(
                     f"{self.path}: more than {MOST_FILES} files in and below this folder. "
@@ -181,7 +170,7 @@ def is_dicom(path: Path) -> bool:
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        return _looks_like_dicom(file.read(_MARK_START + len(_MARK)))
+        return looks_like_dicom(file.read(MARK_START + len(MARK)))
 
 
 def read_instances(source: Source) -> tuple[list[Instance], list[str]]:
@@ -239,9 +228,9 @@ def read_header(source: Source, name: str) -> Dataset | None:
         UserError: the file is marked or named as DICOM, but damaged.
     """
     with source.open(name) as file:
-        start = file.read(_MARK_START + len(_MARK))
-        stated = start[_MARK_START:] == _MARK or Path(name).suffix.lower() in _SUFFIXES
-        if not _looks_like_dicom(start):
+        start = file.read(MARK_START + len(MARK))
+        stated = has_mark(start) or Path(name).suffix.lower() in SUFFIXES
+        if not looks_like_dicom(start):
             if stated:
                 raise damaged(source, name, "it does not start as DICOM does")
             return None
@@ -336,10 +325,11 @@ def _refuse_expansion(file: IO[bytes]) -> None:
     stored = inflated = 0
     while not inflater.eof:
         chunk = inflater.unconsumed_tail or file.read(_CHUNK)
-        if not chunk:
-            raise ValueError("its deflated data set ends early")
         stored += 0 if inflater.unconsumed_tail else len(chunk)
-        inflated += len(inflater.decompress(chunk, _CHUNK))
+        more = inflater.decompress(chunk, _CHUNK)
+        if not (chunk or more or inflater.eof):
+            raise ValueError("its deflated data set ends early")
+        inflated += len(more)
         limit = min(zips.DICOM.member_bytes, zips.DICOM.expansion * max(stored, _CHUNK))
         if inflated > limit:
             raise ValueError(f"its deflated data set has more than {limit} bytes")
@@ -367,11 +357,3 @@ def _convert(dataset: Dataset) -> None:
             _convert(item)
     if "NumberOfFrames" in dataset and frame_count(dataset) < 1:
         raise ValueError(f"NumberOfFrames is {dataset.NumberOfFrames}")
-
-
-def _is_special(path: Path) -> bool:
-    return path.exists() and not path.is_file()
-
-
-def _looks_like_dicom(start: bytes) -> bool:
-    return start[_MARK_START:] == _MARK or start[:2] in _FIRST_GROUPS

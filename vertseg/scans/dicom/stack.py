@@ -15,7 +15,7 @@ from pydicom import Dataset
 
 from vertseg.core.errors import UserError
 from vertseg.scans.dicom.files import frame_count
-from vertseg.scans.volumes import Geometry
+from vertseg.scans.volumes import FINEST_MM, LONGEST_MM, WIDEST_MM, Geometry
 
 TILT_TOLERANCE_DEG = 1.0
 POSITION_TOLERANCE = 0.1
@@ -28,10 +28,6 @@ SAME_STEP = 0.1
 """Spaces that differ by at most this share count as equal in the search for parts of a scan."""
 PART_STEPS = 3
 """Smallest number of equal spaces in a row that make up a part of a scan with its own spacing."""
-LONGEST_MM = 3000.0
-"""Largest length of a stack; tables of CT scanners move by 2 m."""
-WIDEST_MM = 1500.0
-"""Largest width of a slice; gantries are 0.9 m wide."""
 MOST_PIXELS = 8192
 """Largest number of rows or columns; scanners make up to 2048."""
 
@@ -140,6 +136,8 @@ def _frame(instance: int, index: int, name: str, header: Dataset, group: Dataset
         raise ValueError("ImageOrientationPatient does not hold two perpendicular directions")
     if frame.spacing_mm.min() <= 0:
         raise ValueError("PixelSpacing is not positive")
+    if frame.spacing_mm.min() < FINEST_MM:
+        raise ValueError(f"PixelSpacing is {spacing} mm")
     if not 0 < min(frame.shape) <= max(frame.shape) <= MOST_PIXELS:
         raise ValueError(f"{frame.shape[0]} rows and {frame.shape[1]} columns")
     width_mm = float((frame.spacing_mm * frame.shape[::-1]).max())

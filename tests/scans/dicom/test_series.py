@@ -253,7 +253,7 @@ def test_a_localiser_within_the_series_is_left_out_with_a_warning(tmp_path: Path
     save_slices(tmp_path, [scout, *slices])
     with caplog.at_level("WARNING", logger="vertseg"):
         assert_reads_as(tmp_path, small_ct())
-    assert "'spine' (CT, 8 images) taken without 1 images of it: a localiser." in caplog.text
+    assert "'spine' (CT, 8 images): Taken without 1 images of the series: a localiser." in caplog.text
 
 
 Change = Callable[[list[Dataset]], object]

@@ -80,14 +80,16 @@ def _read(source: Source, uid: str | None) -> tuple[Volume, DicomSeries]:
         )
     if others:
         logger.info("%s: %d files that are not DICOM passed over.", source.path, len(others))
-    found = _choose(source, _by_series(instances), uid)
+    found, remarks = _choose(source, _by_series(instances), uid)
     name = f"{source.path}: series {describe(found)}"
     headers = [instance.header for instance in found]
     _refuse_several_patients(found, name)
-    _warn_of_contradictions(headers, name)
+    remarks += _contradictions(headers)
+    for remark in remarks:
+        logger.warning("%s: %s", name, remark)
     frames, native = stack(frames_of(headers, [i.name for i in found], name), name)
     array = read_voxels(source, found, frames)
-    volume = canonical_volume(array, native)
+    volume = canonical_volume(array, native, tuple(remarks))
     return volume, DicomSeries(tuple(headers), tuple(frames), describe(found))
 
 
@@ -143,31 +145,43 @@ _ALIKE = (
 """Elements that may differ between a series' slices, but seldom do in a few of them alone."""
 
 
-def _warn_of_contradictions(headers: Sequence[Dataset], name: str) -> None:
+def _contradictions(headers: Sequence[Dataset]) -> list[str]:
+    """Remarks on values that contradict each other, but leave the volume certain."""
+    remarks = []
     uids = [text(header, "SOPInstanceUID") for header in headers]
     if len(set(uids)) < len(uids) or "" in uids:
-        logger.warning(
-            "%s: SOPInstanceUIDs are empty or repeated; the files were told apart by their images.",
-            name,
+        remarks.append(
+            "SOPInstanceUIDs are empty or repeated; the files were told apart by their images."
         )
     for keyword in _ALIKE:
         counts = Counter(_comparable(text(header, keyword)) for header in headers).most_common()
         outliers = len(headers) - counts[0][1]
         if 0 < outliers < counts[0][1] and outliers <= max(1, _MOST_OUTLIERS * len(headers)):
-            logger.warning(
-                "%s: %d of %d files state another %s (%s) than the others (%s). Check the voxels.",
-                name,
-                outliers,
-                len(headers),
-                keyword,
-                ", ".join(value or "none" for value, _ in counts[1:4]),
-                counts[0][0] or "none",
+            others = ", ".join(value or "none" for value, _ in counts[1:4])
+            remarks.append(
+                f"{outliers} of {len(headers)} files state another {keyword} ({others}) than the "
+                f"others ({counts[0][0] or 'none'}); each file's own was taken."
             )
+    return remarks
 
 
-def _choose(source: Source, series: list[list[Instance]], uid: str | None) -> list[Instance]:
-    """The files of the one series that forms a CT volume; with `uid`, of that series only."""
+def _comparable(value: str) -> str:
+    """A number however written ("1", "1.0") as one text."""
+    try:
+        return f"{float(value):.8g}"
+    except ValueError:
+        return value
+
+
+def _choose(
+    source: Source, series: list[list[Instance]], uid: str | None
+) -> tuple[list[Instance], list[str]]:
+    """The files of the one series that forms a CT volume, and remarks on the choice.
+
+    With `uid`, only that series counts.
+    """
     volumes: list[list[Instance]] = []
+    remarks: list[str] = []
     passed_over: list[str] = []
     for one in series:
         if uid is not None and _series_uid(one[0].header) != uid:
@@ -179,15 +193,11 @@ def _choose(source: Source, series: list[list[Instance]], uid: str | None) -> li
             continue
         volumes.append(usable)
         if unusable:
-            logger.warning(
-                "%s: series %s taken without %d images of it: %s.",
-                source.path,
-                describe(usable),
-                _images(unusable),
-                _reasons(unusable),
+            remarks.append(
+                f"Taken without {_images(unusable)} images of the series: {_reasons(unusable)}."
             )
     if not volumes and uid is None and (joined := _joined(source, series)):
-        return joined
+        return joined, [_JOINED]
     if not volumes:
         listed = _listed(passed_over)
         raise UserError(f"{source.path}: no CT volume here, only\n  {listed}\n{_GIVE_ONE}")
@@ -200,15 +210,7 @@ def _choose(source: Source, series: list[list[Instance]], uid: str | None) -> li
         )
     for reason in passed_over:
         logger.info("%s: passed over: series %s.", source.path, reason)
-    return volumes[0]
-
-
-def _comparable(value: str) -> str:
-    """A number however written ("1", "1.0") as one text."""
-    try:
-        return f"{float(value):.8g}"
-    except ValueError:
-        return value
+    return volumes[0], remarks
 
 
 def _joined(source: Source, series: list[list[Instance]]) -> list[Instance] | None:
@@ -222,14 +224,15 @@ def _joined(source: Source, series: list[list[Instance]]) -> list[Instance] | No
         return None
     if len({tuple(text(one.header, k) for k in _OF_A_SERIES) for one in slices}) > 1:
         return None
-    name = (
-        f"{source.path}: {len(slices)} files, each of which states a SeriesInstanceUID of its own"
-    )
+    name = f"{source.path}: {len(slices)} files, each with a SeriesInstanceUID of its own"
     stack(frames_of([one.header for one in slices], [one.name for one in slices], name), name)
-    logger.warning("%s: read as one series, since they agree and lie evenly.", name)
     return slices
 
 
+_JOINED = (
+    "Each file states a SeriesInstanceUID of its own; they were read as one series, since they "
+    "agree in all else and lie evenly."
+)
 _FEWEST_JOINED = 5
 _OF_A_SERIES = (
     "PatientID",

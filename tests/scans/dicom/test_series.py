@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from orientations import oblique_affine
 from pydicom import Dataset, dcmread
 from pydicom.uid import (
+    BasicTextSRStorage,
     JPEGLSLossless,
     RLELossless,
     SecondaryCaptureImageStorage,
@@ -199,7 +200,7 @@ def dose_sheet() -> Dataset:
 
 def report() -> Dataset:
     dataset = ct_slices(small_ct(), AFFINE)[0]
-    dataset.Modality = "SR"
+    dataset.Modality, dataset.SOPClassUID = "SR", BasicTextSRStorage
     for keyword in ("Rows", "Columns", "PixelData"):
         del dataset[keyword]
     return dataset
@@ -253,7 +254,9 @@ def test_a_localiser_within_the_series_is_left_out_with_a_warning(tmp_path: Path
     save_slices(tmp_path, [scout, *slices])
     with caplog.at_level("WARNING", logger="vertseg"):
         assert_reads_as(tmp_path, small_ct())
-    assert "'spine' (CT, 8 images): Taken without 1 images of the series: a localiser." in caplog.text
+    assert (
+        "'spine' (CT, 8 images): Taken without 1 images of the series: a localiser." in caplog.text
+    )
 
 
 Change = Callable[[list[Dataset]], object]

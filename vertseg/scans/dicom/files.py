@@ -22,6 +22,7 @@ from pydicom import Dataset, Sequence, dcmread
 from pydicom.filereader import read_dataset as read_elements
 from pydicom.filereader import read_preamble
 from pydicom.uid import (
+    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -247,6 +248,8 @@ def read_header(source: Source, name: str) -> Dataset | None:
             return None
     if is_directory:
         return None
+    if text(header, "SOPClassUID") == CTImageStorage and "Rows" not in header:
+        raise damaged(source, name, "a CT image that states no Rows")
     if "SOPClassUID" in header:
         return header
     if stated:

@@ -20,7 +20,7 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.tag import BaseTag
-from pydicom.uid import generate_uid
+from pydicom.uid import UID, generate_uid
 from pydicom.valuerep import DA, DT, TM, DSfloat
 
 from vertseg import __version__
@@ -167,6 +167,8 @@ def _refuse_unreferable(series: DicomSeries) -> None:
         reason = "consists of several multi-frame files"
     elif "" in uids or len(set(uids)) < len(uids):
         reason = "has files with an empty or repeated SOPInstanceUID"
+    elif any(not UID(text(header, "SOPClassUID")).keyword for header in series.headers):
+        reason = "states an unknown SOPClassUID"
     else:
         for keyword in _UIDS:
             stated = {text(header, keyword) for header in series.headers}

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from pydicom import Dataset
 from pydicom.uid import UID
 
@@ -28,7 +29,7 @@ from vertseg.scans.dicom.files import (
     read_instances,
     text,
 )
-from vertseg.scans.dicom.stack import Frame, frames_of, stack
+from vertseg.scans.dicom.stack import POSITION_TOLERANCE, Frame, frames_of, stack
 from vertseg.scans.dicom.voxels import read_voxels
 from vertseg.scans.volumes import Volume, canonical_volume
 
@@ -80,14 +81,17 @@ def _read(source: Source, uid: str | None) -> tuple[Volume, DicomSeries]:
         )
     if others:
         logger.info("%s: %d files that are not DICOM passed over.", source.path, len(others))
-    found, remarks = _choose(source, _by_series(instances), uid)
+    by_series = _by_series(instances)
+    found, remarks = _choose(source, by_series, uid)
     name = f"{source.path}: series {describe(found)}"
     headers = [instance.header for instance in found]
     _refuse_several_patients(found, name)
     remarks += _contradictions(headers)
+    frames, native = stack(frames_of(headers, [i.name for i in found], name), name)
+    single = [one[0] for one in by_series if len(one) == 1 and one[0] not in found]
+    remarks += _beyond_the_ends(single, frames)
     for remark in remarks:
         logger.warning("%s: %s", name, remark)
-    frames, native = stack(frames_of(headers, [i.name for i in found], name), name)
     array = read_voxels(source, found, frames)
     volume = canonical_volume(array, native, tuple(remarks))
     return volume, DicomSeries(tuple(headers), tuple(frames), describe(found))
@@ -163,6 +167,26 @@ def _contradictions(headers: Sequence[Dataset]) -> list[str]:
                 f"others ({counts[0][0] or 'none'}); each file's own was taken."
             )
     return remarks
+
+
+def _beyond_the_ends(single: Sequence[Instance], frames: Sequence[Frame]) -> list[str]:
+    """A remark on slices that state a series of their own, but continue the stack."""
+    step = frames[1].position_mm - frames[0].position_mm
+    ends = np.array([frames[0].position_mm - step, frames[-1].position_mm + step])
+    lost = []
+    for instance in single:
+        if _unusable_reason(instance.header):
+            continue
+        try:
+            slices = frames_of([instance.header], [instance.name], "")
+        except UserError:
+            continue
+        off = np.linalg.norm(ends - slices[0].position_mm, axis=1).min()
+        if slices[0].shape == frames[0].shape and off < POSITION_TOLERANCE * np.linalg.norm(step):
+            lost.append(instance.name)
+    if not lost:
+        return []
+    return [f"{', '.join(lost)} would continue the scan, but states another SeriesInstanceUID."]
 
 
 def _comparable(value: str) -> str:

@@ -88,7 +88,8 @@ def _read(source: Source, uid: str | None) -> tuple[Volume, DicomSeries]:
     _refuse_several_patients(found, name)
     remarks += _contradictions(headers)
     frames, native = stack(frames_of(headers, [i.name for i in found], name), name)
-    single = [one[0] for one in by_series if len(one) == 1 and one[0] not in found]
+    names = {instance.name for instance in found}
+    single = [one[0] for one in by_series if len(one) == 1 and one[0].name not in names]
     remarks += _beyond_the_ends(single, frames)
     for remark in remarks:
         logger.warning("%s: %s", name, remark)

@@ -7,7 +7,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from dicom_series import ct_slices, save_slices
 from oracle import oracle
+from pydicom import Dataset
 
 from vertseg import cli
 from vertseg.core.notice import RESEARCH_USE_ONLY
@@ -121,6 +123,20 @@ class TestOutputs:
         assert [warning["code"] for warning in result.warnings] == ["no_vertebra"]
         assert not np.asanyarray(nib.load(tmp_path / "patient_seg-vert_msk.nii.gz").dataobj).any()
         assert not result.vertebrae and result.preview
+
+    def test_a_series_that_no_dicom_seg_can_refer_to(self, tmp_path, phantom) -> None:
+        def edit(dataset: Dataset, index: int) -> None:
+            del dataset.FrameOfReferenceUID
+
+        folder = save_slices(tmp_path / "scan", ct_slices(phantom.ct, phantom.affine, edit=edit))
+        options = Options(tmp_path, dicom_seg=True)
+        result = read_result(predict_scan(folder, "patient", oracle(phantom), options))
+        warnings = {warning["code"]: warning["message"] for warning in result.warnings}
+        assert "states no frame of reference" in warnings["no_dicom_seg"]
+        assert (tmp_path / "patient_seg-vert_msk.nii.gz").exists()
+        assert not (tmp_path / "patient_seg.dcm").exists()
+        content = json.loads((tmp_path / "patient_result.json").read_text())
+        assert content["files"]["dicom_seg"] is None
 
 
 class TestCommand:

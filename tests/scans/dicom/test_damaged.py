@@ -7,11 +7,13 @@ import highdicom as hd
 import numpy as np
 import pytest
 from dicom_series import ct_slices, save_slices
-from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless, generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from vertseg.core.errors import UserError
 from vertseg.scans.dicom.segmentation import write_segmentation
 from vertseg.scans.dicom.series import read_series
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 ATTEMPTS = 60
 SPACING_MM = (0.8, 0.8, 2.0)
@@ -25,6 +27,10 @@ def small_ct() -> np.ndarray:
 def write_kind(folder: Path, kind: str) -> None:
     slices = ct_slices(small_ct(), np.diag([*SPACING_MM, 1]))
     for index, dataset in enumerate(slices):
+        dataset.SOPInstanceUID = f"1.2.826.0.1.3680043.8.498.1{index}"
+        for number, keyword in enumerate(("Study", "Series")):
+            setattr(dataset, f"{keyword}InstanceUID", f"1.2.826.0.1.3680043.8.498.2{number}")
+        dataset.FrameOfReferenceUID = "1.2.826.0.1.3680043.8.498.3"
         if kind == "implicit":
             del dataset.file_meta
             path = folder / f"{index}"
@@ -37,7 +43,7 @@ def write_kind(folder: Path, kind: str) -> None:
             dataset.compress(RLELossless, generate_instance_uid=False)
     if kind == "single file":
         hd.legacy.LegacyConvertedEnhancedCTImage(
-            slices, generate_uid(), 1, generate_uid(), 1, transfer_syntax_uid="1.2.840.10008.1.2.1"
+            slices, "1.2.3.4", 1, "1.2.3.5", 1, transfer_syntax_uid="1.2.840.10008.1.2.1"
         ).save_as(folder / "all.dcm")
     elif kind in ("explicit", "run lengths"):
         save_slices(folder, slices, shuffled=False)

@@ -42,19 +42,29 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small_onnx(
-    path: Path, metadata: object = METADATA, classes: int = 29, edit: Callable | None = None
+    path: Path,
+    metadata: object = METADATA,
+    classes: int = 29,
+    edit: Callable | None = None,
+    factor: float = 1,
 ) -> Path:
-    """A convolution as an ONNX model; `edit` changes its weights."""
+    """A convolution as an ONNX model; `edit` changes its weights, a factor its scores."""
     kernel = np.random.default_rng(0).normal(size=(classes, 1, 3, 3, 3)).astype(np.float32)
     if edit is not None:
         edit(kernel)
     size = ["batch", 1, "x", "y", "z"]
     graph = helper.make_graph(
-        [helper.make_node("Conv", ["image", "kernel"], ["logits"], pads=[1] * 6)],
+        [
+            helper.make_node("Conv", ["image", "kernel"], ["features"], pads=[1] * 6),
+            helper.make_node("Mul", ["features", "factor"], ["logits"]),
+        ],
         "small",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, size)],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes, *"xyz"])],
-        [numpy_helper.from_array(kernel, "kernel")],
+        [
+            numpy_helper.from_array(kernel, "kernel"),
+            numpy_helper.from_array(np.float32(factor), "factor"),
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     text = metadata if isinstance(metadata, str) else json.dumps(metadata)
@@ -168,11 +178,8 @@ def test_scores_of_another_shape_or_without_use(tmp_path: Path) -> None:
     ):
         load_model(small_onnx(tmp_path / "a.onnx", classes=1))
 
-    def ignore_image(kernel: np.ndarray) -> None:
-        kernel.fill(1e-45)
-
-    with pytest.raises(UserError, match=r"a\.onnx: its scores of a trial image are"):
-        load_model(small_onnx(tmp_path / "a.onnx", edit=ignore_image))
+    with pytest.raises(UserError, match=r"a\.onnx: its scores of a trial image are the same"):
+        load_model(small_onnx(tmp_path / "a.onnx", factor=0))
     with pytest.raises(UserError, match=r"scores of a trial image are not finite"):
         load_model(small_onnx(tmp_path / "a.onnx", edit=lambda kernel: kernel.fill(3e38)))
 
@@ -196,8 +203,8 @@ def test_models_that_predict_together_are_alike(weights: Path, tmp_path: Path) -
 
 def test_random_metadata_end_in_named_errors_alone() -> None:
     rng = random.Random(0)
-    values = [None, True, 0, 1, -1, 29, 1e300, float("nan"), float("inf"), "", "x", [], {}, [1, 2, 3],
-              [[1, 1, 1], [2, 2, 2]], {"spacing_mm": 3}, 10**30]  # fmt: skip
+    values = [None, True, 0, 1, -1, 29, 1e300, float("nan"), float("inf"), 10**30, "", "x", [], {},
+              [1, 2, 3], [[1, 1, 1], [2, 2, 2]], {"spacing_mm": 3}]  # fmt: skip
     loaded = 0
     for _ in range(2000):
         metadata = copy.deepcopy(METADATA)
@@ -231,17 +238,17 @@ def test_flipped_bits_of_weights_files_end_in_named_errors_alone(weights, tmp_pa
     head = 8 + int.from_bytes(whole[:8], "little")
     path = tmp_path / "flipped.safetensors"
     refused = 0
-    for number in range(60):
+    for number in range(24):
         damaged = bytearray(whole)
         at = rng.randrange(8, head) if number % 3 else rng.randrange(head, len(whole))
         damaged[at] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged if number % 10 else damaged[: rng.randrange(len(whole))])
         try:
-            load_model(path)
+            load_network(path)
         except UserError as error:
             refused += 1
             assert str(path) in str(error)
-    assert refused > 20
+    assert refused > 8
 
 
 def test_flipped_bits_of_onnx_files_never_escape_the_check_of_weights(tmp_path: Path) -> None:

@@ -389,3 +389,15 @@ def test_an_unknown_compression_is_named(tmp_path: Path) -> None:
     save_slices(tmp_path, slices)
     with pytest.raises(UserError, match=r"High-Throughput JPEG 2000.*Store the series uncompr"):
         read_series(tmp_path)
+
+
+def test_linked_slices_and_folders_are_read(tmp_path: Path) -> None:
+    slices = sorted(save_slices(tmp_path / "stored", ct_slices(small_ct(), AFFINE)).iterdir())
+    folder = tmp_path / "scan"
+    (tmp_path / "more").mkdir()
+    folder.mkdir()
+    for number, file in enumerate(slices):
+        ((folder if number % 2 else tmp_path / "more") / file.name).symlink_to(file)
+    (folder / "more").symlink_to(tmp_path / "more")
+    (tmp_path / "more/back").symlink_to(folder)
+    assert_reads_as(folder, small_ct())

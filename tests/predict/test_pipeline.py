@@ -12,6 +12,7 @@ from oracle import oracle
 from pydicom import Dataset
 
 from vertseg import cli
+from vertseg.core.errors import UserError
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.evaluation.metrics import confusion, multi_label_dice
 from vertseg.phantom import Phantom, generate_phantom, preset
@@ -157,6 +158,21 @@ class TestCommand:
         assert [path.name for path in folder.glob("flat_*")] == ["flat_failed.json"]
         page = (folder / "report.html").read_text()
         assert "no such file" in page and "patient" in page
+
+    def test_each_file_of_a_series_means_the_whole_series_once(
+        self, tmp_path, phantom, monkeypatch
+    ) -> None:
+        slices = ct_slices(phantom.ct, phantom.affine)[:3]
+        files = sorted(save_slices(tmp_path / "p1", slices).iterdir())
+        predicted = []
+
+        def predict(scan: str, name: str, *_: object) -> None:
+            predicted.append((scan, name))
+            raise UserError("not now")
+
+        monkeypatch.setattr(pipeline, "predict_scan", predict)
+        cli.main(["predict", *map(str, files), "--output", str(tmp_path / "o"), "--no-report"])
+        assert predicted == [(str(files[0]), "p1_IM0000")]
 
     def test_outputs_that_exist_are_an_error(self, tmp_path, scan) -> None:
         arguments = ["predict", str(scan), "--output", str(tmp_path), "--no-report"]

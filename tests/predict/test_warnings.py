@@ -72,9 +72,10 @@ class TestWarnings:
 
     def test_renamed_vertebrae(self) -> None:
         changes = (Change(20, 19, 30.0), Change(25, 0, 2.0))
-        renamed, left_out = warnings_of_changes(changes)
+        renamed, left_out, unknown = warnings_of_changes(changes)
         assert renamed.code == left_out.code == "renamed"
         assert renamed.labels == (19,) and "L1 (30.0 ml) is named T12" in renamed.message
+        assert unknown.code == "unknown_range", "without metadata of the training"
         assert left_out.labels == (25,) and "L6 (2.0 ml) was left out" in left_out.message
 
     def test_low_confidence(self) -> None:

@@ -67,21 +67,26 @@ def walk_files(
 
 
 def _visible_entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            visible = [entry for entry in entries if not entry.name.startswith(".")]
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be read ({error.strerror}). Give the right to read it, or move it "
-            "elsewhere."
-        ) from error
+    with _unreadable_named(folder), os.scandir(folder) as entries:
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
     return sorted(visible, key=lambda entry: entry.name)
 
 
 def _identity(folder: Path) -> tuple[int, int]:
     """Numbers that all paths of a folder share."""
-    found = folder.stat()
+    with _unreadable_named(folder):
+        found = folder.stat()
     return found.st_dev, found.st_ino
+
+
+@contextmanager
+def _unreadable_named(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be read ({error.strerror}). Check the path and your rights to it."
+        ) from error
 
 
 @contextmanager

@@ -186,7 +186,11 @@ def _low_confidence(confidence: Mapping[int, float]) -> list[PredictionWarning]:
 
 def _acquisition(ct: Volume, training_range: Mapping[str, Any] | None) -> list[PredictionWarning]:
     if training_range is None:
-        return []
+        message = (
+            "The model states no range of its training scans: whether this scan lies within it is "
+            "unknown."
+        )
+        return [PredictionWarning("unknown_range", (), message)]
     spacing, extent = (np.array(training_range[key]) for key in ("spacing_mm", "extent_mm"))
     extent_mm = np.array(ct.array.shape) * ct.spacing_mm
     found = []

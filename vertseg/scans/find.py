@@ -28,6 +28,7 @@ logger = logging.getLogger("vertseg")
 NIFTI = (".nii", ".nii.gz")
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
 """Suffixes of the formats of ITK."""
+_KNOWN = (*NIFTI, *ITK, ".zip")
 FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), DICOM (folder, .zip)"
 """All supported formats, for messages."""
 
@@ -72,13 +73,17 @@ def find_scans(
     series: dict[Path, _Series] = {}
     passed_over: dict[str, list[Path]] = {}
     for place, names in walk_files(root, left_out=results):
-        paths = [place / name for name in names if not name.lower().endswith(VIEWER_CT_SUFFIX)]
-        for path in (path for path in paths if file_suffix(path)):
-            if reason := _no_scan_reason(path):
-                passed_over.setdefault(reason, []).append(path)
-            else:
-                scans.append(path)
-        found = _find_series([path for path in paths if not file_suffix(path)])
+        others = []
+        for name in names:
+            if not file_suffix(name):
+                others.append(name)
+            elif not name.lower().endswith(VIEWER_CT_SUFFIX):
+                path = place / name
+                if reason := _no_scan_reason(path):
+                    passed_over.setdefault(reason, []).append(path)
+                else:
+                    scans.append(path)
+        found = _find_series(place, others)
         if found and (reason := found.elements.unusable_reason):
             passed_over.setdefault(f"DICOM folders ({reason})", []).append(place)
         elif found:
@@ -154,10 +159,12 @@ def scan_names(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
     return names
 
 
-def file_suffix(path: Path) -> str:
+def file_suffix(path: str | os.PathLike[str]) -> str:
     """Suffix of the format, in lower case, or ""."""
-    known = (*NIFTI, *ITK, ".zip")
-    return max((s for s in known if path.name.lower().endswith(s)), key=len, default="")
+    name = os.fspath(path).lower()
+    if not name.endswith(_KNOWN):
+        return ""
+    return max((suffix for suffix in _KNOWN if name.endswith(suffix)), key=len)
 
 
 @dataclass(frozen=True)
@@ -168,35 +175,35 @@ class _Series:
     elements: FirstElements
 
 
-def _find_series(files: Sequence[Path]) -> _Series | None:
+def _find_series(place: Path, names: Sequence[str]) -> _Series | None:
     """The first DICOM image of a folder's files that may be of a CT; else its first image.
 
     After the first image that is of no CT, only a sample of the files is looked at.
     """
-    ordered = sorted(files, key=lambda path: (path.suffix.lower() not in SUFFIXES, path.name))
-    images = _images(ordered)
+    ordered = sorted(names, key=lambda name: not name.lower().endswith(SUFFIXES))
+    images = _images(place, ordered)
     first = next(images, None)
     if first is None or not first.elements.unusable_reason:
         return first
-    rest = ordered[ordered.index(first.file) + 1 :]
+    rest = ordered[ordered.index(first.file.name) + 1 :]
     step = max(1, math.ceil(len(rest) / _LOOKS))
-    sample = _images([*rest[::step], *rest[-1:]])
+    sample = _images(place, [*rest[::step], *rest[-1:]])
     return next((one for one in sample if not one.elements.unusable_reason), first)
 
 
-def _images(files: Iterable[Path]) -> Iterator[_Series]:
+def _images(place: Path, names: Iterable[str]) -> Iterator[_Series]:
     """The DICOM images among files, and files that are named, but cannot be read, as DICOM."""
-    for file in files:
-        if file.name == "DICOMDIR":
+    for name in names:
+        if name == "DICOMDIR":
             continue
         try:
-            elements = file_elements(file)
+            elements = file_elements(place / name)
         except OSError:
             elements = FirstElements()
-        if elements is None and file.suffix.lower() in SUFFIXES:
+        if elements is None and name.lower().endswith(SUFFIXES):
             elements = FirstElements()
         if elements is not None and elements.is_image:
-            yield _Series(file, elements)
+            yield _Series(place / name, elements)
 
 
 def _places(series: dict[Path, _Series]) -> Iterator[Path]:
@@ -239,8 +246,8 @@ def _series_key(path: Path) -> tuple[str, str] | None:
     try:
         if path.is_dir():
             [(folder, names)] = walk_files(path)
-            sample = [folder / name for name in names[:: max(1, len(names) // 2)]]
-            uids = {one.elements.series for one in _images(sample)}
+            sample = names[:: max(1, len(names) // 2)]
+            uids = {one.elements.series for one in _images(folder, sample)}
         elif path.is_file() and not file_suffix(path):
             elements = file_elements(path)
             folder, uids = path.parent, {elements.series if elements else ""}
@@ -271,7 +278,7 @@ def _may_hold_scan(path: Path) -> bool:
     try:
         with zips.open_zip(path, zips.DICOM) as archive:
             names = archive.names()
-            if len(names) > _MOST_ARCHIVED or any(file_suffix(Path(name)) for name in names):
+            if len(names) > _MOST_ARCHIVED or any(file_suffix(name) for name in names):
                 return True
             for name in names:
                 with archive.open(name) as file:

@@ -540,13 +540,10 @@ def test_slopes_beyond_integers_do_not_overflow(tmp_path: Path) -> None:
     assert_reads_as(tmp_path, expected)
 
 
-def test_links_and_special_files(tmp_path: Path) -> None:
-    save_slices(tmp_path / "disc", ct_slices(small_ct(), AFFINE))
-    (tmp_path / "scan").mkdir()
-    (tmp_path / "scan/linked").symlink_to(tmp_path / "disc")
-    (tmp_path / "scan/again").symlink_to(tmp_path / "scan")
-    os.mkfifo(tmp_path / "scan/pipe.dcm")
-    assert_reads_as(tmp_path / "scan", small_ct())
+def test_pipes_are_passed_over(tmp_path: Path) -> None:
+    save_slices(tmp_path, ct_slices(small_ct(), AFFINE))
+    os.mkfifo(tmp_path / "pipe.dcm")
+    assert_reads_as(tmp_path, small_ct())
 
 
 def test_deflated_series_are_read_within_limits(tmp_path: Path, monkeypatch) -> None:
@@ -563,3 +560,15 @@ def test_deflated_series_are_read_within_limits(tmp_path: Path, monkeypatch) -> 
     monkeypatch.setattr(zips, "DICOM", replace(zips.DICOM, member_bytes=1000))
     with pytest.raises(UserError, match="its deflated data set has more than 1000 bytes"):
         read_series(tmp_path)
+
+
+def test_linked_slices_and_folders_are_read(tmp_path: Path) -> None:
+    slices = sorted(save_slices(tmp_path / "stored", ct_slices(small_ct(), AFFINE)).iterdir())
+    folder = tmp_path / "scan"
+    (tmp_path / "more").mkdir()
+    folder.mkdir()
+    for number, file in enumerate(slices):
+        ((folder if number % 2 else tmp_path / "more") / file.name).symlink_to(file)
+    (folder / "more").symlink_to(tmp_path / "more")
+    (tmp_path / "more/back").symlink_to(folder)
+    assert_reads_as(folder, small_ct())

@@ -172,7 +172,8 @@ def _load(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...]]:
         check_size(math.prod(shape), header.get_data_dtype().itemsize, path)
         geometry, remarks = _geometry(raw, header, shape, path)
         array = _voxels(ArrayProxy(stream, header, mmap=False), shape)
-        read_to_end(stream, path)
+        if encoding == "gzip":
+            read_to_end(stream, path)
     for remark in remarks:
         logger.warning("%s: %s", path, remark)
     return array, geometry, remarks

@@ -20,6 +20,14 @@ def warnings_of_changes(changes: tuple[Change, ...]) -> list[PredictionWarning]:
     return warnings_about(ct, Spine({IDS["T12"]: 0.9}, changes=changes), centres, {})
 
 
+def test_doubts_about_the_header_are_warnings() -> None:
+    geometry = Geometry((100, 100, 200), np.eye(4))
+    remarks = ("The header states a voxel size of 0, which was read as 1 mm.",)
+    ct = Volume(np.zeros((100, 100, 200), np.int16), np.eye(4), geometry, remarks)
+    found = warnings_about(ct, Spine({}), {}, {})
+    assert PredictionWarning("header", (), remarks[0]) in found
+
+
 class TestWarnings:
     def codes(
         self,

@@ -65,7 +65,7 @@ def warnings_about(
             *_apart(spine.dismissed),
             *_low_confidence(spine.confidence),
         ]
-    return [*found, *_acquisition(ct, trained.get("training_range"))]
+    return [*found, *_header(ct), *_acquisition(ct, trained.get("training_range"))]
 
 
 def heights_along_spine(centres: Centres) -> dict[int, float]:
@@ -182,6 +182,10 @@ def _low_confidence(confidence: Mapping[int, float]) -> list[PredictionWarning]:
         return []
     names = ", ".join(f"{NAMES[label]} ({confidence[label]:.0%})" for label in low)
     return [PredictionWarning("low_confidence", low, f"The network is unsure about {names}.")]
+
+
+def _header(ct: Volume) -> list[PredictionWarning]:
+    return [PredictionWarning("header", (), remark) for remark in ct.remarks]
 
 
 def _acquisition(ct: Volume, training_range: Mapping[str, Any] | None) -> list[PredictionWarning]:

@@ -5,6 +5,7 @@ ITK compares no checksum of compressed voxels, and can be crashed by damaged hea
 
 import math
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -93,7 +94,7 @@ def _read_part(image: StoredImage, file: Path, part: np.ndarray, path: Path) -> 
             )
 
 
-def _fill_array(stream, dtype: np.dtype, part: np.ndarray) -> None:  # type: ignore[no-untyped-def]
+def _fill_array(stream: IO[bytes], dtype: np.dtype, part: np.ndarray) -> None:
     if part.dtype == dtype:
         fill(stream, memoryview(part.view(np.uint8)))  # type: ignore[arg-type]
         return

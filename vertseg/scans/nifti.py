@@ -165,13 +165,15 @@ def _run_length_coded(content: bytes, level: int) -> bytes:
 def _load(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...]]:
     """Voxels (i, j, k) in stored order, scl_slope applied, geometry and doubts of a 3-D file."""
     encoding = _encoding(path)
-    with errors_named(path), open_stream(path, encoding) as stream:
+    quiet = np.errstate(over="ignore", invalid="ignore")
+    with errors_named(path), quiet, open_stream(path, encoding) as stream:
         raw, header = _headers(stream.read(_LONGEST_HEADER), path)
         shape = checked_shape(header.get_data_shape(), path)
         check_size(math.prod(shape), header.get_data_dtype().itemsize, path)
         geometry, remarks = _geometry(raw, header, shape, path)
         array = _voxels(ArrayProxy(stream, header, mmap=False), shape)
-        read_to_end(stream, path)
+        if encoding == "gzip":
+            read_to_end(stream, path)
     for remark in remarks:
         logger.warning("%s: %s", path, remark)
     return array, geometry, remarks
@@ -352,8 +354,7 @@ def _voxels(proxy: ArrayProxy, shape: tuple[int, int, int]) -> np.ndarray:
         slab = slab.reshape(voxels[..., start : start + step].shape)
         if slab.dtype != stored and voxels.dtype == np.int16 and not _fits_int16(slab):
             voxels = voxels.astype(np.float32)
-        with np.errstate(over="ignore", invalid="ignore"):
-            voxels[..., start : start + step] = slab
+        voxels[..., start : start + step] = slab
     return voxels
 
 

@@ -174,7 +174,7 @@ def _space(
     """
     space = fields.get("space", "").lower()
     if not space and "spacedimension" not in fields:
-        return _without_space(fields, dimension)
+        return _without_space(fields, dimension, path)
     signs = np.ones(3)
     remarks: tuple[str, ...] = ()
     patient = re.sub(r"(-time|(?<=^...)t)$", "", space)
@@ -212,11 +212,14 @@ def _in_lps(text: str, width: int, signs: np.ndarray) -> np.ndarray:
 
 
 def _without_space(
-    fields: Mapping[str, str], dimension: int
+    fields: Mapping[str, str], dimension: int, path: Path
 ) -> tuple[list[np.ndarray | None], np.ndarray, tuple[str, ...]]:
     remarks = [_NO_SPACE]
     if {"axismins", "axismaxs"} & fields.keys():
-        raise ValueError("axis mins and axis maxs without a space are not supported")
+        raise UserError(
+            f"{path}: the header places its axes by axis mins or axis maxs, without a space of the "
+            "patient. Save it with a space, space directions and space origin."
+        )
     kinds = _kinds(fields, dimension)
     words = fields["spacings"].split() if "spacings" in fields else ["1"] * dimension
     if "spacings" not in fields:

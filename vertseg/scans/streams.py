@@ -74,14 +74,18 @@ def open_stream(path: Path, encoding: str, skip: int = 0) -> Iterator[IO[bytes]]
         file.seek(skip)
         if encoding == "raw":
             yield file
-        elif encoding == "gzip":
-            with gzip.GzipFile(fileobj=file, mode="rb") as unpacked:
-                yield unpacked
-        elif encoding == "bzip2":
-            with bz2.BZ2File(file) as unpacked_bzip2:
-                yield unpacked_bzip2  # type: ignore[misc]
-        else:
-            yield io.BufferedReader(_Inflated(file), _CHUNK)
+            return
+        unpack: Any = {"gzip": _gzip, "bzip2": bz2.BZ2File, "zlib": _zlib}[encoding]
+        with unpack(file) as stream:
+            yield stream
+
+
+def _gzip(file: IO[bytes]) -> gzip.GzipFile:
+    return gzip.GzipFile(fileobj=file, mode="rb")
+
+
+def _zlib(file: IO[bytes]) -> IO[bytes]:
+    return io.BufferedReader(_Inflated(file), _CHUNK)
 
 
 def fill(stream: IO[bytes], buffer: memoryview) -> None:

@@ -33,8 +33,6 @@ LONGEST_MM = 3000.0
 """Largest extent of a scan along an axis; tables of CT scanners move by 2 m."""
 WIDEST_MM = 1500.0
 """Largest extent of a scan along its two shorter axes; gantries are 0.9 m wide."""
-FINEST_MM = 0.01
-"""Smallest voxel size; a CT in metres has smaller numbers."""
 MOST_BYTES = 16 << 30
 """Largest size of a scan's voxels as stored: 512 x 512 x 8000 in double precision."""
 
@@ -183,11 +181,11 @@ def check_extent(shape: tuple[int, int, int], affine: np.ndarray, path: Path) ->
     """Refuse grids that no patient fills, before memory is asked for.
 
     Raises:
-        UserError: the scan is too long or wide, or its voxels are too small.
+        UserError: the scan is too long or wide.
     """
     spacing = voxel_sizes(affine)
     extent = spacing * shape
-    if extent.max() > LONGEST_MM or np.sort(extent)[1] > WIDEST_MM or spacing.min() < FINEST_MM:
+    if extent.max() > LONGEST_MM or np.sort(extent)[1] > WIDEST_MM:
         raise UserError(
             f"{path}: voxels of {_product(spacing)} mm and an extent of {_product(extent)} mm are "
             "not those of a patient. The header may be damaged, or state other units than mm: "

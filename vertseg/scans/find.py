@@ -32,7 +32,6 @@ _KNOWN = (*NIFTI, *ITK, ".zip")
 FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), DICOM (folder, .zip)"
 """All supported formats, for messages."""
 
-
 VIEWER_CT_SUFFIX = "_viewer_ct.nii.gz"
 """End of the name of the small CT that `vertseg predict` writes for its report."""
 

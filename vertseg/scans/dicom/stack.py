@@ -15,7 +15,7 @@ from pydicom import Dataset
 
 from vertseg.core.errors import UserError
 from vertseg.scans.dicom.files import frame_count
-from vertseg.scans.volumes import FINEST_MM, LONGEST_MM, WIDEST_MM, Geometry
+from vertseg.scans.volumes import LONGEST_MM, WIDEST_MM, Geometry
 
 TILT_TOLERANCE_DEG = 1.0
 POSITION_TOLERANCE = 0.1
@@ -28,6 +28,8 @@ SAME_STEP = 0.1
 """Spaces that differ by at most this share count as equal in the search for parts of a scan."""
 PART_STEPS = 3
 """Smallest number of equal spaces in a row that make up a part of a scan with its own spacing."""
+FINEST_MM = 0.01
+"""Smallest voxel size; a header in metres has smaller numbers."""
 MOST_PIXELS = 8192
 """Largest number of rows or columns; scanners make up to 2048."""
 

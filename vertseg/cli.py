@@ -94,10 +94,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _predict(arguments: argparse.Namespace) -> int:
     from vertseg.predict.pipeline import Options, predict_scan, write_failure
-    from vertseg.scans.find import scan_names
+    from vertseg.scans.find import one_path_each, scan_names
     from vertseg.segmentation.model import load_model
 
-    names = scan_names(arguments.scans)
+    scans = one_path_each(arguments.scans)
+    if repeated := len(arguments.scans) - len(scans):
+        logger.info("%d of the given paths lead to DICOM series named before.", repeated)
+    names = scan_names(scans)
     output: Path = arguments.output
     _require_writable(output)
     model = load_model(arguments.model, arguments.threads)
@@ -109,7 +112,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         decoding=arguments.decoding,
     )
     results, failures = [], 0
-    pairs = list(zip(arguments.scans, names, strict=True))
+    pairs = list(zip(scans, names, strict=True))
     with tqdm(pairs, desc="predicting", unit="scan", disable=None, leave=False) as bar:
         for scan, name in bar:
             bar.set_postfix_str(name)

@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 
-.PHONY: demo demo-nnunet test test-nnunet test-conda test-schedulers test-slurm check viewer rulegraph pins clean
+.PHONY: demo demo-nnunet test test-nnunet test-conda test-schedulers test-slurm check viewer reference rulegraph pins clean
 
 demo: .venv/demo.ready
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
@@ -49,6 +49,11 @@ check: .venv/test.ready
 viewer:
 	npm --prefix viewer ci --ignore-scripts
 	npm --prefix viewer run build
+
+# After an edit of the configuration's schema.
+reference: .venv/demo.ready
+	$(BIN)/python -m vertseg.dataset.reference schemas/config.schema.yaml > docs/configuration.md.part
+	mv docs/configuration.md.part docs/configuration.md
 
 # Needs Graphviz (apt-get install graphviz).
 rulegraph: .venv/demo.ready

@@ -1,11 +1,12 @@
 """Vertebra labelling and segmentation in CT: from data to Table 1 and Figure 1."""
 
+from snakemake.logging import logger
 from snakemake.utils import min_version
 
 min_version("9.0")
 
 
-configfile: "config.yaml"
+include: "rules/settings.smk"
 
 
 if "container" in config:
@@ -17,6 +18,7 @@ report: "captions/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/functions.smk"
 include: "rules/download.smk"
 include: "rules/data.smk"
 include: "rules/preprocess.smk"
@@ -26,7 +28,7 @@ include: "rules/nnunet_common.smk"
 include: "rules/nnunet_data.smk"
 include: "rules/nnunet.smk"
 include: "rules/evaluate.smk"
-include: "rules/report.smk"
+include: "rules/tables_and_figures.smk"
 include: "rules/external.smk"
 include: "rules/own_scans.smk"
 include: "rules/screening.smk"
@@ -34,11 +36,22 @@ include: "rules/summary.smk"
 include: "rules/ship.smk"
 
 
+from vertseg.core.workflow_log import shorten_log
+
+
 onstart:
-    # The rate limit is for clusters. With it Snakemake 9 looks at all waiting jobs again every few
-    # seconds for each job that has finished: after some hundred it takes a core from the trainings.
-    if workflow.local_exec:
-        workflow.scheduler.job_rate_limiter = None
+    shorten_log()
+    logger.info(f"Results: {RESULTS}/, logs of the steps: {RESULTS}/logs/")
+
+
+onsuccess:
+    logger.info(f"Results: {RESULTS}/")
+
+
+onerror:
+    logger.info(
+        f"Logs of the steps: {RESULTS}/logs/. The same command goes on where this run ended."
+    )
 
 
 STUDY = [

@@ -4,9 +4,7 @@ if config["data"]["source"] == "phantom":
 
     rule generate_phantoms:
         output:
-            ct=[SAMPLES[scan].ct for scan in DEVELOPMENT_SCANS],
-            mask=[SAMPLES[scan].mask for scan in DEVELOPMENT_SCANS],
-            centroids=[SAMPLES[scan].centroids for scan in DEVELOPMENT_SCANS],
+            directory(PHANTOMS),
         log:
             f"{RESULTS}/logs/generate_phantoms.log",
         benchmark:
@@ -18,7 +16,6 @@ if config["data"]["source"] == "phantom":
             mem_mb=by_attempt(4000),
             runtime=by_attempt(60),
         params:
-            root=lambda wildcards, output: Path(output.ct[0]).parents[2],
             scans=DEVELOPMENT_SCANS,
             seed=config["seed"],
             preset=config["data"]["phantom"]["preset"],
@@ -29,7 +26,7 @@ if config["data"]["source"] == "phantom":
 
 rule sample_sheet:
     input:
-        [sample.mask for sample in SAMPLES.values()] if DOWNLOADED_SPLITS else [],
+        scan_files(SAMPLES, "mask") if DOWNLOADED_SPLITS else [],
     output:
         f"{RESULTS}/samples.tsv",
     log:
@@ -49,10 +46,7 @@ rule sample_sheet:
 rule audit:
     input:
         samples=f"{RESULTS}/samples.tsv",
-        ct=[sample.ct for sample in SAMPLES.values()],
-        mask=[sample.mask for sample in SAMPLES.values()],
-        centroids=[s.centroids for s in SAMPLES.values() if s.centroids],
-        labels=sorted({s.labels for s in SAMPLES.values() if s.labels}),
+        scans=scan_files(SAMPLES, "ct", "mask", "centroids", "labels"),
     output:
         f"{RESULTS}/audit.tsv",
     log:

@@ -5,8 +5,6 @@ and are no inputs or params: a new mirror or a fresh checkout is no reason to do
 """
 
 ARCHIVE = f"{config['data']['folder']}/{{release}}/{{split}}.zip"
-VERSE = f"{config['data']['folder']}/{config['data']['release']}"
-DOWNLOADED_SPLITS = downloaded_splits(config)
 
 
 wildcard_constraints:
@@ -74,7 +72,7 @@ for downloaded_split in DOWNLOADED_SPLITS:
             archive=f"{VERSE}/{downloaded_split}.zip",
             inventory=f"{VERSE}/{downloaded_split}_inventory.tsv",
         output:
-            scans=split_files(downloaded_split),
+            scans=directory(f"{VERSE}/{downloaded_split}"),
             # Kept when the rule runs again: the files must be those of the first download.
             manifest=update(f"{VERSE}/{downloaded_split}.sha256"),
         log:
@@ -86,8 +84,6 @@ for downloaded_split in DOWNLOADED_SPLITS:
         resources:
             mem_mb=by_attempt(1000),
             runtime=by_attempt(240),
-        params:
-            folder=lambda wildcards, output: output.manifest.removesuffix(".sha256"),
         script:
             "../scripts/extract.py"
 

@@ -17,7 +17,7 @@ use rule predict as predict_external with:
     benchmark:
         f"{RESULTS}/benchmarks/predict/{{method}}_external.tsv"
     params:
-        device=config["training"]["device"],
+        device=config["device"],
         fold="external",
 
 
@@ -29,7 +29,7 @@ use rule nnunet_predict as nnunet_predict_external with:
             allow_missing=True,
         ),
         samples=f"{RESULTS}/samples.tsv",
-        ct=[SAMPLES[scan].ct for scan in EXTERNAL_SCANS],
+        ct=scan_files(EXTERNAL_SCANS, "ct"),
         caches=caches(EXTERNAL_SCANS),
         folds=ancient(f"{RESULTS}/folds.tsv"),
     output:
@@ -39,7 +39,7 @@ use rule nnunet_predict as nnunet_predict_external with:
     benchmark:
         f"{RESULTS}/benchmarks/nnunet_predict/{{method}}_external.tsv"
     params:
-        device=config["training"]["device"],
+        device=config["device"],
         fold="external",
         cache=lambda wildcards, input: Path(input.caches[0]).parent,
 

@@ -42,7 +42,7 @@ rule nnunet_predict:
     input:
         weights=[f"{RESULTS}/models/{{method}}/fold{{fold}}/weights.safetensors"],
         samples=f"{RESULTS}/samples.tsv",
-        ct=[SAMPLES[scan].ct for scan in DEVELOPMENT_SCANS],
+        ct=scan_files(DEVELOPMENT_SCANS, "ct"),
         caches=caches(DEVELOPMENT_SCANS),
         folds=ancient(f"{RESULTS}/folds.tsv"),
         references=rules.nnunet_preprocess.output,
@@ -62,7 +62,7 @@ rule nnunet_predict:
         runtime=by_attempt(600),
         gpu=config["gpus"],
     params:
-        device=config["training"]["device"],
+        device=config["device"],
         fold=lambda wildcards: wildcards.fold,
         cache=lambda wildcards, input: Path(input.caches[0]).parent,
         code=code("nnunet_predict.py", without=[*NNUNET_LOG, *LISTS]),

@@ -3,9 +3,7 @@
 
 rule nnunet_scan:
     input:
-        ct=lambda wildcards: SAMPLES[wildcards.scan].ct,
-        mask=lambda wildcards: SAMPLES[wildcards.scan].mask,
-        labels=lambda wildcards: SAMPLES[wildcards.scan].labels or [],
+        scan=lambda wildcards: scan_files([wildcards.scan], "ct", "mask", "labels"),
         audit=ancient(f"{RESULTS}/audit.tsv"),
     output:
         image=f"{NNUNET_RAW}/imagesTr/{{scan}}_0000.nii.gz",
@@ -20,6 +18,9 @@ rule nnunet_scan:
         mem_mb=by_attempt(4000),
         runtime=by_attempt(10),
     params:
+        ct=sample_path("ct"),
+        mask=sample_path("mask"),
+        labels=sample_path("labels"),
         code=code("nnunet_scan.py", without=["dataset.folds"]),
     script:
         "../scripts/nnunet_scan.py"
@@ -78,14 +79,8 @@ rule nnunet_preprocess:
         rules.nnunet_plan.output,
         expand(rules.nnunet_scan.output, scan=DEVELOPMENT_SCANS),
     output:
-        expand(
-            f"{NNUNET_SCANS}/{{scan}}{{end}}",
-            scan=DEVELOPMENT_SCANS,
-            end=[".b2nd", "_seg.b2nd", ".pkl"],
-        ),
-        expand(
-            f"{NNUNET_DATA}/gt_segmentations/{{scan}}.nii.gz", scan=DEVELOPMENT_SCANS
-        ),
+        directory(NNUNET_SCANS),
+        directory(f"{NNUNET_DATA}/gt_segmentations"),
     log:
         f"{RESULTS}/logs/nnunet_preprocess.log",
     benchmark:

@@ -22,12 +22,12 @@ rule predict:
         runtime=by_attempt(60),
         gpu=config["gpus"],
     params:
-        device=config["training"]["device"],
+        device=config["device"],
         fold=lambda wildcards: wildcards.fold,
         keep_grid=lambda wildcards: (
             method_grid(config, wildcards.method) == config["grid"]
         ),
-        decoding=lambda wildcards: METHODS[wildcards.method].get("decoding", "argmax"),
+        decoding=lambda wildcards: METHODS[wildcards.method]["decoding"],
         code=code("predict.py", without=LISTS),
     script:
         "../scripts/predict.py"

@@ -9,9 +9,7 @@ wildcard_constraints:
 
 rule preprocess:
     input:
-        ct=lambda wildcards: SAMPLES[wildcards.scan].ct,
-        mask=lambda wildcards: SAMPLES[wildcards.scan].mask,
-        labels=lambda wildcards: SAMPLES[wildcards.scan].labels or [],
+        scan=lambda wildcards: scan_files([wildcards.scan], "ct", "mask", "labels"),
         audit=ancient(f"{RESULTS}/audit.tsv"),
     output:
         f"{RESULTS}/cache/{{grid}}/{{scan}}.safetensors",
@@ -25,6 +23,9 @@ rule preprocess:
         mem_mb=by_attempt(4000),
         runtime=by_attempt(10),
     params:
+        ct=sample_path("ct"),
+        mask=sample_path("mask"),
+        labels=sample_path("labels"),
         grid=lambda wildcards: GRIDS[wildcards.grid],
         code=code("preprocess.py"),
     script:

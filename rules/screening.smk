@@ -4,21 +4,9 @@ if config["data"]["source"] == "phantom":
 
     rule screening_validation:
         input:
-            unpack(
-                lambda wildcards: (
-                    {}
-                    if wildcards.masks == "reference"
-                    else {
-                        "predictions": expand(
-                            f"{RESULTS}/predictions/{wildcards.masks}/fold{{fold}}",
-                            fold=FOLDS,
-                        )
-                    }
-                )
-            ),
+            predictions=measured_masks,
             samples=f"{RESULTS}/samples.tsv",
-            ct=[SAMPLES[scan].ct for scan in DEVELOPMENT_SCANS],
-            mask=[SAMPLES[scan].mask for scan in DEVELOPMENT_SCANS],
+            phantoms=PHANTOMS,
         output:
             vertebrae=f"{RESULTS}/screening/{{masks}}_vertebrae.csv",
             agreement=f"{RESULTS}/screening/{{masks}}_agreement.csv",

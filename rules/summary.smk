@@ -1,31 +1,31 @@
-"""For the workflow's report: tables as pages, and what the run's long steps took."""
+"""For the workflow's report: tables as pages, and the time and memory of its long steps."""
 
 PAGES = {
     "per_label": ("per_label.csv", "Results", "Vertebra by vertebra"),
     "audit": ("audit.tsv", "Data", "Audit of all scans"),
-    "benchmarks": ("benchmarks.tsv", "Run", "Time and memory of the long steps"),
+    "run_cost": ("run_cost.tsv", "Run", "Time and memory of the long steps"),
 }
 
 
-rule benchmarks:
+rule run_cost:
     input:
         # What the long steps end in, so that this one comes last.
         f"{RESULTS}/table1.csv",
         f"{RESULTS}/external.csv" if EXTERNAL_SCANS else [],
     output:
-        f"{RESULTS}/benchmarks.tsv",
+        f"{RESULTS}/run_cost.tsv",
     log:
-        f"{RESULTS}/logs/benchmarks.log",
+        f"{RESULTS}/logs/run_cost.log",
     conda:
         "../envs/report.yaml"
     resources:
         mem_mb=by_attempt(1000),
         runtime=by_attempt(10),
     params:
-        folder=lambda wildcards, output: output[0].removesuffix(".tsv"),
-        code=code("collect_benchmarks.py"),
+        folder=f"{RESULTS}/benchmarks",
+        code=code("run_cost.py"),
     script:
-        "../scripts/collect_benchmarks.py"
+        "../scripts/run_cost.py"
 
 
 for page, (table, category, title) in PAGES.items():

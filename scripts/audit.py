@@ -1,7 +1,7 @@
-"""Look at all labelled scans before anything is computed from them.
+"""Audit all labelled scans before anything is computed from them.
 
 Reads the sample sheet and all CTs, masks and centroids that it names; writes audit.tsv, a row a
-scan. Scans that cannot be used are all named at once, and the run stops.
+scan. The run stops if scans cannot be used, with a message that names all of them.
 """
 
 from vertseg.core.files import atomic_path
@@ -9,16 +9,9 @@ from vertseg.core.logs import logger, step_log
 from vertseg.dataset.audit import audit, check_audit
 from vertseg.dataset.samples import read_samples
 
-
-def main(sheet: str, target: str, processes: int) -> None:
-    """Audit the scans of a sheet."""
-    table = audit(read_samples(sheet), processes)
+with step_log(snakemake.log[0]):
+    table = audit(read_samples(snakemake.input.samples), snakemake.threads)
     check_audit(table)
-    with atomic_path(target) as temporary:
+    with atomic_path(snakemake.output[0]) as temporary:
         table.to_csv(temporary, sep="\t", index=False)
     logger.info("%d scans, %d with warnings", len(table), (table["warnings"] != "").sum())
-
-
-if __name__ == "__main__":
-    with step_log(snakemake.log[0]):
-        main(snakemake.input.samples, snakemake.output[0], snakemake.threads)

@@ -23,6 +23,6 @@ if __name__ == "__main__":
     with step_log(snakemake.log[0]):
         main(
             Path(snakemake.input.archive),
-            Path(snakemake.params.folder),
+            Path(snakemake.output.scans),
             Path(snakemake.output.manifest),
         )

@@ -18,7 +18,7 @@ def main(root: str, scans: list[str], seed: int, settings_name: str, workers: in
 if __name__ == "__main__":
     with step_log(snakemake.log[0]):
         main(
-            str(snakemake.params.root),
+            snakemake.output[0],
             list(snakemake.params.scans),
             snakemake.params.seed,
             snakemake.params.preset,

@@ -7,10 +7,13 @@ Reads the archive's directory and resources/{release}.tsv; writes the list of th
 from dataclasses import astuple, fields
 from pathlib import Path
 
+import vertseg
 from vertseg.core.logs import logger, step_log
 from vertseg.core.tsv import write_tsv
 from vertseg.dataset.archives import members, open_archive
 from vertseg.dataset.verse import ArchivedScan, archived_scans, check_inventory
+
+RESOURCES = Path(vertseg.__file__).parents[1] / "resources"
 
 
 def main(archive: Path, sheet: Path, split: str, output: str) -> None:
@@ -33,7 +36,7 @@ if __name__ == "__main__":
     with step_log(snakemake.log[0]):
         main(
             Path(snakemake.input[0]),
-            Path(snakemake.scriptdir).parent / f"resources/{snakemake.wildcards.release}.tsv",
+            RESOURCES / f"{snakemake.wildcards.release}.tsv",
             snakemake.wildcards.split,
             snakemake.output[0],
         )

@@ -10,20 +10,15 @@ import json
 from vertseg.nnunet.process import nnunet_log
 from vertseg.nnunet.settings import PlanSettings
 
-
-def main(settings: PlanSettings, processes: int) -> None:
-    """Plan, and log what was planned."""
-    # nnU-Net is imported where its absence is explained.
-    from vertseg.nnunet.planning import plan
-
-    plan(settings, processes)
-
-
+# nnU-Net spawns its workers, which import this script.
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("log")
     parser.add_argument("--settings", type=json.loads, required=True)
     parser.add_argument("--processes", type=int, required=True)
-    given = parser.parse_args()
-    with nnunet_log(given.log):
-        main(PlanSettings.from_config(given.settings), given.processes)
+    options = parser.parse_args()
+    with nnunet_log(options.log):
+        # Imported here, where a missing nnU-Net is explained.
+        from vertseg.nnunet.planning import plan
+
+        plan(PlanSettings.from_config(options.settings), options.processes)

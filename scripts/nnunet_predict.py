@@ -8,7 +8,6 @@ summary.json. Usage: LOG --weights FILE... --samples TSV --folds TSV --cache FOL
 """
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,7 +17,7 @@ from vertseg.core.gpus import claimed_gpus
 from vertseg.core.logs import logger
 from vertseg.core.progress import progress
 from vertseg.dataset.folds import EXTERNAL, read_folds
-from vertseg.dataset.samples import Sample, read_samples
+from vertseg.dataset.samples import read_samples
 from vertseg.evaluation.predictions import write_prediction
 from vertseg.networks.devices import choose_device
 from vertseg.nnunet.dataset import from_nnunet
@@ -26,35 +25,7 @@ from vertseg.nnunet.process import nnunet_log
 from vertseg.scans.nifti import load_ct
 from vertseg.segmentation.cache import read_cache
 
-
-def main(
-    weights: Sequence[str],
-    samples: Sequence[Sample],
-    cache: Path,
-    folder: Path,
-    device_name: str,
-    summary_processes: int,
-) -> None:
-    """Predict all scans; `summary_processes` 0: without nnU-Net's summary."""
-    # nnU-Net is imported where its absence is explained.
-    from vertseg.nnunet.prediction import Predictor
-
-    predictor = Predictor(weights, choose_device(device_name))
-    own = folder / "nnunet"
-    own.mkdir(parents=True, exist_ok=True)
-    for sample in progress(samples, "predicting"):
-        ct = load_ct(sample.ct)
-        predicted = predictor.predict(ct)
-        predictor.save_own(own / f"{sample.scan}.nii.gz", predicted, ct)
-        mask = from_nnunet(predicted)
-        on_grid = read_cache(cache / f"{sample.scan}.safetensors").transform.encode_labels(mask)
-        found = write_prediction(folder, sample.scan, mask, ct.native, on_grid)
-        logger.info("%s: %d vertebrae", sample.scan, len(found))
-    write_json(folder / "settings.json", predictor.settings())
-    if summary_processes:
-        predictor.summarise(own, summary_processes)
-
-
+# nnU-Net spawns its workers, which import this script.
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("log")
@@ -65,16 +36,28 @@ if __name__ == "__main__":
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--gpus", type=int, default=0)
-    given = parser.parse_args()
-    with nnunet_log(given.log), claimed_gpus(given.gpus, given.device):
-        torch.set_num_threads(given.threads)
-        fold_of = read_folds(given.folds)
-        main(
-            given.weights,
-            [s for s in read_samples(given.samples) if fold_of[s.scan] == given.fold],
-            given.cache,
-            given.folder,
-            given.device,
-            # nnU-Net's data set has no references of external scans.
-            0 if given.fold == EXTERNAL else given.threads,
-        )
+    options = parser.parse_args()
+    folder = options.folder
+    with nnunet_log(options.log), claimed_gpus(options.gpus, options.device):
+        # Imported here, where a missing nnU-Net is explained.
+        from vertseg.nnunet.prediction import Predictor
+
+        torch.set_num_threads(options.threads)
+        fold_of = read_folds(options.folds)
+        samples = [s for s in read_samples(options.samples) if fold_of[s.scan] == options.fold]
+        predictor = Predictor(options.weights, choose_device(options.device))
+        nnunet_folder = folder / "nnunet"
+        nnunet_folder.mkdir(parents=True, exist_ok=True)
+        for sample in progress(samples, "predicting"):
+            ct = load_ct(sample.ct)
+            predicted = predictor.predict(ct)
+            predictor.save_own(nnunet_folder / f"{sample.scan}.nii.gz", predicted, ct)
+            mask = from_nnunet(predicted)
+            cached = read_cache(options.cache / f"{sample.scan}.safetensors")
+            on_grid = cached.transform.encode_labels(mask)
+            found = write_prediction(folder, sample.scan, mask, ct.native, on_grid)
+            logger.info("%s: %d vertebrae", sample.scan, len(found))
+        write_json(folder / "settings.json", predictor.settings())
+        # nnU-Net's data set has no references of external scans.
+        if options.fold != EXTERNAL:
+            predictor.summarise(nnunet_folder, options.threads)

@@ -22,9 +22,9 @@ def main(ct_path: str, mask_path: str, labels: str, image: str, label_map: str) 
 if __name__ == "__main__":
     with step_log(snakemake.log[0]):
         main(
-            snakemake.input.ct,
-            snakemake.input.mask,
-            str(snakemake.input.labels),
+            snakemake.params.ct,
+            snakemake.params.mask,
+            snakemake.params.labels,
             snakemake.output.image,
             snakemake.output.label_map,
         )

@@ -1,8 +1,8 @@
-"""Label, segment and measure the vertebrae of one scan of the user's.
+"""Label, segment and measure the vertebrae of one of the user's scans.
 
-Reads the scan (any format of `vertseg predict`) and a model; writes beside its result
-({scan}_result.json) the label map, centroids, measures, preview and the report's small volumes,
-and for DICOM series, if asked to, {scan}_seg.dcm.
+Reads the scan (any format of `vertseg predict`) and a model; writes {scan}_result.json and beside
+it the label map, centroids, measures, preview and the report's small volumes, and for a DICOM
+series, if asked for, {scan}_seg.dcm.
 """
 
 from pathlib import Path
@@ -11,16 +11,12 @@ from vertseg.core.logs import step_log
 from vertseg.predict.pipeline import Options, predict_scan
 from vertseg.segmentation.model import load_model
 
-if __name__ == "__main__":
-    with step_log(snakemake.log[0]):
-        predict_scan(
-            snakemake.input.scan,
-            snakemake.wildcards.scan,
-            load_model(snakemake.params.model, snakemake.threads),
-            Options(
-                Path(snakemake.output.result).parent,
-                force=True,
-                dicom_seg=snakemake.params.dicom_seg,
-                decoding=snakemake.params.decoding,
-            ),
-        )
+with step_log(snakemake.log[0]):
+    model = load_model(snakemake.params.model, snakemake.threads)
+    options = Options(
+        Path(snakemake.output.result).parent,
+        force=True,
+        dicom_seg=snakemake.params.dicom_seg,
+        decoding=snakemake.params.decoding,
+    )
+    predict_scan(snakemake.input.scan, snakemake.wildcards.scan, model, options)

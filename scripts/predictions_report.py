@@ -6,6 +6,5 @@ Reads their {scan}_result.json and the pictures and volumes that these name; wri
 from vertseg.core.logs import step_log
 from vertseg.report.page import write_report
 
-if __name__ == "__main__":
-    with step_log(snakemake.log[0]):
-        write_report(snakemake.input, snakemake.output[0])
+with step_log(snakemake.log[0]):
+    write_report(snakemake.input, snakemake.output[0])

@@ -26,9 +26,9 @@ def main(ct_path: str, mask_path: str, labels: str, grid: GridSpec, target: str)
 if __name__ == "__main__":
     with step_log(snakemake.log[0]):
         main(
-            snakemake.input.ct,
-            snakemake.input.mask,
-            str(snakemake.input.labels),
+            snakemake.params.ct,
+            snakemake.params.mask,
+            snakemake.params.labels,
             snakemake.params.grid,
             snakemake.output[0],
         )

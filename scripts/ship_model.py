@@ -1,7 +1,7 @@
 """Make a trained network the model that comes with the package.
 
-Reads its files (safetensors, ONNX); replaces those in vertseg/models/ and says their SHA-256, which
-the model card there must state.
+Reads its files (safetensors, ONNX); replaces those in vertseg/models/ and shows their SHA-256,
+which the model card there must state.
 """
 
 import shutil
@@ -11,17 +11,10 @@ from vertseg.core.files import atomic_path, file_sha256
 from vertseg.core.logs import logger, step_log
 from vertseg.segmentation.settings import SHIPPED_FILES, SUFFIXES
 
-
-def main(files: list[str]) -> None:
-    """Copy the files into the package."""
-    for file in files:
+with step_log(snakemake.log[0]):
+    for file in snakemake.input:
         target = SHIPPED_FILES[SUFFIXES[Path(file).suffix]]
         with atomic_path(target) as temporary:
             shutil.copyfile(file, temporary)
         # A warning, so that it is also shown on the terminal.
         logger.warning("%s: SHA-256 %s", target, file_sha256(target))
-
-
-if __name__ == "__main__":
-    with step_log(snakemake.log[0]):
-        main(list(snakemake.input))

@@ -1,7 +1,7 @@
 """Train one method's network on one fold.
 
-Reads the folds and the cached scans; writes the network's weights and a table of losses. A
-checkpoint and TensorBoard files live beside them, which a killed run goes on from.
+Reads the folds and the cached scans; writes the network's weights and a table of losses. Beside
+them lie TensorBoard files and a checkpoint, from which a killed run continues.
 """
 
 from pathlib import Path
@@ -15,18 +15,18 @@ from vertseg.networks.devices import keep_freed_memory
 from vertseg.training.loop import train
 from vertseg.training.settings import TrainingSettings
 
-if __name__ == "__main__":
+with step_log(snakemake.log[0]):
     keep_freed_memory()
     torch.set_num_threads(snakemake.threads)
-    with step_log(snakemake.log[0]):
-        training, validation = divide_caches(
-            snakemake.input.folds, snakemake.input.caches, snakemake.wildcards.fold
+    settings = TrainingSettings.from_config(snakemake.params.settings)
+    training, validation = divide_caches(
+        snakemake.input.folds, snakemake.input.caches, snakemake.wildcards.fold
+    )
+    with claimed_gpus(snakemake.resources.gpu, settings.device):
+        train(
+            settings,
+            training,
+            validation,
+            Path(snakemake.params.folder),
+            snakemake.params.code,
         )
-        with claimed_gpus(snakemake.resources.gpu, snakemake.params.settings["device"]):
-            train(
-                TrainingSettings.from_config(snakemake.params.settings),
-                training,
-                validation,
-                Path(snakemake.params.folder),
-                snakemake.params.code,
-            )

@@ -9,16 +9,10 @@ from vertseg.core.errors import UserError
 from vertseg.core.logs import logger, step_log
 from vertseg.dataset.verse import verify
 
-
-def main(manifests: list[Path]) -> None:
-    """Verify the folder beside each manifest."""
+with step_log(snakemake.log[0]):
+    manifests = [Path(path) for path in snakemake.input]
     if not manifests:
         raise UserError("verify_data checks downloaded data; this configuration downloads none.")
     for manifest in manifests:
         number = verify(manifest, manifest.with_suffix(""))
         logger.info("%s: %d files are as downloaded.", manifest, number)
-
-
-if __name__ == "__main__":
-    with step_log(snakemake.log[0]):
-        main([Path(path) for path in snakemake.input])

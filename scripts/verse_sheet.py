@@ -6,10 +6,13 @@ Reads the archive's directory and the committed sheet, if there is one; writes t
 
 from pathlib import Path
 
+import vertseg
 from vertseg.core.logs import step_log
 from vertseg.core.tsv import write_tsv
 from vertseg.dataset.archives import members, open_archive
 from vertseg.dataset.verse import SHEET_COLUMNS, archived_scans, updated_sheet
+
+RESOURCES = Path(vertseg.__file__).parents[1] / "resources"
 
 
 def main(archive: Path, sheet: Path, split: str, output: str) -> None:
@@ -23,7 +26,7 @@ if __name__ == "__main__":
     with step_log(snakemake.log[0]):
         main(
             Path(snakemake.input[0]),
-            Path(snakemake.scriptdir).parent / f"resources/{snakemake.wildcards.release}.tsv",
+            RESOURCES / f"{snakemake.wildcards.release}.tsv",
             snakemake.wildcards.split,
             snakemake.output[0],
         )

@@ -1,8 +1,9 @@
-"""What does each part of our recipe bring? A table of runs of one configuration by several seeds.
+"""What does each part of our recipe bring?
 
     python -m studies.experiments results/experiments/seed*
 
-Reads each run's table1.csv, evaluations and benchmarks.tsv; prints Markdown: mean and SD over runs.
+Reads table1.csv, evaluations and run_cost.tsv of runs of one configuration by several seeds;
+prints a Markdown table: a row a recipe, mean and SD over the runs.
 """
 
 import argparse
@@ -33,7 +34,7 @@ def read_run(folder: Path) -> pd.DataFrame:
     # A vertebra that is only predicted counts 0, as in multi-label Dice.
     group = labels["label"].map(lambda label: GROUPS[NAMES[label][0]])
     table = table.join(100 * labels.groupby(["method", group])["dice_native"].mean().unstack())
-    steps = pd.read_csv(folder / "benchmarks.tsv", sep="\t")
+    steps = pd.read_csv(folder / "run_cost.tsv", sep="\t")
     trainings = steps[steps["rule"] == "train"]
     minutes = trainings.set_index(trainings["job"].str.replace(r"_fold\d+$", "", regex=True))
     table["training, min"] = minutes["seconds"].groupby(level=0).sum() / 60

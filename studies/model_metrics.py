@@ -1,10 +1,10 @@
 """How good is a model on held-out phantoms, by field of view and enumeration, and on other scans?
 
-Predicts as `vertseg predict` does (whole scans, largest pieces), on each scan's own grid; prints
-a Markdown table.
-
     python -m studies.model_metrics MODEL results/model [--fold 0] [--masks FOLDER]
-    python -m studies.model_metrics MODEL --scan CT MASK CENTROIDS [--no-in-order]
+    python -m studies.model_metrics MODEL --scan CT MASK CENTROIDS [--decoding spine]
+
+Segments as `vertseg predict` does. Prints a Markdown table of means over scans, measured on each
+scan's own grid.
 """
 
 import argparse
@@ -22,7 +22,8 @@ from vertseg.dataset.samples import Sample, read_samples
 from vertseg.evaluation import metrics
 from vertseg.scans.nifti import load_ct, load_mask, save_mask
 from vertseg.segmentation.model import Model, load_model
-from vertseg.segmentation.segment import segment
+from vertseg.segmentation.segment import segment_ct
+from vertseg.segmentation.settings import DECODINGS, OWN_SCANS_DECODING, Decoding
 
 COLUMNS = ("multi-label Dice", "binary Dice", "id. rate", "id. precision", "loc. error, mm",
            "all labels right")  # fmt: skip
@@ -30,17 +31,17 @@ COLUMNS = ("multi-label Dice", "binary Dice", "id. rate", "id. precision", "loc.
 
 def measure(
     model: Model,
-    in_order: bool,
+    decoding: Decoding,
     ct_path: str,
     reference_path: str,
     centroids_path: str,
     target: Path | None = None,
 ) -> list[float]:
-    """The values of `COLUMNS` for one scan, whose label map may be kept."""
+    """The values of `COLUMNS` for one scan; its label map is written to `target`, if given."""
     ct = load_ct(ct_path)
     reference = load_mask(reference_path, ct.native).array
     annotated = read_centroids(centroids_path, ct.native.affine)
-    predicted = segment(model, ct, in_order)[0]
+    predicted = segment_ct(model, ct, decoding).mask
     if target:
         save_mask(target, predicted, ct.native)
     centres = body_centres(predicted, ct.affine)
@@ -59,7 +60,7 @@ def measure(
 
 
 def groups(sample: Sample) -> tuple[str, str]:
-    """What a phantom shows, and its enumeration."""
+    """Field of view and enumeration of a phantom."""
     truth = json.loads(phantom_truth_path(sample.mask).read_text())
     return truth["field_of_view"]["kind"], truth["variant"] or "usual spine"
 
@@ -76,7 +77,7 @@ def main() -> None:
     parser.add_argument("--fold", help="the fold that the model did not see, if it saw others")
     parser.add_argument("--masks", type=Path, help="folder to keep the phantoms' label maps in")
     parser.add_argument("--scan", nargs=3, metavar=("CT", "MASK", "CENTROIDS"))
-    parser.add_argument("--no-in-order", action="store_false", dest="in_order")
+    parser.add_argument("--decoding", choices=DECODINGS, default=OWN_SCANS_DECODING)
     options = parser.parse_args()
     model = load_model(options.model)
     print("| scans | n |", " | ".join(COLUMNS), "|")
@@ -94,7 +95,7 @@ def main() -> None:
         for sample in progress(held_out, "predicting"):
             target = options.masks and mask_path(options.masks, sample.scan)
             values = measure(
-                model, options.in_order, sample.ct, sample.mask, sample.centroids, target
+                model, options.decoding, sample.ct, sample.mask, sample.centroids, target
             )
             view, variant = groups(sample)
             by_view[view].append(values)
@@ -103,7 +104,7 @@ def main() -> None:
             print_row(title, values)
         print_row("all phantoms", [values for view in by_view.values() for values in view])
     if options.scan:
-        print_row(Path(options.scan[0]).name, [measure(model, options.in_order, *options.scan)])
+        print_row(Path(options.scan[0]).name, [measure(model, options.decoding, *options.scan)])
 
 
 if __name__ == "__main__":

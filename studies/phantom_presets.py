@@ -1,8 +1,9 @@
-"""What do the presets of the phantom look like? Lumbar scans of the same seeds, in the bone window.
+"""What do the presets of the phantom look like?
 
     python -m studies.phantom_presets docs/images/phantom_presets.png
 
-writes the picture of docs/phantom.md.
+Writes the picture of docs/phantom.md: lumbar scans of the same seeds, in the bone window. Prints
+nothing.
 """
 
 import argparse
@@ -22,7 +23,7 @@ SEEDS = (11, 12, 14, 15, 16)
 
 
 def sagittal(phantom: Phantom) -> tuple[np.ndarray, float]:
-    """The slice (y, z) through the middle of the spine in HU, and its z over its y spacing."""
+    """Slice (y, z) through the middle of the spine in HU, and its z over its y spacing."""
     centres = apply_affine(
         np.linalg.inv(phantom.affine), np.array(list(phantom.centroids_mm.values()))
     )
@@ -31,9 +32,8 @@ def sagittal(phantom: Phantom) -> tuple[np.ndarray, float]:
 
 
 def main() -> None:
-    """Write the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("target", type=Path)
+    parser.add_argument("target", type=Path, help="PNG")
     target = parser.parse_args().target
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     axes = figure.subplots(len(PRESETS), len(SEEDS))

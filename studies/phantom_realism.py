@@ -2,8 +2,8 @@
 
     python -m studies.phantom_realism CT MASK [--picture PNG]
 
-Prints a Markdown table: a labelled real scan of the loin beside lumbar phantoms of each preset
-(median, and range over phantoms). The picture has its middle sagittal slice above theirs.
+Prints a Markdown table: a labelled real scan of the lumbar spine beside lumbar phantoms of each
+preset (median, and range over phantoms). The picture has its middle sagittal slice above theirs.
 """
 
 import argparse
@@ -24,13 +24,14 @@ PRESETS = ("full", "randomised")
 SEEDS = (11, 12, 14, 15, 16)
 
 CORE_MM = 4.0
-"""Below a vertebra's surface its spongy core begins."""
+"""Depth below a vertebra's surface at which its spongy core begins."""
 
 AROUND_MM = (4.0, 20.0)
-"""Distance from the vertebrae of what lies around them."""
+"""Nearest and furthest distance from the vertebrae of their surroundings."""
 
 FLESH = -300.0
-"""What is darker (HU) is air or lung, whose share depends on how the scan is cut."""
+"""HU of the darkest tissue counted as surroundings: the share of air and lung depends on how a scan
+is cut."""
 
 
 def gray_values(ct: np.ndarray, mask: np.ndarray, spacing_mm: np.ndarray) -> dict[str, float]:
@@ -53,12 +54,12 @@ def gray_values(ct: np.ndarray, mask: np.ndarray, spacing_mm: np.ndarray) -> dic
 
 
 def middle_slice(ct: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The sagittal slice (y, z) through the middle of the labelled vertebrae."""
+    """Sagittal slice (y, z) through the middle of the labelled vertebrae."""
     return ct[round(float(np.mean(np.nonzero(mask)[0])))]
 
 
 def draw(panels: list[tuple[str, np.ndarray, float]], target: Path) -> None:
-    """Write slices (title, HU (y, z), z over y spacing), the real one in a row of its own."""
+    """Write a picture of slices (title, HU (y, z), z over y spacing), the real one alone on top."""
     figure = Figure(figsize=(7, 6.6), layout="constrained")
     axes = figure.subplots(1 + len(PRESETS), len(SEEDS))
     for panel in axes.ravel():
@@ -74,9 +75,9 @@ def draw(panels: list[tuple[str, np.ndarray, float]], target: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("ct")
+    parser.add_argument("ct", help="of the real scan")
     parser.add_argument("mask")
-    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--picture", type=Path, help="PNG")
     options = parser.parse_args()
     ct = load_ct(options.ct)
     mask = load_mask(options.mask, ct.native).array

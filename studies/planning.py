@@ -1,13 +1,13 @@
 """How long does Snakemake take to plan the full study, and how many jobs does it plan?
 
-Lists 374 empty scans of 300 subjects (as many as VerSe'19 and VerSe'20 hold together) in a sheet,
-adds three methods to the paper's five, and dry-runs all three folds in a temporary folder. With
-Snakemake 9.27.1 on one core of a 2.8 GHz machine: 3.9 s for 453 jobs, one a scan (374), three a
-method and fold (72), one each for sheets, audit, table, three figures and the target.
-
     python -m studies.planning
+
+Lists 374 empty scans of 300 subjects (as many as VerSe'19 and VerSe'20 hold together) in a sheet,
+adds three methods to the paper's, and dry-runs all three folds in a temporary folder. Prints the
+seconds that this took, and the number of jobs of each rule.
 """
 
+import argparse
 import re
 import subprocess
 import sys
@@ -25,7 +25,7 @@ MORE_METHODS = ("recipe_a", "recipe_b", "recipe_c")
 
 
 def write_study(folder: Path) -> Path:
-    """Write scans, sheet and configuration; the configuration's path."""
+    """Write scans, sheet and configuration, whose path is returned."""
     samples = []
     for index in range(SCANS):
         ct, mask = folder / f"{index}_ct.nii.gz", folder / f"{index}_seg.nii.gz"
@@ -45,6 +45,7 @@ def write_study(folder: Path) -> Path:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         config = write_study(Path(folder))
         command = [sys.executable, "-m", "snakemake", "-n", "--cores", "8", "--configfile"]

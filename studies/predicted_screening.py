@@ -1,9 +1,9 @@
 """How well do screening measures in a model's label maps of phantoms agree with the truth?
 
-Reads the label maps that `benchmarks.model_metrics --masks` wrote; writes the Bland-Altman figure
-(PDF, PNG) and prints Markdown tables of agreement and of grades.
-
     python -m studies.predicted_screening MASKS results/held_out FIGURE
+
+Reads the label maps that `studies.model_metrics --masks` wrote; writes the Bland-Altman figure
+(PDF, PNG) and prints Markdown tables of agreement and of grades.
 """
 
 import argparse

@@ -1,30 +1,34 @@
-"""Time training steps on a CPU: what the demo does, and each of its measures undone in turn.
+"""How long does a training step take on a CPU, as in the demo and with each of its measures undone?
 
     python -m studies.training_step [network ...]
 
-Prints a Markdown table: the fastest of a few steps (batch 4, 40x40x80 cells) and the peak memory,
-each in a process of its own. Run it on an idle machine.
+Prints a Markdown table: seconds of the fastest of a few steps (batch 4, 40x40x80 cells) and peak
+memory, each measured in a process of its own. Run it on an idle machine.
 """
 
+import argparse
 import resource
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import Path
 from unittest.mock import patch
 
 import torch
+import yaml
 from torch import nn
 
+from vertseg.dataset.config import complete_config, training_settings
 from vertseg.networks.depthwise import DepthwiseConv3d
 from vertseg.networks.devices import keep_freed_memory
 from vertseg.networks.registry import NETWORKS
-from vertseg.training import TrainingSettings
 from vertseg.training.data import LabelledScans
+from vertseg.training.settings import TrainingSettings
 from vertseg.training.trainer import Trainer
 
+ROOT = Path(__file__).parents[1]
 GRID = (40, 40, 80)
 BATCH = 4
 STEPS = 6
@@ -64,9 +68,15 @@ def measure(network: str, variant: Variant) -> tuple[float, float]:
     options = {"checkpointing": variant.checkpointing}
     if "aspp" in network:
         options["aspp_rates"] = (1, 2, 4, 8)
-    settings = TrainingSettings(
-        network, options, batch_size=BATCH, precision=variant.precision, device="cpu"
-    )
+    changes = {
+        "network_options": options,
+        "batch_size": BATCH,
+        "precision": variant.precision,
+        "device": "cpu",
+    }
+    paper = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config = complete_config(paper, ROOT / "schemas/config.schema.yaml")
+    settings = TrainingSettings.from_config(training_settings(config, network) | changes)
     generator = torch.Generator().manual_seed(0)
     scans = LabelledScans(
         list((torch.rand(BATCH, *GRID, generator=generator) * 2 - 1).half()),
@@ -89,7 +99,10 @@ def measure(network: str, variant: Variant) -> tuple[float, float]:
     return min(times), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-def main(networks: list[str]) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="*", metavar="network", help="all by default")
+    networks = parser.parse_args().networks or list(NETWORKS)
     print(f"PyTorch {torch.__version__}, batch {BATCH}, {GRID}: seconds a step (GB)\n")
     print("| variant |", " | ".join(networks), "|")
     print("|---|" + "---|" * len(networks))
@@ -103,4 +116,4 @@ def main(networks: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or list(NETWORKS))
+    main()

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Submit a job to Grid Engine and print its number:
-# submit.sh NAME THREADS MEMORY_MB RUNTIME_MIN GPUS JOBSCRIPT
+# Submit a job to Grid Engine and print its number: submit.sh JOBSCRIPT
 set -euo pipefail
 
 # Your site: edit these lines. Empty values are left out.
@@ -14,7 +13,20 @@ memory="h_vmem"
 # What the site calls a GPU.
 gpu="gpu"
 
-name=$1 threads=$2 memory_mb=$3 runtime_min=$4 gpus=$5 script=$6
+# What the job needs stands in the script as JSON; a group of jobs has no rule.
+script=$1
+read -r name threads memory_mb runtime_min gpus < <(
+  python3 - "$script" <<'END'
+import json, sys
+
+with open(sys.argv[1]) as lines:
+    properties = next(line for line in lines if line.startswith("# properties = "))
+job = json.loads(properties.split(" = ", 1)[1])
+needs = [job["resources"][name] for name in ("mem_mb", "runtime", "gpu")]
+print(job.get("rule") or job["groupid"], job["threads"], *needs)
+END
+)
+
 logs=.snakemake/sge_logs
 mkdir -p "$logs"
 

@@ -1,6 +1,7 @@
 """What clusters are asked for: profiles, rules and docs/cluster.md say the same."""
 
 import math
+import os
 import re
 from pathlib import Path
 
@@ -131,6 +132,14 @@ def test_clusters_try_again(name: str) -> None:
     assert int(settings["retries"]) == 2
     assert settings["keep-going"] == "True"
     assert int(settings["latency-wait"]) >= 30
+
+
+def test_grid_engines_commands_are_found_beside_their_profile() -> None:
+    settings = profile("sge")
+    for command in ("submit", "status"):
+        script = ROOT / f"profiles/sge/{command}.sh"
+        assert settings[f"cluster-generic-{command}-cmd"] == str(script)
+        assert os.access(script, os.X_OK)
 
 
 def test_every_submitted_rule_asks_for_more_at_each_attempt() -> None:

@@ -15,8 +15,7 @@ from conftest import ROOT, copy_workflow, snakemake
 pytestmark = pytest.mark.scheduler
 
 COMMANDS = ["qsub", "qstat", "qacct", "bsub", "bjobs", "badmin", "lsclusters", "bhist"]
-# A group job carries its group and its rule.
-GROUP = "preprocess_preprocess"
+GROUP = "preprocess"
 WEIGHTS = "results/miniature/models/{method}/fold0/weights.safetensors"
 
 

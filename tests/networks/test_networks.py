@@ -29,14 +29,20 @@ MOBILENET_BLOCKS = [
 ]
 
 
+def built(name: str, **options) -> nn.Module:
+    """A network with the paper's rates, if it has ASPP."""
+    rates = {"aspp_rates": [2, 4, 8, 16]} if name.endswith("aspp") else {}
+    return build_network(name, **rates, **options)
+
+
 @pytest.mark.parametrize(("name", "count"), COUNTS.items())
 def test_parameter_counts(name: str, count: int) -> None:
     assert set(COUNTS) == set(NETWORKS)
-    assert count_parameters(build_network(name)) == count
+    assert count_parameters(built(name)) == count
 
 
 def test_the_layer_table_of_mobilenet_aspp() -> None:
-    network = build_network("mobilenet_aspp")
+    network = built("mobilenet_aspp")
     blocks = [network.stem, *network.body]
     for block, (channels, mid, out, stride, count) in zip(blocks, MOBILENET_BLOCKS, strict=True):
         expand, depthwise, project = (
@@ -61,7 +67,7 @@ def test_the_layer_table_of_mobilenet_aspp() -> None:
 @pytest.mark.parametrize("name", COUNTS)
 @pytest.mark.parametrize("size", [(16, 16, 16), (16, 24, 40), (17, 19, 22)])
 def test_logits_have_the_size_of_the_image(name: str, size: tuple[int, int, int]) -> None:
-    network = build_network(name).eval()
+    network = built(name).eval()
     with torch.inference_mode():
         assert network(torch.zeros(1, 1, *size)).shape == (1, 29, *size)
 
@@ -75,7 +81,7 @@ def test_unknown_networks_and_options_are_refused() -> None:
 
 def test_training_on_a_batch_of_one_is_explained() -> None:
     with pytest.raises(UserError, match="batch_size"):
-        build_network("mobilenet_aspp").train()(torch.zeros(1, 1, 16, 16, 16))
+        built("mobilenet_aspp").train()(torch.zeros(1, 1, 16, 16, 16))
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -84,7 +90,7 @@ def test_checkpointing_changes_memory_only(name: str) -> None:
     states, gradients = [], []
     for checkpointing in (False, True):
         torch.manual_seed(0)
-        network = build_network(name, checkpointing=checkpointing).train()
+        network = built(name, checkpointing=checkpointing).train()
         torch.manual_seed(1)
         network(image).square().mean().backward()
         states.append(network.state_dict())
@@ -169,7 +175,7 @@ def test_the_head_convolves_context_and_skip_together(training: bool) -> None:
 @pytest.mark.parametrize("name", COUNTS)
 def test_folding_changes_no_logits(name: str) -> None:
     torch.manual_seed(0)
-    network = build_network(name, num_classes=5)
+    network = built(name, num_classes=5)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm3d):
             nn.init.normal_(module.running_mean, 0, 0.1)

@@ -16,6 +16,7 @@ import torch
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recipes import PAPER, nnunet_recipe
 from torch import nn
 
 from vertseg.anatomy.labels import NAMES
@@ -136,13 +137,15 @@ class TestRawScans:
         assert stored_ct(np.array([0.5], np.float32))[0] == 0.5
 
 
-def test_settings_are_the_papers_unless_told() -> None:
-    settings = NnunetSettings.from_config({})
+def test_settings_are_the_papers_unless_stated() -> None:
+    settings = nnunet_recipe()
     assert (settings.epochs, settings.iterations, settings.flips) == (200, 50_000, False)
-    plan = PlanSettings.from_config({"patch_size": [16, 24, 32]})
+    plan = PlanSettings.from_config(PAPER["nnunet"]["plan"] | {"patch_size": [16, 24, 32]})
     assert plan.patch_size == (16, 24, 32) and plan.spacing_mm is None
     with pytest.raises(UserError, match="nnunet: unknown setting epoch"):
-        NnunetSettings.from_config({"epoch": 3})
+        nnunet_recipe(epoch=3)
+    with pytest.raises(UserError, match=r"nnunet: missing setting network, .*epochs"):
+        NnunetSettings.from_config({"flips": True})
 
 
 def test_weights_in_the_same_memory_are_stored_once(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 Needs nnU-Net's own environment (`make .venv-nnunet/ready`).
 """
 
+import dataclasses
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, copy_workflow, snakemake
+from recipes import nnunet_recipe
 
 from vertseg.anatomy.labels import NAMES
 from vertseg.phantom import generate_phantom, preset, write_verse_scan
@@ -39,8 +41,9 @@ from vertseg.nnunet.settings import NnunetSettings
 from vertseg.nnunet.trainer import make_trainer
 
 dataset = json.loads((preprocessed_folder() / "dataset.json").read_text())
-for flips in (False, True):
-    trainer = make_trainer(NnunetSettings(flips=flips), 0, read_plans(), dataset, sys.stderr)
+for values in json.loads(sys.argv[1]):
+    settings = NnunetSettings.from_config(values)
+    trainer = make_trainer(settings, 0, read_plans(), dataset, sys.stderr)
     trainer.initialize()
     loader, _ = trainer.get_dataloaders()
     names = [type(part).__name__ for part in loader.data_loader.transforms.transforms]
@@ -182,8 +185,13 @@ def test_settings_tell_mirrored_from_unmirrored_predictions(results: Path) -> No
 
 def test_batches_are_mirrored_only_with_flips(workflow: Path, tmp_path: Path) -> None:
     _, env = training(workflow, tmp_path, 0)
+    recipes = [dataclasses.asdict(nnunet_recipe(flips=flips)) for flips in (False, True)]
     done = subprocess.run(
-        [str(PYTHON), "-c", TRANSFORMS], env=env, capture_output=True, text=True, check=True
+        [str(PYTHON), "-c", TRANSFORMS, json.dumps(recipes)],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     mirrored = [line.split()[1:] for line in done.stdout.splitlines() if line[:7] == "mirror:"]
     assert mirrored == [["False"], ["True"]]
@@ -274,7 +282,8 @@ def test_an_external_test_trains_nothing(workflow: Path) -> None:
     change.write_text(yaml.safe_dump({"evaluation": {"external": [str(folder)]}}))
     target = "results/miniature/evaluation/nnunet_flips/external_scans.csv"
     log = snakemake(workflow, *CONFIG, "config/external.yaml", "--", target)
-    assert "rule nnunet_train:" not in log and "rule nnunet_plan:" not in log
+    assert "nnunet_predict_external (method nnunet_flips)" in log
+    assert "nnunet_train (" not in log and "nnunet_plan" not in log
     assert pd.read_csv(workflow / target)["scan"].tolist() == ["sub-external"]
     predicted = workflow / "results/miniature/predictions/nnunet_flips/external"
     assert json.loads((predicted / "settings.json").read_text())["networks"] == 1

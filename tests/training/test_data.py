@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from recipes import recipe
 
 from vertseg.segmentation.grid import AIR
 from vertseg.training.data import LabelledScans, random_batch, random_crop
-from vertseg.training.settings import TrainingSettings
 
 
 def numbered(shape: tuple[int, int, int]) -> torch.Tensor:
@@ -61,7 +61,7 @@ def test_scans_of_different_sizes_make_a_batch_of_crops() -> None:
         [torch.full(shape, 3, dtype=torch.uint8) for shape in shapes],
         [],
     )
-    settings = TrainingSettings("unet", batch_size=3, crop=(8, 12, 16), affine_strength=0.0)
+    settings = recipe("unet", batch_size=3, crop=(8, 12, 16), affine_strength=0.0)
     images, labels = random_batch(scans, settings, np.random.default_rng(0), torch.device("cpu"))
     assert images.shape == (3, 1, 8, 12, 16) and labels.shape == (3, 8, 12, 16)
     assert set(labels.unique().tolist()) == {0, 3}
@@ -75,9 +75,7 @@ def test_a_batch_with_all_augmentation_depends_on_the_generator_alone() -> None:
         [],
     )
     changes = {"rotation_deg": 10.0, "elastic_strength": 1.0, "density_strength": 1.0}
-    settings = TrainingSettings(
-        "unet", batch_size=2, crop=(12, 12, 16), intensity_strength=1.0, **changes
-    )
+    settings = recipe("unet", batch_size=2, crop=(12, 12, 16), intensity_strength=1.0, **changes)
 
     def batch(seed: int, **different) -> torch.Tensor:
         changed = replace(settings, **different)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from recipes import recipe_values
 from safetensors.numpy import save_file
 
 from vertseg.core.errors import UserError
@@ -25,16 +26,16 @@ from vertseg.training.checkpoint import fingerprint
 from vertseg.training.loop import train
 from vertseg.training.settings import TrainingSettings
 
-SETTINGS = {
-    "network": "mobilenet",
-    "iterations": 30,
-    "learning_rate": 0.005,
-    "checkpoint_every": 4,
-    "validate_every": 10,
-    "validation_scans": 1,
-    "num_classes": 5,
-    "grid": [8, 8, 16],
-}
+SETTINGS = recipe_values(
+    "mobilenet",
+    iterations=30,
+    learning_rate=0.005,
+    checkpoint_every=4,
+    validate_every=10,
+    validation_scans=1,
+    num_classes=5,
+    grid=[8, 8, 16],
+)
 RUN = """
 import sys, torch
 from pathlib import Path
@@ -206,8 +207,10 @@ def test_initial_weights_of_other_options_or_that_are_none(tmp_path: Path) -> No
 
 
 def test_mistakes_are_explained(tmp_path: Path, caches: list[Path]) -> None:
-    with pytest.raises(UserError, match="unknown setting learning_rat"):
-        TrainingSettings.from_config({"network": "unet", "learning_rat": 1})
+    with pytest.raises(UserError, match="training: unknown setting learning_rat"):
+        TrainingSettings.from_config(SETTINGS | {"learning_rat": 1})
+    with pytest.raises(UserError, match="training: missing setting network_options, grid"):
+        TrainingSettings.from_config({"network": "unet"})
     settings = TrainingSettings.from_config(SETTINGS)
     with pytest.raises(UserError, match="batch_size"):
         train(settings, caches[:3], [], tmp_path)

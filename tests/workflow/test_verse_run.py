@@ -10,11 +10,13 @@ import yaml
 from conftest import REAL_DATA, ROOT, copy_workflow, snakemake
 from verse_server import running_server, zipped
 
-from vertseg.networks.weights import load_network
+from vertseg.anatomy.boxes import Box
 from vertseg.phantom import generate_phantom, preset, write_verse_scan
 from vertseg.scans.nifti import load_ct, load_mask
 from vertseg.segmentation.cache import read_cache
-from vertseg.segmentation.inference import predict_logits
+from vertseg.segmentation.decode import decode_logits
+from vertseg.segmentation.model import load_models
+from vertseg.segmentation.segment import predict_box
 
 pytestmark = pytest.mark.workflow
 
@@ -130,11 +132,12 @@ def test_external_scans_are_predicted_by_the_mean_probability(run: tuple[Path, l
     scan = read_cache(results / f"cache/16x16x32/{external[-1]}.safetensors")
     probabilities = []
     for fold in (0, 1):
-        network, _ = load_network(results / f"models/unet/fold{fold}/weights.safetensors")
-        probabilities.append(np.exp(predict_logits([network], scan.image), dtype=np.float64))
+        model = load_models([results / f"models/unet/fold{fold}/weights.safetensors"])
+        logits, _ = predict_box(model, scan.image, Box.whole(scan.image.shape))
+        probabilities.append(np.maximum(np.exp(logits, dtype=np.float64), 1e-30))
     # No network is normalised anew for the labels that it may not predict.
     mean, geometric_mean = (
-        scan.transform.decode_logits(scores.astype(np.float32))
+        decode_logits(scores.astype(np.float32), scores.argmax(0).astype(np.uint8), scan.transform)
         for scores in (np.log(np.mean(probabilities, axis=0)), np.log(probabilities).mean(axis=0))
     )
     ct = load_ct(next((folder / "data").rglob(f"{external[-1]}_ct.nii.gz")))

@@ -37,14 +37,15 @@ METHODS = {
 }
 
 PER_METHOD = {"train", "predict", "evaluate"}
-REPORT = {"table1", "per_label_page", "figure1", "learning_curves", "benchmarks", "benchmarks_page"}
+REPORT = {"table1", "per_label_page", "figure1", "learning_curves", "run_cost", "run_cost_page"}
 
 
 @pytest.fixture(scope="module")
 def workflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished miniature run: the folder it ran in."""
     folder = copy_workflow(tmp_path_factory.mktemp("workflow"))
-    snakemake(folder, "--configfile", "config/miniature.yaml")
+    output = snakemake(folder, "--configfile", "config/miniature.yaml")
+    (folder / "shown.txt").write_text(output)
     return folder
 
 
@@ -129,6 +130,34 @@ def test_training_logs_and_figures(results: Path) -> None:
         assert (results / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     figure = (results / "figure1.svg").read_text()
     assert all(label in figure for label in PARAMETERS)
+
+
+def test_a_run_shows_a_line_a_job_and_where_the_results_are(workflow: Path) -> None:
+    shown = (workflow / "shown.txt").read_text()
+    jobs = re.findall(r"^\d\d:\d\d:\d\d (\w+)(?: \((.+)\))?$", shown, re.MULTILINE)
+    assert {of for rule, of in jobs if rule == "train"} == {f"method {m}, fold 0" for m in METHODS}
+    assert ("table1", "") in jobs and ("all", "") in jobs
+    total = int(re.search(r"^total +(\d+)$", shown, re.MULTILINE)[1])
+    assert f"\n{total} of {total} steps (100%) done\nResults: results/miniature/\n" in shown
+    assert len(shown.splitlines()) < 120
+    assert "_ct.nii.gz" not in shown and "INFO" not in shown
+    [complete] = (workflow / ".snakemake/log").glob("*.log")
+    assert complete.read_text().count("rule preprocess:") == 9
+
+
+def test_a_failing_step_shows_its_log(workflow: Path) -> None:
+    results = workflow / "results/miniature"
+    cost = results / "benchmarks/broken.tsv"
+    cost.write_text("no table")
+    try:
+        output = failing_snakemake(
+            workflow, "--configfile", "config/miniature.yaml", "--forcerun", "run_cost"
+        )
+    finally:
+        cost.unlink()
+        snakemake(workflow, "--configfile", "config/miniature.yaml")
+    assert "Error in rule run_cost" in output and "not a benchmark table" in output
+    assert "Logs of the steps: results/miniature/logs/" in output
 
 
 def test_a_finished_run_has_nothing_left_to_do(workflow: Path) -> None:
@@ -219,11 +248,11 @@ def test_changed_code_reruns_what_it_decides(workflow: Path) -> None:
     package = workflow / "vertseg"
     with edited(package / "figures/style.py", "PNG_DPI = 300", "PNG_DPI = 200"):
         assert set(planned(workflow)) == {"dataset_figure", "learning_curves", "figure1", "all"}
-    with edited(package / "metrics.py", "TOLERANCE_MM = 20", "TOLERANCE_MM = 10"):
+    with edited(package / "evaluation/metrics.py", "<= TOLERANCE_MM", "< TOLERANCE_MM"):
         plan = planned(workflow)
         assert plan["evaluate"] == set(METHODS)
         assert not {"preprocess", "train", "predict"} & set(plan)
-    with edited(package / "losses.py", "0.95", "0.9"):
+    with edited(package / "training/losses.py", "0.95", "0.9"):
         plan = planned(workflow)
         assert plan["train"] == set(METHODS)
         assert not {"generate_phantoms", "audit", "preprocess"} & set(plan)
@@ -236,7 +265,7 @@ def test_changed_comments_rerun_nothing(workflow: Path) -> None:
 
 
 def test_all_long_steps_are_in_one_table(results: Path) -> None:
-    table = pd.read_csv(results / "benchmarks.tsv", sep="\t")
+    table = pd.read_csv(results / "run_cost.tsv", sep="\t")
     jobs = {(rule, job) for rule, job in table[["rule", "job"]].fillna("").to_numpy()}
     assert {("generate_phantoms", ""), ("audit", "")} < jobs
     assert {job for rule, job in jobs if rule == "train"} == {f"{key}_fold0" for key in METHODS}
@@ -257,9 +286,9 @@ def test_the_report_needs_nothing_else(workflow: Path) -> None:
         "Results": {"table1.html", "per_label.html", "figure1.png"},
         "Training": {"learning_curves.png"},
         "Data": {"audit.html", "dataset.png"},
-        "Run": {"benchmarks.html"},
+        "Run": {"run_cost.html"},
     }
-    captions = [path.read_text().split(None, 3)[:3] for path in (ROOT / "report").glob("*.rst")]
+    captions = [path.read_text().split(None, 3)[:3] for path in (ROOT / "captions").glob("*.rst")]
     found = sum(" ".join(words) in page for words in captions)
     assert found == len(captions) - len(["external"])
 

@@ -27,6 +27,10 @@ def step_log(path: str) -> Iterator[logging.Logger]:
     log_interpreter()
     try:
         with logging_redirect_tqdm([logger]):
+            # tqdm's handler stands in for to_terminal but shows all levels.
+            for handler in logger.handlers:
+                if handler is not to_file:
+                    handler.setLevel(to_terminal.level)
             yield logger
     except UserError as error:
         logger.error("%s", error)

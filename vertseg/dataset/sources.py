@@ -63,7 +63,7 @@ def configured_samples(config: Config, base: Path) -> tuple[list[Sample], list[S
         else:
             external += verse_samples(source)
     _check_disjoint(development, external)
-    kept = set(without([*development, *external], config["data"].get("exclude", [])))
+    kept = set(without([*development, *external], config["data"]["exclude"]))
     return [s for s in development if s in kept], [s for s in external if s in kept]
 
 
@@ -79,7 +79,7 @@ def verse_scans(config: Config, base: Path, splits: Iterable[str]) -> list[Sampl
 
 
 def _external(config: Config) -> list[str]:
-    return config.get("evaluation", {}).get("external", [])
+    return config["evaluation"]["external"]
 
 
 def _development_samples(config: Config, base: Path) -> list[Sample]:

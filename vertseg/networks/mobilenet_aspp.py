@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from vertseg.networks.blocks import ASPP, DEFAULT_ASPP_RATES, SingleStageNetwork, initialise_kaiming
+from vertseg.networks.blocks import ASPP, SingleStageNetwork, initialise_kaiming
 from vertseg.networks.depthwise import DepthwiseConv3d
 
 BODY = ((16, 96, 24, 1), (24, 144, 24, 1), (24, 144, 32, 1), (32, 192, 32, 1),
@@ -69,10 +69,7 @@ class MobileNetASPP(SingleStageNetwork):
     """
 
     def __init__(
-        self,
-        num_classes: int = 29,
-        aspp_rates: Sequence[int] = DEFAULT_ASPP_RATES,
-        checkpointing: bool = False,
+        self, num_classes: int, aspp_rates: Sequence[int], checkpointing: bool = False
     ) -> None:
         stem, body = mobilenet_backbone()
         super().__init__(stem, body, ASPP(aspp_rates), num_classes, checkpointing)

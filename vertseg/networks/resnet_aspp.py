@@ -7,7 +7,6 @@ from torch.nn import functional as F
 
 from vertseg.networks.blocks import (
     ASPP,
-    DEFAULT_ASPP_RATES,
     FEATURE_CHANNELS,
     SKIP_CHANNELS,
     ConvBlock,
@@ -59,10 +58,7 @@ class ResNet18ASPP(SingleStageNetwork):
     """
 
     def __init__(
-        self,
-        num_classes: int = 29,
-        aspp_rates: Sequence[int] = DEFAULT_ASPP_RATES,
-        checkpointing: bool = False,
+        self, num_classes: int, aspp_rates: Sequence[int], checkpointing: bool = False
     ) -> None:
         stem = ConvBlock(1, SKIP_CHANNELS, 3, stride=2)
         body = nn.Sequential()

@@ -23,13 +23,14 @@ from vertseg.nnunet.settings import CONFIGURATION, NnunetSettings
 
 
 class Trainer(nnUNetTrainer):
-    """nnU-Net's trainer; without settings, the stock one but for its atomic checkpoints.
+    """nnU-Net's trainer with our settings, and with atomic checkpoints.
 
     Differences, each by the settings: length, mirroring, network (then without deep supervision),
-    seeds, device. The constructor is the base class's, whose parameters nnU-Net inspects.
+    seeds, device. The constructor is the base class's, whose parameters nnU-Net inspects; `adopt`
+    comes next.
     """
 
-    settings = NnunetSettings(flips=True)
+    settings: NnunetSettings
     bar: tqdm
     mirror_axes: tuple[int, ...] = ()
     """Axes of the array that training mirrors along, known once the data are loaded."""

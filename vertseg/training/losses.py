@@ -47,7 +47,7 @@ def log_probabilities(logits: Tensor) -> Tensor:
 
 
 def segmentation_loss(
-    log_probability: Tensor, label: Tensor, weights: Tensor, edge_weight: float = 2.0
+    log_probability: Tensor, label: Tensor, weights: Tensor, edge_weight: float
 ) -> Tensor:
     """Edge- and class-weighted negative log-likelihood, a scalar.
 

@@ -1,11 +1,12 @@
-"""Does decoding in order give a detector's vertebrae the right levels, in real CT?
+"""Does numbering in order give a detector's vertebrae the right levels, in real CT?
 
-    python -m studies.order_on_detections training.tsv.gz
+    python -m studies.numbering_on_detections training.tsv.gz
 
 Reads points of real scans (columns scan, source, kind, level, x_mm, y_mm, z_mm, p_cervical,
-p_thoracic, p_lumbar): reference vertebrae with their levels, and what a detector found, with
-probabilities of the region. Learns distances and evidence from four fifths of the subjects, decodes
-the last fifth, five times over; prints Markdown: vertebrae and scans right before and after.
+p_thoracic, p_lumbar): reference vertebrae with their levels, and a detector's finds with
+probabilities of the region. Learns distances and evidence from four fifths of the subjects, numbers
+the last fifth, five times over. Prints Markdown tables: shares of vertebrae and of scans that are
+right before and after, and the distances between neighbours in all scans (`numbering.STEP_MM`).
 """
 
 import argparse
@@ -34,19 +35,20 @@ from vertseg.segmentation.numbering import (
 
 SEED, FOLDS = 2021, 5
 NEAR_MM = 15.0
-"""A detection further than this from all reference points is none of them."""
+"""Distance from all reference points within which a detection is one of them."""
 
 SACRUM_MM = 50.0
-"""What is detected so near below L5 or L6 is taken for S1, which has no reference point."""
+"""Distance below L5 or L6 within which a detection is taken for S1, which has no reference."""
 
 REGIONS = ("cervical", "thoracic", "lumbar")
 GROUPS = (("C1", "C6"), ("C7", "C7"), ("T1", "T1"), ("T2", "T10"), ("T11", "T11"), ("T12", "T13"),
           ("L1", "L1"), ("L2", "L4"), ("L5", "L5"), ("L6", "L6"))  # fmt: skip
-"""First and last of the levels that a detector sees as alike."""
+"""First and last of levels that look alike to a detector."""
 
 RATIO_CUTS = (-5, -2, 0, 2, 5)
 SURE_CUTS = (0.5, 0.9, 0.98)
-"""What a detector says is cut into classes: log-odds of a region against the next, and its best."""
+"""A detector's probabilities are cut into classes by the log-odds of each region against the next,
+and by the largest probability."""
 
 SHAPE = (len(RATIO_CUTS) + 1, len(RATIO_CUTS) + 1, len(SURE_CUTS) + 1)
 CLASSES = math.prod(SHAPE)
@@ -105,13 +107,13 @@ def read_scans(path: Path) -> list[Scan]:
 
 
 def subject_of(source: str) -> str:
-    """Whose scan a file is; VerSe's two releases share subjects."""
+    """Name of the person in a scan; VerSe's two releases share subjects."""
     parts = source.split("/")
     return next((part for part in parts if part.startswith("sub-")), parts[2])
 
 
 def folds(scans: Sequence[Scan]) -> Iterator[tuple[list[Scan], list[Scan]]]:
-    """Scans to learn from and scans of other subjects."""
+    """For each fold scans to learn from, and the held-out scans of other subjects."""
     subjects = np.unique([scan.subject for scan in scans])
     np.random.default_rng(SEED).shuffle(subjects)
     fold_of = {subject: number % FOLDS for number, subject in enumerate(subjects)}
@@ -181,7 +183,7 @@ def fit_evidence(scans: Sequence[Scan]) -> np.ndarray:
 
 
 def fit(scans: Sequence[Scan]) -> tuple[SpineModel, np.ndarray]:
-    """All that decoding needs, of the scans to learn from."""
+    """Spines and evidence, as `decode` needs them, of the scans to learn from."""
     missed, extra, first, last = [], [], np.ones(NUM_CLASSES), np.ones(len(CRANIOCAUDAL) + 1)
     for scan in scans:
         extra += (scan.truth == BACKGROUND).tolist()
@@ -210,7 +212,7 @@ def fit(scans: Sequence[Scan]) -> tuple[SpineModel, np.ndarray]:
             "T13": share_of(scans, ("T12", "L1"), "T13"),
             "no T12": share_of(scans, ("T11", "L1"), "T12", present=False),
             "L6": share_of(scans, ("L5",), "L6"),
-            # Which scans end at L4 for want of L5 the points do not tell.
+            # The points do not show which scans end at L4 for want of L5.
             "no L5": VARIANTS["no L5"],
         },
         first=np.log(first / first.sum()),
@@ -229,7 +231,7 @@ def share_of(
 
 
 def count_from_changes(scan: Scan) -> np.ndarray:
-    """Labels (n,) by counting from the nearest change of region: what one does without a model.
+    """Labels (n,) by counting from the nearest change of region, as one would without a model.
 
     Where no change is seen, cervical vertebrae begin with C1, thoracic ones end with T12 and lumbar
     ones with L5.
@@ -288,7 +290,7 @@ def _selected(scan: Scan, kept: np.ndarray) -> Scan:
 
 
 def measure(scan: Scan, labels: np.ndarray) -> dict[str, float]:
-    """Vertebrae found and those with the right level, whether all have it, false ones named."""
+    """Counts of a scan: vertebrae found, right ones, false ones, S1, and which got a level."""
     real = ~np.isin(scan.truth, (BACKGROUND, SACRUM))
     right = labels[real] == scan.truth[real]
     return {
@@ -326,6 +328,19 @@ def groups_of(scan: Scan) -> list[str]:
     return groups
 
 
+def compare(
+    scan: Scan, model: SpineModel, table: np.ndarray, changed: dict[str, Scan]
+) -> Iterator[dict[str, float | str]]:
+    """Rows of the results: of a scan for each of its groups, and of changed copies of it."""
+    for groups, one in ((groups_of(scan), scan), *(([name], one) for name, one in changed.items())):
+        if not np.isin(one.truth, one.reference).any():
+            continue
+        before = measure(one, count_from_changes(one))
+        after = measure(one, decode(one, model, table))
+        for group in groups:
+            yield {"group": group} | before | {f"{key} after": n for key, n in after.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("points", type=Path, help="TSV, may be compressed")
@@ -338,22 +353,11 @@ def main() -> None:
             [scan.regions[scan.truth == BACKGROUND] for scan in training]
         )
         for scan in progress(held_out, f"fold {fold}"):
-            changed = {group: scan for group in groups_of(scan)} | {
+            changed = {
                 "all, a fifth of detections removed": with_misses(scan, rng),
                 "all, a false one added": with_extras(scan, rng, false_regions),
             }
-            done: dict[int, tuple[dict[str, float], dict[str, float]]] = {}
-            for group, one in changed.items():
-                if not np.isin(one.truth, one.reference).any():
-                    continue
-                if id(one) not in done:
-                    done[id(one)] = (
-                        measure(one, count_from_changes(one)),
-                        measure(one, decode(one, model, table)),
-                    )
-                before, after = done[id(one)]
-                rows.append({"group": group, "fold": fold} | before
-                            | {f"{key} after": value for key, value in after.items()})  # fmt: skip
+            rows += [{"fold": fold} | row for row in compare(scan, model, table, changed)]
     print_results(pd.DataFrame(rows))
     steps, step_sd, size_sd = fit_spacing(scans)
     print(f"\nSpacing in all scans: scale {step_sd:.3f}, SD of size {size_sd:.3f}\n")

@@ -1,6 +1,6 @@
-"""Collect what the run's long steps took into one table.
+"""Time, memory and disk of the run's long steps in one table.
 
-Reads all files below benchmarks/; writes benchmarks.tsv (rule, job, time, memory, disk).
+Reads all files below benchmarks/; writes run_cost.tsv (rule, job, time, memory, disk).
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Table 1, Figure 1 and the learning curves."""
+"""Table 1, and the figures: Figure 1, the data set, the learning curves."""
 
 
 rule table1:

@@ -1,0 +1,77 @@
+"""Functions of the rules: their inputs, params and resources."""
+
+from vertseg.core.code_version import code_version
+
+# Modules that read lists of scans: the lists are inputs of the steps that read them.
+LISTS = ["dataset.folds", "dataset.samples"]
+
+# Each is written as a whole by one step. Other scans are the user's, who may replace any of them.
+SCAN_FOLDERS = [PHANTOMS] if config["data"]["source"] == "phantom" else SPLIT_FOLDERS
+
+
+def code(script, without=()):
+    """The fingerprint of a script and of the modules it imports, but for some of them."""
+    return code_version(BASE / "scripts" / script, without)
+
+
+def one_of(names):
+    """A wildcard's constraint: one of some names, or nothing at all if there are none."""
+    return "|".join(names) or "(?!)"
+
+
+def scan_files(scans, *kinds):
+    """Files of scans, of some kinds ("ct", "mask", ...), as a step's inputs.
+
+    Where a step writes all scans of a folder, the folder stands for them.
+    """
+    inputs = []
+    for sample in (SAMPLES[scan] for scan in scans):
+        within = [one for one in SCAN_FOLDERS if sample.ct.startswith(f"{one}/")]
+        inputs += within or [getattr(sample, kind) for kind in kinds]
+    return list(dict.fromkeys(filter(None, inputs)))
+
+
+def sample_path(kind):
+    """The path of a kind ("ct", "mask" or "labels") of the job's scan, as a param."""
+    return lambda wildcards: getattr(SAMPLES[wildcards.scan], kind)
+
+
+def caches(scans, grid=config["grid"]):
+    """Where scans lie on a grid, that of the evaluation or a method's own."""
+    return expand(
+        f"{RESULTS}/cache/{{grid}}/{{scan}}.safetensors",
+        grid=grid_name(grid),
+        scan=scans,
+    )
+
+
+def method_caches(scans):
+    """Where scans lie on the grid of the job's method."""
+    return lambda wildcards: caches(scans, method_grid(config, wildcards.method))
+
+
+def measured_masks(wildcards):
+    """Folders of the predicted masks to measure; none for the reference masks."""
+    if wildcards.masks == "reference":
+        return []
+    return expand(f"{RESULTS}/predictions/{wildcards.masks}/fold{{fold}}", fold=FOLDS)
+
+
+def every_run(pattern, methods=METHODS):
+    """A path of every method and fold of this run."""
+    return expand(pattern, method=methods, fold=FOLDS)
+
+
+def by_attempt(amount):
+    """A resource that grows when a failed job is tried again: the amount times the attempt."""
+    return lambda wildcards, attempt: amount * attempt
+
+
+def in_report(path, category, title):
+    """A file shown in the workflow's report, with the caption captions/{its name}.rst."""
+    return report(
+        path,
+        caption=f"../captions/{Path(path).stem}.rst",
+        category=category,
+        labels={"content": title},
+    )

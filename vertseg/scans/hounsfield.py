@@ -35,7 +35,7 @@ SHEAR_TOLERANCE_DEG = 1.0
 """Largest deviation of the voxel axes from perpendicular."""
 VOXEL_MM = (0.1, 20)
 """Range of a voxel's sides; in centimetres or metres they are smaller."""
-EXTENT_MM = (10, 3000)
+EXTENT_MM = (5, 3000)
 """Range of a scan's longest side."""
 
 _SAMPLED_VOXELS = 2_000_000
@@ -99,20 +99,20 @@ def _check_values(array: np.ndarray, path: Path) -> None:
     low, high = float(sample.min()), float(sample.max())
     if low == high:
         raise UserError(f"{path}: all voxels have the value {low:g}. Export the scan again.")
-    values = sample[sample >= AIR_HU]
-    reason = _fault(values[values > values.min()]) if values.size else "they lie below air's -1024"
+    values = sample[sample >= AIR_HU].astype(np.float32, copy=False)
+    reason = _fault(values[values > values.min()] if values.size else values)
     if reason:
         raise UserError(
-            f"{path}: not a CT in Hounsfield units: of the values from {low:g} to {high:g}, "
-            f"{reason} (padding does not count). MR, PET and masks cannot be segmented. Of a CT, "
-            "give the original HU: neither scaled to grey values nor inverted or shifted (water "
-            "is 0 HU; if it reads 1024, subtract 1024)."
+            f"{path}: not a CT in Hounsfield units: values from {low:g} to {high:g}, of which, "
+            f"padding left out, {reason}. MR, PET and masks cannot be segmented. Of a CT, give the "
+            "original HU: neither scaled to grey values nor inverted or shifted (water is 0 HU; if "
+            "it reads 1024, subtract 1024)."
         )
 
 
 def _fault(values: np.ndarray) -> str:
     """The first way in which values (1-D, without padding) differ from a CT's; "" if in none."""
-    if np.mean(values < FAT_HU) < LEAST_FAT_SHARE if values.size else True:
+    if not values.size or np.mean(values < FAT_HU) < LEAST_FAT_SHARE:
         return f"hardly any lies below {FAT_HU}, as fat and air do"
     if np.mean((values > SOFT_HU[0]) & (values < SOFT_HU[1])) < LEAST_SOFT_SHARE:
         return f"hardly any lies from {SOFT_HU[0]} to {SOFT_HU[1]}, as muscle and blood do"

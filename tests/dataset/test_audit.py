@@ -81,7 +81,7 @@ class Scans:
                          "outside its CT"),
             "shifted": (self.write("shifted", mask_affine=far), "has the shape of its CT"),
             "lost": (self.write("lost", mask_affine=np.eye(4)),
-                     r"The mask's is [1 0 0 0; 0 1 0 0; 0 0 1 0], the CT's is [0 0 -2 60;"),
+                     r"The mask's is [1 0 0 0; 0 1 0 0; 0 0 1 0], the CT's [0 0 -2 60;"),
             "shift1024": (self.write("shift1024", ct=padded), "not a CT in Hounsfield units"),
             "grey8": (self.write("grey8", ct=grey), "not a CT in Hounsfield units"),
             "inverted": (self.write("inverted", ct=-ct), "inverted"),
@@ -101,13 +101,13 @@ def scans(tmp_path: Path) -> Scans:
 
 
 def test_a_rows_facts_are_the_files(scans: Scans) -> None:
-    row = audit_scan(scans.write("good"))
+    row, ct = audit_scan(scans.write("good")), scans.noisy("good")
     assert row["orientation"] == "PIL"
     assert row["shape"] == "16 x 20 x 24"
     assert row["spacing_mm"] == "2 x 1 x 3"
     assert row["field_of_view_mm"] == "32 x 20 x 72"
     assert (row["ct_type"], row["mask_type"]) == ("int16", "uint8")
-    assert (row["hu_min"], row["hu_max"]) == (scans.ct.min(), scans.ct.max())
+    assert (row["hu_min"], row["hu_max"]) == (ct.min(), ct.max())
     assert (row["labels"], row["cut_by_border"]) == ("T12 L1", "T12")
     assert row["problem"] == row["warnings"] == ""
 
@@ -250,7 +250,7 @@ def test_the_workflow_stops_before_it_computes(scans: Scans, tmp_path: Path) -> 
         assert "2 of 4 scans cannot be used" in text
         assert "truncated_ct.nii.gz" in text and "blank_mask.nii.gz" in text
     assert not (folder / "results/own/cache").exists()
-    samples[2] = replace(samples[0], scan="third", subject="sub-third")
+    samples[2] = scans.write("third")
     write_samples(folder / "samples.tsv", samples)
     config.write_text(config.read_text().replace("tsv}", "tsv, exclude: [blank]}"))
     snakemake(folder, *arguments)

@@ -57,8 +57,8 @@ SURROUNDINGS_MM = 10.0
 LEAST_BONE_GAIN = 0.2
 """Smallest difference between the shares of bone inside and around the labels.
 
-It was 0.59 in VerSe's public sample and 0.49 to 0.93 in 84 phantoms of all presets; with the labels
-10 to 40 mm off it was 0.2 or less in three of four.
+It was 0.59 in VerSe's public sample and 0.49 to 0.93 in 76 phantoms of all presets; with the labels
+10 to 40 mm off it was below 0.2 in two cases of three.
 """
 VERTEBRA_MM = (20.0, 250.0)
 """Range of the diagonal of the box around a vertebra, as the median of a scan."""

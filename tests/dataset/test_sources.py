@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, random_ct
 
 from vertseg.core.errors import UserError
 from vertseg.dataset.config import complete_config
 from vertseg.dataset.samples import Sample, write_samples
-from vertseg.dataset.sources import configured_samples
+from vertseg.dataset.sources import configured_samples, own_scans
 
 
 def configured(
@@ -58,3 +60,10 @@ def test_one_patient_is_either_learned_from_or_tested_on(tmp_path: Path) -> None
     copy = Sample("b", "p02", "a.nii", "b_m.nii")
     with pytest.raises(UserError, match="one ct of two subjects"):
         configured(tmp_path, one, external=(copy,))
+
+
+def test_own_scans_whose_paths_have_braces_are_named(tmp_path: Path) -> None:
+    (tmp_path / "p{1}").mkdir()
+    nib.save(nib.Nifti1Image(random_ct((4, 4, 4)), np.eye(4)), tmp_path / "p{1}/x_ct.nii.gz")
+    with pytest.raises(UserError, match=r"p\{1\}/x_ct\.nii\.gz: Snakemake takes braces"):
+        own_scans({"predict": {"scans": str(tmp_path)}})

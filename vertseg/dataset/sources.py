@@ -34,11 +34,12 @@ def own_scans(config: Config) -> dict[str, str]:
     """Path of each scan to predict without reference, by the name of its outputs.
 
     Raises:
-        UserError: the folder is missing or holds no scan.
+        UserError: the folder is missing or holds no scan, or a path has braces.
     """
     if "predict" not in config:
         return {}
     paths = find_scans(config["predict"]["scans"])
+    _refuse_braces([*map(str, paths), config["predict"].get("model") or ""])
     return dict(zip(scan_names(paths), map(str, paths), strict=True))
 
 
@@ -136,6 +137,10 @@ def _check_paths(config: Config, samples: list[Sample]) -> None:
     paths = [config["results"], *(data.get(key, "") for key in ("folder", "root", "sheet"))]
     for sample in samples:
         paths += [sample.ct, sample.mask, sample.centroids, sample.labels]
+    _refuse_braces(paths)
+
+
+def _refuse_braces(paths: Iterable[str]) -> None:
     braces = [path for path in paths if "{" in path or "}" in path]
     if braces:
         raise UserError(

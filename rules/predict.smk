@@ -28,6 +28,6 @@ rule predict:
             method_grid(config, wildcards.method) == config["grid"]
         ),
         decoding=lambda wildcards: METHODS[wildcards.method]["decoding"],
-        code=code("predict.py", without=LISTS),
+        code=code("predict.py", without=["dataset.folds"]),
     script:
         "../scripts/predict.py"

@@ -30,8 +30,8 @@ rule train:
         folds=config["folds"]["number"],
         code=code(
             "train.py",
-            # Measures decide the validation columns of log.csv alone: no reason to train anew.
-            without=[*LISTS, "evaluation"],
+            # The folds are an input; measures decide the validation columns of log.csv alone.
+            without=["dataset.folds", "evaluation"],
         ),
     script:
         "../scripts/train.py"

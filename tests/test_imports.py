@@ -44,10 +44,10 @@ def loaded_libraries(code: str, *arguments: str | Path) -> set[str]:
 
 
 def small_patient() -> np.ndarray:
-    """HU (x, y, z) int16 of soft tissue with fat around it, in air."""
+    """HU (x, y, z) int16 of bone in soft tissue with fat around it, in air."""
     x, y = np.mgrid[-1:1:40j, -1:1:40j]
     radius = np.hypot(x, y)
-    section = np.select([radius < 0.7, radius < 0.85], [40, -90], -1000)
+    section = np.select([radius < 0.2, radius < 0.7, radius < 0.85], [300, 40, -90], -1000)
     return np.repeat(section[..., None], 20, axis=-1).astype(np.int16)
 
 

@@ -66,4 +66,4 @@ def test_own_scans_whose_paths_have_braces_are_named(tmp_path: Path) -> None:
     (tmp_path / "p{1}").mkdir()
     nib.save(nib.Nifti1Image(random_ct((4, 4, 4)), np.eye(4)), tmp_path / "p{1}/x_ct.nii.gz")
     with pytest.raises(UserError, match=r"p\{1\}/x_ct\.nii\.gz: Snakemake takes braces"):
-        own_scans({"predict": {"scans": str(tmp_path)}})
+        own_scans({"predict": {"scans": str(tmp_path)}, "results": str(tmp_path / "results")})

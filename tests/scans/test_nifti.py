@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from conftest import random_ct
 from orientations import ALL_ORIENTATIONS, oblique_affine, reoriented
 
 from vertseg.core.errors import UserError
@@ -20,7 +21,7 @@ SHAPE = (12, 9, 7)
 
 
 def voxels() -> np.ndarray:
-    return np.random.default_rng(0).integers(-1000, 2000, SHAPE).astype(np.int16)
+    return random_ct(SHAPE)
 
 
 @pytest.mark.parametrize("noisy", [False, True])

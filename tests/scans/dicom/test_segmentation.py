@@ -197,7 +197,7 @@ def test_deidentified_headers_are_mended(tmp_path: Path, value: bytes | None) ->
         for keyword in DEIDENTIFIED:
             with_raw_value(dataset, keyword, value)
 
-    ct = np.random.default_rng(0).integers(-1000, 1500, (6, 6, 5)).astype(np.int16)
+    ct = random_ct((6, 6, 5))
     slices = ct_slices(ct, np.diag([0.8, 0.8, 2.0, 1.0]), edit=edit)
     scan = read_scan(save_slices(tmp_path / "scan", slices))
     mask = np.full(ct.shape, 20, np.uint8)
@@ -215,7 +215,7 @@ def test_uids_replaced_by_words_are_referred_to_as_they_are(tmp_path: Path) -> N
     def edit(dataset: Dataset, index: int) -> None:
         with_raw_value(dataset, "StudyInstanceUID", b"anonymized")
 
-    ct = np.random.default_rng(0).integers(-1000, 1500, (6, 6, 5)).astype(np.int16)
+    ct = random_ct((6, 6, 5))
     scan = read_scan(save_slices(tmp_path / "scan", ct_slices(ct, np.eye(4), edit=edit)))
     mask = np.full(ct.shape, 20, np.uint8)
     assert dcmread(write(scan, mask, tmp_path / "seg.dcm")).StudyInstanceUID == "anonymized"
@@ -226,7 +226,7 @@ def test_names_keep_their_letters(tmp_path: Path) -> None:
         dataset.SpecificCharacterSet = "ISO_IR 100"
         dataset.PatientName = "Köhler^Jürgen"
 
-    ct = np.random.default_rng(0).integers(-1000, 1500, (6, 6, 5)).astype(np.int16)
+    ct = random_ct((6, 6, 5))
     scan = read_scan(save_slices(tmp_path / "scan", ct_slices(ct, np.eye(4), edit=edit)))
     path = write(scan, np.full(ct.shape, 20, np.uint8), tmp_path / "seg.dcm")
     assert dcmread(path).PatientName == "Köhler^Jürgen"
@@ -243,7 +243,7 @@ UNREFERABLE = {
 @pytest.mark.parametrize("case", UNREFERABLE)
 def test_series_that_cannot_be_referred_to(tmp_path: Path, case: str) -> None:
     keyword, value, message = UNREFERABLE[case]
-    ct = np.random.default_rng(0).integers(-1000, 1500, (6, 6, 5)).astype(np.int16)
+    ct = random_ct((6, 6, 5))
     slices = ct_slices(ct, np.eye(4))
     for index, dataset in enumerate(slices):
         dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID

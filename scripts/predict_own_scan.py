@@ -2,8 +2,8 @@
 
 Reads the scan (any format of `vertseg predict`) and a model. Writes {scan}_result.json and beside
 it the label map, centroids, measures, preview and the report's small volumes, and for a DICOM
-series, if asked for, {scan}_seg.dcm; or {scan}_failed.json with the reason for which there are none.
-The outcome is the name of the JSON file.
+series, if asked for, {scan}_seg.dcm; in case of a failure {scan}_failed.json alone, with the
+reason. The outcome is the name of the JSON file.
 """
 
 from pathlib import Path

@@ -142,12 +142,14 @@ class TestCommand:
         page = (folder / "report.html").read_text()
         assert "no such file" in page and "patient" in page
 
-    def test_outputs_that_exist_are_an_error(self, tmp_path, scan) -> None:
+    def test_outputs_that_exist_are_kept(self, tmp_path, scan) -> None:
         arguments = ["predict", str(scan), "--output", str(tmp_path), "--no-report"]
         assert cli.main(arguments) == 0
         assert not (tmp_path / "report.html").exists()
         assert not list(tmp_path.glob("*viewer*"))
-        assert cli.main(arguments) == 1
+        before = (tmp_path / "patient_result.json").stat()
+        assert cli.main(arguments) == 0
+        assert (tmp_path / "patient_result.json").stat() == before
         assert cli.main([*arguments, "--force"]) == 0
         assert not list(tmp_path.glob("*_failed.json"))
 

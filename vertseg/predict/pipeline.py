@@ -108,7 +108,8 @@ def _publish(folder: Path, output: Path, name: str) -> None:
     """Move a scan's files to their places, the result last: where it exists, all others do."""
     remove_outputs(output, name)
     try:
-        for file in sorted(folder.iterdir(), key=lambda f: f.name.endswith(RESULT_SUFFIX)):
+        files = sorted(folder.iterdir(), key=lambda f: (f.name.endswith(RESULT_SUFFIX), f.name))
+        for file in files:
             file.replace(output / file.name)
     except BaseException:
         remove_outputs(output, name)

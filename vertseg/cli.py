@@ -155,11 +155,12 @@ def _predict_all(batch: "Batch") -> KeyboardInterrupt | None:
 def _log_counts(batch: "Batch") -> None:
     predicted = len(batch.done) - len(batch.kept) - len(batch.failed)
     logger.info(
-        "%d scans predicted, %d kept from earlier calls (--force predicts them again), %d failed%s",
+        "Scans predicted: %d; kept from earlier calls (--force predicts them again): %d; failed: "
+        "%d%s.",
         predicted,
         len(batch.kept),
         len(batch.failed),
-        f": {', '.join(batch.failed)}" if batch.failed else "",
+        f" ({', '.join(batch.failed)})" if batch.failed else "",
     )
 
 

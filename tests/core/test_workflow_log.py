@@ -76,10 +76,11 @@ def test_many_quick_jobs_have_few_lines(log: Log, clock: Callable[[float], None]
         clock(0.5)
         log("Finished", event=LogEvent.JOB_FINISHED, job_id=job)
         lines = log(None, event=LogEvent.PROGRESS, done=job + 1, total=200)
-    jobs = [line for line in lines if "preprocess" in line]
-    assert len(jobs) == workflow_log.FIRST_JOBS + 100 / workflow_log.PAUSE_S
-    assert len(lines) - len(jobs) == 1 + 100 / workflow_log.PAUSE_S
-    assert start(log, 201, "train")[-1] == "12:00:00 train"
+    *jobs, last = lines
+    assert len(jobs) == workflow_log.FIRST_JOBS + 98 // workflow_log.PAUSE_S
+    assert jobs[1] == "12:00:00 [1 of 200] preprocess (scan s1)"
+    assert last == "as before: None"
+    assert start(log, 201, "train")[-1] == "12:00:00 [200 of 200] train"
 
 
 def test_everything_else_looks_as_before(log: Log) -> None:

@@ -16,7 +16,13 @@ from vertseg.anatomy.boxes import Box
 from vertseg.anatomy.label_maps import label_boxes
 from vertseg.core.errors import UserError
 from vertseg.dataset.samples import Sample
-from vertseg.evaluation.screening import agreement, compare_scan, grade_counts
+from vertseg.evaluation.screening import (
+    MEASURED,
+    QUANTITIES,
+    agreement,
+    compare_scan,
+    grade_counts,
+)
 from vertseg.phantom import Phantom, generate_phantom, preset, write_verse_scan
 from vertseg.phantom.bones import vertebral_body
 from vertseg.phantom.scene import sample_scene
@@ -511,3 +517,11 @@ def test_the_real_sample_has_plausible_measures(verse014: Path) -> None:
     summary = summarise(list(found.values()))
     assert summary.l1_hu == found["L1"].trabecular_hu
     assert summary.t12_l2_levels == ("L1", "L2")
+
+
+def test_masks_without_a_vertebra_have_no_agreement() -> None:
+    row = {"scan": "a", "region": "lumbar", "fracture": "none", **dict.fromkeys(MEASURED)}
+    table = pd.DataFrame([row | {f"true_{field}": 1.0 for field in QUANTITIES}])
+    limits = agreement(table)
+    assert (limits["vertebrae"] == 0).all() and limits["bias"].isna().all()
+    assert grade_counts(table).empty

@@ -134,12 +134,14 @@ def test_training_logs_and_figures(results: Path) -> None:
 
 def test_a_run_shows_a_line_a_job_and_where_the_results_are(workflow: Path) -> None:
     shown = (workflow / "shown.txt").read_text()
-    jobs = re.findall(r"^\d\d:\d\d:\d\d (\w+)(?: \((.+)\))?$", shown, re.MULTILINE)
+    jobs = re.findall(
+        r"^\d\d:\d\d:\d\d (?:\[\d+ of \d+\] )?(\w+)(?: \((.+)\))?$", shown, re.MULTILINE
+    )
     assert {of for rule, of in jobs if rule == "train"} == {f"method {m}, fold 0" for m in METHODS}
     assert ("table1", "") in jobs and ("all", "") in jobs
     total = int(re.search(r"^total +(\d+)$", shown, re.MULTILINE)[1])
     assert f"\n{total} of {total} steps (100%) done\nResults: results/miniature/\n" in shown
-    assert len(shown.splitlines()) < 120
+    assert len(shown.splitlines()) < 140
     assert "_ct.nii.gz" not in shown and "INFO" not in shown
     [complete] = (workflow / ".snakemake/log").glob("*.log")
     assert complete.read_text().count("rule preprocess:") == 9

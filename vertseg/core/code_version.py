@@ -33,7 +33,9 @@ PLUMBING = frozenset(
         "vertseg.core.logs",
         "vertseg.core.parallel",
         "vertseg.core.progress",
+        "vertseg.core.settings",
         "vertseg.core.tsv",
+        "vertseg.core.workflow_log",
     }
 )
 """Modules that do not affect the results of any step."""

@@ -16,10 +16,10 @@ FIRST_JOBS = 6
 """Jobs of a rule that have a line each, as quick as they may be."""
 
 PAUSE_S = 20.0
-"""Time between two lines about further jobs of a rule, and between two about progress."""
+"""Time between two lines about further jobs of a rule."""
 
 LONG_S = 60.0
-"""Duration from which a job's end has a line, too."""
+"""Duration from which a job's end has a line, too; time without any line before one of progress."""
 
 
 def shorten_log() -> None:
@@ -34,7 +34,7 @@ def shorten_log() -> None:
 
 
 class BriefLog(logging.Formatter):
-    """A line for a job that starts, for the end of a long one, and for progress at intervals.
+    """A line for a job that starts, with how many are done, and for the end of a long one.
 
     Everything else, errors above all, looks as before.
 
@@ -48,23 +48,35 @@ class BriefLog(logging.Formatter):
         self.jobs: dict[int | None, tuple[str, float]] = {}
         self.started: Counter[str] = Counter()
         self.last_line: dict[str, float] = {}
+        self.last_of_all = time.monotonic()
+        self.done = ""
 
     def shows(self, record: logging.LogRecord) -> bool:
         """Whether a record has a line; handlers ask this once a record, before they format it."""
         now = time.monotonic()
+        shows = self._shows(record, now)
+        if shows:
+            self.last_of_all = now
+        return shows
+
+    def _shows(self, record: logging.LogRecord, now: float) -> bool:
         match getattr(record, "event", None):
             case LogEvent.JOB_INFO:
                 rule = getattr(record, "rule_name", "")
                 name = job_name(rule, getattr(record, "wildcards", {}))
                 self.jobs[getattr(record, "jobid", None)] = (name, now)
                 self.started[rule] += 1
-                return self.started[rule] <= FIRST_JOBS or self._pause_is_over(rule, now)
+                shows = self.started[rule] <= FIRST_JOBS or now - self.last_line[rule] >= PAUSE_S
+                if shows:
+                    self.last_line[rule] = now
+                return shows
             case LogEvent.JOB_FINISHED:
                 _, start = self._job(record)
                 return now - start >= LONG_S
             case LogEvent.PROGRESS:
-                is_last = getattr(record, "done", 0) == getattr(record, "total", None)
-                return is_last or self._pause_is_over("", now)
+                done, total = getattr(record, "done", 0), getattr(record, "total", 0)
+                self.done = f"[{done} of {total}] "
+                return done == total or now - self.last_of_all >= LONG_S
             case LogEvent.JOB_STARTED | LogEvent.GROUP_INFO:
                 return False
         return record.msg != "Select jobs to execute..."
@@ -74,7 +86,7 @@ class BriefLog(logging.Formatter):
         match getattr(record, "event", None):
             case LogEvent.JOB_INFO:
                 name, _ = self._job(record)
-                return f"{_clock()} {name}"
+                return f"{_clock()} {self.done}{name}"
             case LogEvent.JOB_FINISHED:
                 name, start = self._job(record)
                 return f"{_clock()} {name}: done in {duration(time.monotonic() - start)}"
@@ -84,12 +96,6 @@ class BriefLog(logging.Formatter):
         """Name and start of a record's job; of one that was never announced, its number and now."""
         number = getattr(record, "jobid", getattr(record, "job_id", None))
         return self.jobs.get(number, (f"job {number}", time.monotonic()))
-
-    def _pause_is_over(self, subject: str, now: float) -> bool:
-        over = now - self.last_line.get(subject, -PAUSE_S) >= PAUSE_S
-        if over:
-            self.last_line[subject] = now
-        return over
 
 
 def job_name(rule: str, wildcards: Mapping[str, str]) -> str:

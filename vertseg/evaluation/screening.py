@@ -28,6 +28,17 @@ QUANTITIES = {
 REGIONS = {"C": "cervical", "T": "thoracic", "L": "lumbar"}
 
 
+MEASURED = (
+    *QUANTITIES,
+    "foreign_material",
+    "body_complete",
+    "genant_grade",
+    "fracture_shape",
+    "height_loss",
+)
+"""Columns of measures, blank for vertebrae that were not found."""
+
+
 def compare_scan(
     sample: Sample, predicted_mask: str | None = None, drawn_on: GridSpec | None = None
 ) -> list[dict[str, Any]]:
@@ -73,11 +84,8 @@ def compare_scan(
             "fracture": truth["fractures"].get(name, "none"),
             **_true_values(truth, name),
         }
-        if label in measures:
-            one = vars(measures[label])
-            fields = (*QUANTITIES, "foreign_material", "body_complete", "genant_grade")
-            row |= {field: one[field] for field in (*fields, "fracture_shape", "height_loss")}
-        rows.append(row)
+        one = vars(measures[label]) if label in measures else {}
+        rows.append(row | {field: one.get(field) for field in MEASURED})
     return rows
 
 

@@ -19,7 +19,8 @@ from vertseg.dataset.sources import configured_samples, downloaded_splits, own_s
 try:
     config = complete_config(config, BASE / "schemas/config.schema.yaml")
     development, external = configured_samples(config, BASE)
-    scans_by_subject(development, config["folds"]["number"])
+    subject_of = {sample.scan: sample.subject for sample in development}
+    scans_by_subject(subject_of, config["folds"]["number"])
     OWN_SCANS = own_scans(config)
 except UserError as error:
     raise WorkflowError(str(error)) from None

@@ -53,6 +53,8 @@ rule audit:
         f"{RESULTS}/logs/audit.log",
     benchmark:
         f"{RESULTS}/benchmarks/audit.tsv"
+    # Before the steps that read the same scans and stop at the first bad one.
+    priority: 1
     conda:
         "../envs/volumes.yaml"
     threads: 4
@@ -67,8 +69,8 @@ rule audit:
 
 rule folds:
     input:
-        samples=f"{RESULTS}/samples.tsv",
-        audit=f"{RESULTS}/audit.tsv",
+        # Once drawn the folds stay, whatever a later audit finds.
+        audit=ancient(f"{RESULTS}/audit.tsv"),
     output:
         f"{RESULTS}/folds.tsv",
     log:
@@ -79,7 +81,7 @@ rule folds:
         mem_mb=by_attempt(1000),
         runtime=by_attempt(10),
     params:
-        external=EXTERNAL_SCANS,
+        subject_of=subject_of,
         number=config["folds"]["number"],
         seed=config["seed"],
     script:

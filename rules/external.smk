@@ -9,7 +9,7 @@ use rule predict as predict_external with:
             allow_missing=True,
         ),
         caches=method_caches(EXTERNAL_SCANS),
-        folds=ancient(f"{RESULTS}/folds.tsv"),
+        folds=f"{RESULTS}/folds.tsv",
     output:
         directory(f"{RESULTS}/predictions/{{method}}/external"),
     log:
@@ -31,7 +31,7 @@ use rule nnunet_predict as nnunet_predict_external with:
         samples=f"{RESULTS}/samples.tsv",
         ct=scan_files(EXTERNAL_SCANS, "ct"),
         caches=caches(EXTERNAL_SCANS),
-        folds=ancient(f"{RESULTS}/folds.tsv"),
+        folds=f"{RESULTS}/folds.tsv",
     output:
         directory(f"{RESULTS}/predictions/{{method}}/external"),
     log:

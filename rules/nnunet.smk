@@ -44,7 +44,7 @@ rule nnunet_predict:
         samples=f"{RESULTS}/samples.tsv",
         ct=scan_files(DEVELOPMENT_SCANS, "ct"),
         caches=caches(DEVELOPMENT_SCANS),
-        folds=ancient(f"{RESULTS}/folds.tsv"),
+        folds=f"{RESULTS}/folds.tsv",
         references=rules.nnunet_preprocess.output,
     output:
         directory(f"{RESULTS}/predictions/{{method}}/fold{{fold}}"),

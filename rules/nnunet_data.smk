@@ -4,7 +4,6 @@
 rule nnunet_scan:
     input:
         scan=lambda wildcards: scan_files([wildcards.scan], "ct", "mask", "labels"),
-        audit=ancient(f"{RESULTS}/audit.tsv"),
     output:
         image=f"{NNUNET_RAW}/imagesTr/{{scan}}_0000.nii.gz",
         label_map=f"{NNUNET_RAW}/labelsTr/{{scan}}.nii.gz",
@@ -28,7 +27,7 @@ rule nnunet_scan:
 
 rule nnunet_dataset:
     input:
-        folds=ancient(f"{RESULTS}/folds.tsv"),
+        folds=f"{RESULTS}/folds.tsv",
     output:
         dataset=f"{NNUNET_RAW}/dataset.json",
         splits=f"{NNUNET_RAW}/splits_final.json",

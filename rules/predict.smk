@@ -5,7 +5,7 @@ rule predict:
     input:
         weights=[f"{RESULTS}/models/{{method}}/fold{{fold}}/weights.safetensors"],
         caches=method_caches(DEVELOPMENT_SCANS),
-        folds=ancient(f"{RESULTS}/folds.tsv"),
+        folds=f"{RESULTS}/folds.tsv",
     output:
         directory(f"{RESULTS}/predictions/{{method}}/fold{{fold}}"),
     log:

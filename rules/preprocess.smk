@@ -10,7 +10,6 @@ wildcard_constraints:
 rule preprocess:
     input:
         scan=lambda wildcards: scan_files([wildcards.scan], "ct", "mask", "labels"),
-        audit=ancient(f"{RESULTS}/audit.tsv"),
     output:
         f"{RESULTS}/cache/{{grid}}/{{scan}}.safetensors",
     log:

@@ -4,8 +4,7 @@
 rule train:
     input:
         caches=method_caches(DEVELOPMENT_SCANS),
-        # Once drawn the folds stay: a later external test changes the file but not the folds.
-        folds=ancient(f"{RESULTS}/folds.tsv"),
+        folds=f"{RESULTS}/folds.tsv",
         initial_weights=lambda wildcards: (
             training_settings(config, wildcards.method).get("initial_weights") or []
         ),

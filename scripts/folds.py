@@ -1,24 +1,20 @@
 """Assign scans to folds.
 
-Reads the sample sheet and the audit's labels; writes folds.tsv (scan, subject, fold: 0, 1, ... or
-"external").
+Reads the audit's labels; writes folds.tsv (scan, subject, fold: 0, 1, ...).
 """
 
 import pandas as pd
 
 from vertseg.core.logs import logger, step_log
 from vertseg.dataset.folds import assign_folds, write_folds
-from vertseg.dataset.samples import read_samples
 
 with step_log(snakemake.log[0]):
-    samples = read_samples(snakemake.input.samples)
+    subject_of, number = snakemake.params.subject_of, snakemake.params.number
     # A scan without a spine has no labels: an empty text, not a missing value.
     audit = pd.read_csv(snakemake.input.audit, sep="\t", dtype=str, keep_default_na=False)
     labels = audit.set_index("scan")["labels"].str.split()
-    development = [sample for sample in samples if sample.scan not in snakemake.params.external]
-    number = snakemake.params.number
-    fold_of = assign_folds(development, labels, number, snakemake.params.seed)
-    write_folds(snakemake.output[0], samples, fold_of)
+    fold_of = assign_folds(subject_of, labels, number, snakemake.params.seed)
+    write_folds(snakemake.output[0], subject_of, fold_of)
 
     for fold in range(number):
         held_out = labels[[scan for scan in fold_of if fold_of[scan] == fold]]

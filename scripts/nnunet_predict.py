@@ -44,7 +44,8 @@ if __name__ == "__main__":
 
         torch.set_num_threads(options.threads)
         fold_of = read_folds(options.folds)
-        samples = [s for s in read_samples(options.samples) if fold_of[s.scan] == options.fold]
+        all_samples = read_samples(options.samples)
+        samples = [s for s in all_samples if fold_of.get(s.scan, EXTERNAL) == options.fold]
         predictor = Predictor(options.weights, choose_device(options.device))
         nnunet_folder = folder / "nnunet"
         nnunet_folder.mkdir(parents=True, exist_ok=True)

@@ -105,11 +105,14 @@ def _parser() -> argparse.ArgumentParser:
 def _predict(arguments: argparse.Namespace) -> int:
     from vertseg.predict.batch import Batch, locked_output, tidy
     from vertseg.predict.pipeline import Options
-    from vertseg.scans.find import scan_names
+    from vertseg.scans.find import one_path_each, scan_names
     from vertseg.segmentation.model import load_model
 
-    names = scan_names(arguments.scans)
-    pairs = list(zip(arguments.scans, names, strict=True))
+    scans = one_path_each(arguments.scans)
+    if repeated := len(arguments.scans) - len(scans):
+        logger.info("%d of the given paths lead to DICOM series named before.", repeated)
+    names = scan_names(scans)
+    pairs = list(zip(scans, names, strict=True))
     output: Path = arguments.output
     _require_writable(output)
     options = Options(

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -5,7 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from vertseg.core.files import atomic_path, write_json, write_text
+from vertseg.core.errors import UserError
+from vertseg.core.files import atomic_path, walk_files, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -50,3 +52,33 @@ def test_the_next_write_removes_what_a_killed_one_left(tmp_path: Path) -> None:
         second.write_text("second")
     assert target.read_text() == "first"
     assert set(tmp_path.iterdir()) == {target, other}
+
+
+def test_a_walk_follows_links_and_enters_each_folder_once(tmp_path: Path) -> None:
+    for name in ("root/b/x", "root/.hidden/x", "root/b/.y", "elsewhere/z"):
+        write_text(tmp_path / name, "")
+    root = tmp_path / "root"
+    for link, target in (("a", root / "b"), ("c", tmp_path / "elsewhere"), ("d", tmp_path),
+                         ("b/loop", root), ("file", tmp_path / "elsewhere/z")):  # fmt: skip
+        (root / link).symlink_to(target)
+    os.mkfifo(root / "pipe")
+    walked = {folder.relative_to(root).as_posix(): names for folder, names in walk_files(root)}
+    assert walked == {".": ["file"], "b": ["x"], "c": ["z"]}
+    assert [folder for folder, _ in walk_files(root, deep=False)] == [root]
+    assert {folder for folder, _ in walk_files(root, left_out=root / "b")} == {root, root / "c"}
+    assert len(list(walk_files(root, left_out=tmp_path))) == 3
+    (root / "b/dead").symlink_to(tmp_path / "gone")
+    with pytest.raises(UserError, match=r"b/dead: a link to .*gone, which is missing"):
+        list(walk_files(root))
+
+
+def test_a_walk_names_folders_that_cannot_be_read(tmp_path: Path, monkeypatch) -> None:
+    with pytest.raises(UserError, match=r"absent: cannot be read"):
+        list(walk_files(tmp_path / "absent"))
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match=r"cannot be read \(Permission denied\)"):
+        list(walk_files(tmp_path))

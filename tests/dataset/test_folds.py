@@ -16,77 +16,80 @@ from vertseg.dataset.folds import (
     scans_by_subject,
     write_folds,
 )
-from vertseg.dataset.samples import Sample
 
 VERTEBRAE = st.sets(st.sampled_from(["T12", "T13", "L5", "L6"]))
 
 
-def samples_of(subjects: list[int]) -> list[Sample]:
-    return [Sample(f"s{i:02d}", f"p{subject}", "", "") for i, subject in enumerate(subjects)]
+def subjects_of(subjects: list[int]) -> dict[str, str]:
+    return {f"s{i:02d}": f"p{subject}" for i, subject in enumerate(subjects)}
 
 
 def test_the_papers_folds() -> None:
-    samples = samples_of(list(range(61)))
-    fold_of = assign_folds(samples, {sample.scan: {"L1"} for sample in samples}, 3, seed=2021)
+    subject_of = subjects_of(list(range(61)))
+    fold_of = assign_folds(subject_of, {scan: {"L1"} for scan in subject_of}, 3, seed=2021)
     assert sorted(Counter(fold_of.values()).values()) == [20, 20, 21]
 
 
 @given(st.data(), st.integers(2, 4), st.integers(0, 9), st.randoms())
 def test_folds_keep_subjects_whole_and_do_not_depend_on_order(data, number, seed, random) -> None:
-    samples = samples_of(data.draw(st.lists(st.integers(0, 12), min_size=12, max_size=40)))
-    labels = {sample.scan: data.draw(VERTEBRAE) for sample in samples}
-    if len({sample.subject for sample in samples}) < number:
+    subject_of = subjects_of(data.draw(st.lists(st.integers(0, 12), min_size=12, max_size=40)))
+    labels = {scan: data.draw(VERTEBRAE) for scan in subject_of}
+    if len(set(subject_of.values())) < number:
         with pytest.raises(UserError, match="subjects"):
-            assign_folds(samples, labels, number, seed)
+            assign_folds(subject_of, labels, number, seed)
         return
-    folds = assign_folds(samples, labels, number, seed)
-    assert list(folds) == sorted(sample.scan for sample in samples)
+    folds = assign_folds(subject_of, labels, number, seed)
+    assert list(folds) == sorted(subject_of)
     folds_of_subject: dict[str, set[int]] = {}
-    for sample in samples:
-        folds_of_subject.setdefault(sample.subject, set()).add(folds[sample.scan])
+    for scan, subject in subject_of.items():
+        folds_of_subject.setdefault(subject, set()).add(folds[scan])
     assert all(len(found) == 1 for found in folds_of_subject.values())
     assert set(folds.values()) == set(range(number))
-    largest = max(Counter(sample.subject for sample in samples).values())
+    largest = max(Counter(subject_of.values()).values())
     sizes = Counter(folds.values()).values()
     assert max(sizes) - min(sizes) <= largest
-    random.shuffle(samples)
-    assert assign_folds(samples, labels, number, seed) == folds
+    shuffled = list(subject_of.items())
+    random.shuffle(shuffled)
+    assert assign_folds(dict(shuffled), labels, number, seed) == folds
 
 
 @given(st.integers(2, 5), st.integers(0, 99), st.data())
 def test_the_rarest_label_is_spread_evenly(number, seed, data) -> None:
-    samples = samples_of(list(range(30)))
+    subject_of = subjects_of(list(range(30)))
     rare = data.draw(st.sets(st.integers(0, 29), min_size=1, max_size=10))
-    labels = {s.scan: {"L1", "T13"} if i in rare else {"L1"} for i, s in enumerate(samples)}
-    folds = assign_folds(samples, labels, number, seed)
+    labels = {s: {"L1", "T13"} if i in rare else {"L1"} for i, s in enumerate(subject_of)}
+    folds = assign_folds(subject_of, labels, number, seed)
     counts = [0] * number
     for index in rare:
-        counts[folds[samples[index].scan]] += 1
+        counts[folds[f"s{index:02d}"]] += 1
     assert max(counts) - min(counts) <= 1
 
 
 def test_the_seed_draws_other_folds() -> None:
-    samples = samples_of(list(range(30)))
-    labels = {sample.scan: {"L1"} for sample in samples}
-    drawn = [tuple(assign_folds(samples, labels, 3, seed).values()) for seed in range(4)]
+    subject_of = subjects_of(list(range(30)))
+    labels = {scan: {"L1"} for scan in subject_of}
+    drawn = [tuple(assign_folds(subject_of, labels, 3, seed).values()) for seed in range(4)]
     assert len(set(drawn)) == 4
 
 
 def test_too_few_subjects_are_an_error() -> None:
     with pytest.raises(UserError, match="2 subjects cannot fill 3 folds"):
-        scans_by_subject(samples_of([1, 1, 1, 2]), 3)
+        scans_by_subject(subjects_of([1, 1, 1, 2]), 3)
 
 
 def test_the_table_of_folds(tmp_path: Path) -> None:
     path = tmp_path / "folds.tsv"
-    write_folds(path, samples_of([0, 0, 7]), {"s00": 1, "s01": 0})
+    write_folds(path, subjects_of([0, 0, 7]), {"s00": 1, "s01": 0, "s02": 0})
     assert path.read_text().splitlines() == [
-        "scan\tsubject\tfold", "s00\tp0\t1", "s01\tp0\t0", "s02\tp7\texternal"
+        "scan\tsubject\tfold", "s00\tp0\t1", "s01\tp0\t0", "s02\tp7\t0"
     ]  # fmt: skip
-    assert read_folds(path) == {"s00": "1", "s01": "0", "s02": EXTERNAL}
+    assert read_folds(path) == {"s00": "1", "s01": "0", "s02": "0"}
     caches = [f"cache/s0{index}.safetensors" for index in range(2)]
     training, held_out = divide_caches(path, caches, "1")
     assert (training, held_out) == ([Path(caches[1])], [Path(caches[0])])
+    assert divide_caches(path, ["s09.safetensors"], EXTERNAL) == ([], [Path("s09.safetensors")])
+    with pytest.raises(UserError, match=r"folds\.tsv: a fold for the external s00"):
+        divide_caches(path, caches[:1], EXTERNAL)
     with pytest.raises(UserError, match=r"folds\.tsv: no fold for s09"):
         divide_caches(path, ["s09.safetensors"], "1")
     path.write_text("scan\tsubject\ns00\tp0\n")

@@ -43,6 +43,19 @@ def test_verse_layout_with_its_quirks(tmp_path: Path) -> None:
     assert by_name["sub-verse506_dir-iso"].centroids.endswith("dir-iso_seg-subreg_ctd.json")
 
 
+def test_linked_folders_hold_scans_too(tmp_path: Path) -> None:
+    for patient in ("a", "b", "c"):
+        place = "elsewhere" if patient == "b" else "root"
+        stem = f"sub-{patient}/sub-{patient}"
+        touch(tmp_path / place, f"rawdata/{stem}_ct.nii.gz")
+        touch(tmp_path / place, f"derivatives/{stem}_seg-vert_msk.nii.gz")
+    for folder in ("rawdata", "derivatives"):
+        (tmp_path / "root" / folder / "sub-b").symlink_to(tmp_path / "elsewhere" / folder / "sub-b")
+        (tmp_path / "root" / folder / "loop").symlink_to(tmp_path / "root")
+    found = verse_samples(tmp_path / "root")
+    assert [sample.subject for sample in found] == ["sub-a", "sub-b", "sub-c"]
+
+
 def test_scans_without_mask_are_all_named(tmp_path: Path) -> None:
     touch(tmp_path, "rawdata/sub-a/sub-a_ct.nii.gz", "rawdata/sub-b/sub-b_ct.nii.gz")
     with pytest.raises(UserError, match=r"(?s)sub-a_seg.*sub-b_seg"):

@@ -263,8 +263,10 @@ def test_outputs_in_a_scans_own_folder_do_not_change_it(tmp_path) -> None:
     for name in ("x_result.json", "x_preview.png", "report.html", ".x.vertseg-partial/a"):
         (tmp_path / "out" / name).touch()
     assert source_state(tmp_path) == before
+    slice_before = source_state(tmp_path / "1.dcm")
     (tmp_path / "2.dcm").write_bytes(b"2")
     assert source_state(tmp_path) != before
+    assert source_state(tmp_path / "1.dcm") != slice_before
 
 
 def test_temporary_files_are_beside_the_outputs(tmp_path, scans, monkeypatch) -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from dicom_series import ct_slices, save_slices
 from oracle import oracle
+from pydicom import Dataset
 
 from vertseg import cli
+from vertseg.core.errors import UserError
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.evaluation.metrics import confusion, multi_label_dice
 from vertseg.phantom import Phantom, generate_phantom, preset
@@ -122,6 +125,20 @@ class TestOutputs:
         assert not np.asanyarray(nib.load(tmp_path / "patient_seg-vert_msk.nii.gz").dataobj).any()
         assert not result.vertebrae and result.preview
 
+    def test_a_series_that_no_dicom_seg_can_refer_to(self, tmp_path, phantom) -> None:
+        def edit(dataset: Dataset, index: int) -> None:
+            del dataset.FrameOfReferenceUID
+
+        folder = save_slices(tmp_path / "scan", ct_slices(phantom.ct, phantom.affine, edit=edit))
+        options = Options(tmp_path, dicom_seg=True)
+        result = read_result(predict_scan(folder, "patient", oracle(phantom), options))
+        warnings = {warning["code"]: warning["message"] for warning in result.warnings}
+        assert "states no frame of reference" in warnings["no_dicom_seg"]
+        assert (tmp_path / "patient_seg-vert_msk.nii.gz").exists()
+        assert not (tmp_path / "patient_seg.dcm").exists()
+        content = json.loads((tmp_path / "patient_result.json").read_text())
+        assert content["files"]["dicom_seg"] is None
+
 
 class TestCommand:
     @pytest.fixture(autouse=True)
@@ -141,6 +158,21 @@ class TestCommand:
         assert [path.name for path in folder.glob("flat_*")] == ["flat_failed.json"]
         page = (folder / "report.html").read_text()
         assert "no such file" in page and "patient" in page
+
+    def test_each_file_of_a_series_means_the_whole_series_once(
+        self, tmp_path, phantom, monkeypatch
+    ) -> None:
+        slices = ct_slices(phantom.ct, phantom.affine)[:3]
+        files = sorted(save_slices(tmp_path / "p1", slices).iterdir())
+        predicted = []
+
+        def predict(scan: str, name: str, *_: object) -> None:
+            predicted.append((scan, name))
+            raise UserError("not now")
+
+        monkeypatch.setattr("vertseg.predict.batch.predict_scan", predict)
+        cli.main(["predict", *map(str, files), "--output", str(tmp_path / "o"), "--no-report"])
+        assert predicted == [(str(files[0]), "p1_IM0000")]
 
     def test_outputs_that_exist_are_kept(self, tmp_path, scan) -> None:
         arguments = ["predict", str(scan), "--output", str(tmp_path), "--no-report"]

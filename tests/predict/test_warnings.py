@@ -20,6 +20,14 @@ def warnings_of_changes(changes: tuple[Change, ...]) -> list[PredictionWarning]:
     return warnings_about(ct, Spine({IDS["T12"]: 0.9}, changes=changes), centres, {})
 
 
+def test_doubts_about_the_header_are_warnings() -> None:
+    geometry = Geometry((100, 100, 200), np.eye(4))
+    remarks = ("The header states a voxel size of 0, which was read as 1 mm.",)
+    ct = Volume(np.zeros((100, 100, 200), np.int16), np.eye(4), geometry, remarks)
+    found = warnings_about(ct, Spine({}), {}, {})
+    assert PredictionWarning("header", (), remarks[0]) in found
+
+
 class TestWarnings:
     def codes(
         self,
@@ -72,9 +80,10 @@ class TestWarnings:
 
     def test_renamed_vertebrae(self) -> None:
         changes = (Change(20, 19, 30.0), Change(25, 0, 2.0))
-        renamed, left_out = warnings_of_changes(changes)
+        renamed, left_out, unknown = warnings_of_changes(changes)
         assert renamed.code == left_out.code == "renamed"
         assert renamed.labels == (19,) and "L1 (30.0 ml) is named T12" in renamed.message
+        assert unknown.code == "unknown_range", "without metadata of the training"
         assert left_out.labels == (25,) and "L6 (2.0 ml) was left out" in left_out.message
 
     def test_low_confidence(self) -> None:

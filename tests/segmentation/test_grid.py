@@ -88,6 +88,16 @@ def test_a_transform_survives_json() -> None:
     assert (copy.shape, copy.native.shape) == ((8, 9, 10), (11, 12, 13))
     assert (copy.native.sform_code, copy.native.qform_code) == (2, 0)
     np.testing.assert_array_equal(copy.native.affine, affine)
+    assert copy.native.sform is copy.native.qform is None
+
+
+def test_the_fields_of_a_header_that_masks_take_over_survive_json() -> None:
+    sform, qform = np.arange(12.0).reshape(3, 4), np.arange(10) / 7
+    native = Geometry((11, 12, 13), np.eye(4), 0, 0, sform, qform, 10)
+    copy = GridTransform.from_json(GridTransform((8, 9, 10), native).to_json()).native
+    np.testing.assert_array_equal(copy.sform, sform)
+    np.testing.assert_array_equal(copy.qform, qform)
+    assert (copy.sform_code, copy.qform_code, copy.xyzt_units) == (0, 0, 10)
 
 
 def test_arrays_of_another_shape_are_refused() -> None:

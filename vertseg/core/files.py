@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and walks through folders."""
 
 import glob
 import hashlib
@@ -16,6 +16,83 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+
+def walk_files(
+    root: str | os.PathLike[str],
+    deep: bool = True,
+    left_out: str | os.PathLike[str] | None = None,
+) -> Iterator[tuple[Path, list[str]]]:
+    """The files of a folder and of those below it; links are followed.
+
+    A folder reached by several paths, such as a link to a folder above, is walked once, by a path
+    without links if there is one. Hidden files and folders, pipes and devices are passed over.
+
+    Args:
+        root: the folder.
+        deep: also walk the folders below it.
+        left_out: a folder that is not walked, unless the root lies in it.
+
+    Yields:
+        Folders, by paths below the root, with the sorted names of their files.
+
+    Raises:
+        UserError: a folder cannot be read, or a link leads nowhere.
+    """
+    start = Path(root)
+    # A link to a folder that holds the root would lead to everything beside the root.
+    walked = {_identity(parent) for parent in start.resolve().parents}
+    if left_out is not None and Path(left_out).is_dir():
+        walked.add(_identity(Path(left_out)))
+    walked.discard(_identity(start))
+    folders: list[Path] = [start]
+    links: list[Path] = []
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)
+        identity = _identity(folder)
+        if identity in walked:
+            continue
+        walked.add(identity)
+        names = []
+        for entry in _visible_entries(folder):
+            path, is_link = folder / entry.name, entry.is_symlink()
+            if is_link and not path.exists():
+                raise UserError(
+                    f"{path}: a link to {path.readlink()}, which is missing. Mend or remove the "
+                    "link."
+                )
+            if entry.is_dir():
+                (links if is_link else folders).append(path)
+            elif entry.is_file():
+                names.append(entry.name)
+        yield folder, names
+        if not deep:
+            return
+        folders.sort(reverse=True)
+        links.sort()
+
+
+def _visible_entries(folder: Path) -> list[os.DirEntry[str]]:
+    with _unreadable_named(folder), os.scandir(folder) as entries:
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+    return sorted(visible, key=lambda entry: entry.name)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """Numbers that all paths of a folder share."""
+    with _unreadable_named(folder):
+        found = folder.stat()
+    return found.st_dev, found.st_ino
+
+
+@contextmanager
+def _unreadable_named(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be read ({error.strerror}). Check the path and your rights to it."
+        ) from error
 
 
 @contextmanager

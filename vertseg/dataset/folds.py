@@ -8,23 +8,26 @@ from pathlib import Path
 
 from vertseg.core.errors import UserError
 from vertseg.core.tsv import read_tsv, write_tsv
-from vertseg.dataset.samples import Sample
 
 EXTERNAL = "external"
-"""Value in the fold column for a scan that no network trains on."""
+"""Fold of the scans of the external test, which no network trains on and no table lists."""
 
 FOLD_COLUMNS = ["scan", "subject", "fold"]
 
 
-def scans_by_subject(samples: Iterable[Sample], number: int) -> dict[str, list[str]]:
+def scans_by_subject(subject_of: Mapping[str, str], number: int) -> dict[str, list[str]]:
     """Scan names of each subject, both in the order of their names.
+
+    Args:
+        subject_of: subject of each scan, by scan name.
+        number: how many folds the subjects shall fill.
 
     Raises:
         UserError: there are fewer subjects than folds.
     """
     scans_of: dict[str, list[str]] = {}
-    for sample in sorted(samples, key=lambda sample: (sample.subject, sample.scan)):
-        scans_of.setdefault(sample.subject, []).append(sample.scan)
+    for subject, scan in sorted((subject, scan) for scan, subject in subject_of.items()):
+        scans_of.setdefault(subject, []).append(scan)
     if len(scans_of) < number:
         raise UserError(
             f"{len(scans_of)} subjects cannot fill {number} folds. "
@@ -34,7 +37,10 @@ def scans_by_subject(samples: Iterable[Sample], number: int) -> dict[str, list[s
 
 
 def assign_folds(
-    samples: Iterable[Sample], labels_of: Mapping[str, Collection[str]], number: int, seed: int
+    subject_of: Mapping[str, str],
+    labels_of: Mapping[str, Collection[str]],
+    number: int,
+    seed: int,
 ) -> dict[str, int]:
     """Fold of every scan, by iterative stratification.
 
@@ -44,7 +50,7 @@ def assign_folds(
     After Sechidis et al. 2011, On the stratification of multi-label data.
 
     Args:
-        samples: the scans; their order does not matter.
+        subject_of: subject of each scan, by scan name; their order does not matter.
         labels_of: names of the vertebrae in each scan, by scan name.
         number: how many folds.
         seed: of the shuffle.
@@ -55,7 +61,7 @@ def assign_folds(
     Raises:
         UserError: there are fewer subjects than folds.
     """
-    scans_of = scans_by_subject(samples, number)
+    scans_of = scans_by_subject(subject_of, number)
     labels = {
         subject: {label for scan in scans for label in labels_of[scan]}
         for subject, scans in scans_of.items()
@@ -89,15 +95,15 @@ def assign_folds(
 
 
 def write_folds(
-    path: str | os.PathLike[str], samples: Iterable[Sample], fold_of: Mapping[str, int]
+    path: str | os.PathLike[str], subject_of: Mapping[str, str], fold_of: Mapping[str, int]
 ) -> None:
-    """Write folds.tsv atomically: scan, subject, fold; scans without a fold are external."""
-    rows = [(s.scan, s.subject, fold_of.get(s.scan, EXTERNAL)) for s in samples]
+    """Write folds.tsv atomically: scan, subject, fold."""
+    rows = [(scan, subject, fold_of[scan]) for scan, subject in subject_of.items()]
     write_tsv(path, FOLD_COLUMNS, rows)
 
 
 def read_folds(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Fold of every scan of folds.tsv by scan name: "0", "1", ... or `EXTERNAL`.
+    """Fold of every scan of folds.tsv by scan name: "0", "1", ...
 
     Raises:
         UserError: the table is missing or has other columns.
@@ -121,12 +127,15 @@ def divide_caches(
         fold: "0", "1", ... or `EXTERNAL`.
 
     Raises:
-        UserError: a scan has no fold.
+        UserError: a scan has no fold, or one of the external test has.
     """
     fold_of = read_folds(folds)
     paths = list(map(Path, caches))
-    unknown = [path.stem for path in paths if path.stem not in fold_of]
+    unknown = [path.stem for path in paths if (path.stem in fold_of) == (fold == EXTERNAL)]
     if unknown:
-        raise UserError(f"{folds}: no fold for {', '.join(unknown)}. Delete the table, run again.")
+        what = "a fold for the external" if fold == EXTERNAL else "no fold for"
+        raise UserError(f"{folds}: {what} {', '.join(unknown)}. Delete the table, run again.")
+    if fold == EXTERNAL:
+        return [], paths
     outside = [path for path in paths if fold_of[path.stem] != fold]
     return outside, [path for path in paths if fold_of[path.stem] == fold]

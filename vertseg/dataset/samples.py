@@ -7,6 +7,7 @@ from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 from vertseg.core.errors import UserError
+from vertseg.core.files import walk_files
 from vertseg.core.tsv import read_tsv, write_tsv
 from vertseg.dataset import layout
 
@@ -100,15 +101,20 @@ def verse_samples(root: str | os.PathLike[str]) -> list[Sample]:
     """Find the labelled scans of a folder in VerSe's layout, sorted by name.
 
     Every `*_ct.nii.gz` below a `rawdata` folder is paired with the mask and the centroids of its
-    BIDS stem below `derivatives`. macOS's `._*` files are passed over.
+    BIDS stem below `derivatives`. Links are followed; hidden files, such as macOS's `._*`, are
+    passed over.
 
     Raises:
-        UserError: no scan is found, or scans lack their mask (all are named).
+        UserError: no scan is found, scans lack their mask (all are named), or a link leads
+            nowhere.
     """
     root = Path(root)
-    scans = [
-        path for path in sorted(root.rglob(f"*{layout.CT_SUFFIX}")) if not path.name.startswith(".")
-    ]
+    scans = sorted(
+        folder / name
+        for folder, names in (walk_files(root) if root.is_dir() else ())
+        for name in names
+        if name.endswith(layout.CT_SUFFIX)
+    )
     if not scans:
         raise UserError(
             f"{root}: no VerSe scan (rawdata/sub-*/*_ct.nii.gz) found. Unpack VerSe's archive "

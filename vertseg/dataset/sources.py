@@ -32,12 +32,14 @@ def downloaded_splits(config: Config) -> list[str]:
 def own_scans(config: Config) -> dict[str, str]:
     """Path of each scan to predict without reference, by the name of its outputs.
 
+    The run's own results are left out of the search.
+
     Raises:
         UserError: the folder is missing or holds no scan.
     """
     if "predict" not in config:
         return {}
-    paths = find_scans(config["predict"]["scans"])
+    paths = find_scans(config["predict"]["scans"], config["results"])
     return dict(zip(scan_names(paths), map(str, paths), strict=True))
 
 

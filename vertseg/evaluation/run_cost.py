@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from vertseg.core.errors import UserError
+from vertseg.core.files import walk_files
 
 COLUMNS = {
     "s": "seconds",
@@ -31,7 +32,8 @@ def collect_benchmarks(folder: Path) -> pd.DataFrame:
         UserError: a file is not a benchmark table.
     """
     rows = []
-    for path in sorted(folder.rglob("*.tsv")):
+    files = (place / name for place, names in walk_files(folder) for name in names)
+    for path in sorted(file for file in files if file.suffix == ".tsv"):
         rule, *job = path.relative_to(folder).with_suffix("").parts
         try:
             table = pd.read_csv(path, sep="\t", na_values="-")

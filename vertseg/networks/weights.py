@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from vertseg.core.errors import UserError
 from vertseg.core.files import atomic_path, file_sha256
 from vertseg.networks.devices import place_network
+from vertseg.networks.metadata import FORMAT, parse_metadata
 from vertseg.networks.registry import build_network, count_parameters, limit_context
-
-FORMAT = "vertseg-weights-1"
 
 
 def save_weights(
@@ -27,7 +26,7 @@ def save_weights(
     """Write a network atomically; the same network and metadata give the same bytes.
 
     `load_network` reads files whose metadata have `network`, `options` and `num_classes`, the
-    arguments of `build_network` that made the network, and `settings` with `crop`.
+    arguments of `build_network` that made the network, and `settings` with `grid` and `crop`.
 
     Args:
         path: target.
@@ -53,15 +52,19 @@ def load_network(
     """Rebuild a network in evaluation mode, and return it with its metadata.
 
     Raises:
-        UserError: the file is missing, damaged or of another format, or its weights do not fit the
+        UserError: the file is missing, damaged or of another format, its metadata are incomplete or
+            out of bounds (see `parse_metadata`), or its weights are unusable or do not fit the
             network that it names.
     """
-    tensors, metadata = read_weights(path, FORMAT)
+    tensors, text = _read(path)
+    metadata = parse_metadata(path, text)
+    _check_values(path, tensors)
     try:
         network = build_network(metadata["network"], metadata["num_classes"], **metadata["options"])
+        _check_types(network, tensors)
         network.load_state_dict(tensors)
         limit_context(network, metadata["settings"]["crop"])
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, UserError) as error:
         raise _misfit(path, error) from error
     return place_network(network, torch.device(device)).eval(), metadata
 
@@ -126,25 +129,51 @@ def read_weights(
     """Tensors (on the CPU) and metadata of a file written by `save_weights`.
 
     Raises:
-        UserError: the file is missing, damaged or of another format.
+        UserError: the file is missing, damaged or of another format, or its weights are not finite
+            or, in a convolution, all 0.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("vertseg", "{}")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read as weights ({error}).") from error
+    tensors, text = _read(path)
     try:
         metadata = json.loads(text)
         found = metadata.get("format")
-    except (AttributeError, ValueError):
+    except (AttributeError, ValueError, RecursionError):
         metadata, found = {}, None
     if found != file_format:
         raise UserError(
             f"{path}: not weights of the format {file_format}"
             + (f", but of {found}." if found else ".")
         )
+    _check_values(path, tensors)
     return tensors, metadata
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], str]:
+    """Tensors of a safetensors file, and our metadata as text."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("vertseg", "{}")
+            return {name: file.get_tensor(name) for name in file.keys()}, text  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read as weights ({error}).") from error
+
+
+def _check_values(path: str | os.PathLike[str], tensors: dict[str, Tensor]) -> None:
+    """Refuse weights that are not finite, and convolutions (5 axes) that are all 0."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            fault = "hold values that are not finite"
+        elif tensor.ndim == 5 and not tensor.any():
+            fault = "are all 0"
+        else:
+            continue
+        raise UserError(f"{path}: the weights {name} {fault}. Train or download it again.")
+
+
+def _check_types(network: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Refuse tensors of other types than the network's, which would be converted on loading."""
+    for name, own in network.state_dict().items():
+        if name in tensors and tensors[name].dtype != own.dtype:
+            raise TypeError(f"{name} is of type {tensors[name].dtype}, not {own.dtype}")
 
 
 def shared_names(network: nn.Module) -> dict[str, str]:

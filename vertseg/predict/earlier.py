@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vertseg.core.errors import UserError
-from vertseg.core.files import remove_abandoned
+from vertseg.core.files import remove_abandoned, walk_files
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.dataset.layout import FAILURE_SUFFIX, OWN_SCAN_SUFFIXES, REPORT_NAME, RESULT_SUFFIX
 from vertseg.predict.result import Result, read_result
@@ -42,8 +42,9 @@ def shown_source(path: str | os.PathLike[str]) -> str:
 def source_state(path: str | os.PathLike[str]) -> str:
     """SHA-256 of the names, sizes and times of change of a scan's files.
 
-    Hidden files and outputs of this program in a scan's folder do not count. Files of one stem
-    belong together where the format keeps voxels apart from the header (.mhd, .nhdr).
+    Hidden files and outputs of this program in a scan's folder do not count. A DICOM file stands
+    for the files beside it. Files of one stem belong together where the format keeps voxels apart
+    from the header (.mhd, .nhdr).
 
     Raises:
         UserError: the scan is missing or cannot be listed.
@@ -51,9 +52,11 @@ def source_state(path: str | os.PathLike[str]) -> str:
     path = absolute_path(path)
     try:
         if path.is_dir():
-            files = sorted(_files_below(path))
+            files = _files_below(path, deep=True)
         elif file_suffix(path) in (".mhd", ".nhdr"):
             files = sorted(one for one in path.parent.iterdir() if one.stem == path.stem)
+        elif path.is_file() and not file_suffix(path):
+            files = _files_below(path.parent, deep=False)
         else:
             files = [path]
         state = hashlib.sha256()
@@ -182,14 +185,15 @@ def remove_leftovers(output: Path, targets: Iterable[Path]) -> None:
         remove_abandoned(target)
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    """Files of a scan's folder but for hidden ones and those with the names of outputs."""
+def _files_below(folder: Path, deep: bool) -> list[Path]:
+    """Files of a folder but for hidden ones and those with the names of outputs."""
     outputs = (*OWN_SCAN_SUFFIXES.values(), RESULT_SUFFIX, FAILURE_SUFFIX, REPORT_NAME)
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith(".") and not name.endswith(outputs):
-                yield Path(place, name)
+    return sorted(
+        place / name
+        for place, names in walk_files(folder, deep)
+        for name in names
+        if not name.endswith(outputs)
+    )
 
 
 def _holds_notice(path: Path) -> bool:

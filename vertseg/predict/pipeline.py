@@ -15,6 +15,7 @@ import numpy as np
 from vertseg.anatomy.centroids import Centres, body_centres, write_centroids
 from vertseg.core.errors import UserError
 from vertseg.core.files import write_json
+from vertseg.core.logs import logger
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.dataset.layout import OWN_SCAN_SUFFIXES, RESULT_SUFFIX
 from vertseg.predict.earlier import (
@@ -195,6 +196,7 @@ def _write(
         del files["dicom_seg"]
     paths = {kind: folder / name for kind, name in files.items()}
     _write_files(prediction, paths, watch)
+    not_written = _write_dicom_seg(prediction, paths, watch)
     write_json(
         result_path(folder, scan.name),
         {
@@ -209,10 +211,10 @@ def _write(
             "dicom_seg_wanted": options.dicom_seg,
             "geometry": _geometry(scan.volume),
             "seconds": watch.seconds,
-            "warnings": [asdict(warning) for warning in prediction.warnings],
+            "warnings": [asdict(warning) for warning in (*prediction.warnings, *not_written)],
             "vertebrae": prediction.vertebrae,
             "summary": asdict(summarise(prediction.measures)),
-            "files": {kind: files.get(kind) for kind in OWN_SCAN_SUFFIXES},
+            "files": {kind: files[kind] if kind in paths else None for kind in OWN_SCAN_SUFFIXES},
         },
     )
 
@@ -234,11 +236,26 @@ def _write_files(prediction: _Prediction, paths: dict[str, Path], watch: Stopwat
 
         with watch.phase("viewer"):
             write_viewer_volumes(volume, mask, paths["viewer_ct"], paths["viewer_mask"])
-    if "dicom_seg" in paths and scan.series:
-        from vertseg.scans.dicom.segmentation import write_segmentation
 
+
+def _write_dicom_seg(
+    prediction: _Prediction, paths: dict[str, Path], watch: Stopwatch
+) -> list[PredictionWarning]:
+    """Write the DICOM SEG if `paths` has one; without success, it leaves `paths` with a warning."""
+    scan = prediction.scan
+    if "dicom_seg" not in paths or not scan.series:
+        return []
+    from vertseg.scans.dicom.segmentation import write_segmentation
+
+    path, native = paths["dicom_seg"], scan.volume.native
+    try:
         with watch.phase("dicom_seg"):
-            write_segmentation(paths["dicom_seg"], mask, native, scan.series, prediction.model.name)
+            write_segmentation(path, prediction.mask, native, scan.series, prediction.model.name)
+    except UserError as error:
+        del paths["dicom_seg"]
+        logger.warning("%s: no DICOM SEG was written. %s", scan.source, error)
+        return [PredictionWarning("no_dicom_seg", (), f"No DICOM SEG was written. {error}")]
+    return []
 
 
 def _write_measures(path: Path, vertebrae: Sequence[dict[str, Any]]) -> None:

@@ -65,7 +65,7 @@ def warnings_about(
             *_apart(spine.dismissed),
             *_low_confidence(spine.confidence),
         ]
-    return [*found, *_acquisition(ct, trained.get("training_range"))]
+    return [*found, *_header(ct), *_acquisition(ct, trained.get("training_range"))]
 
 
 def heights_along_spine(centres: Centres) -> dict[int, float]:
@@ -184,9 +184,17 @@ def _low_confidence(confidence: Mapping[int, float]) -> list[PredictionWarning]:
     return [PredictionWarning("low_confidence", low, f"The network is unsure about {names}.")]
 
 
+def _header(ct: Volume) -> list[PredictionWarning]:
+    return [PredictionWarning("header", (), remark) for remark in ct.remarks]
+
+
 def _acquisition(ct: Volume, training_range: Mapping[str, Any] | None) -> list[PredictionWarning]:
     if training_range is None:
-        return []
+        message = (
+            "The model states no range of its training scans: whether this scan lies within it is "
+            "unknown."
+        )
+        return [PredictionWarning("unknown_range", (), message)]
     spacing, extent = (np.array(training_range[key]) for key in ("spacing_mm", "extent_mm"))
     extent_mm = np.array(ct.array.shape) * ct.spacing_mm
     found = []

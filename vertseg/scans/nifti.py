@@ -1,15 +1,17 @@
 """NIfTI files: the reader of CTs and label maps, and the writer of all volumes."""
 
 import gzip
+import math
 import os
 import zlib
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 from nibabel.affines import voxel_sizes
-from nibabel.filebasedimages import ImageFileError
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.spatialimages import HeaderDataError
 from scipy.ndimage import affine_transform
 
 from vertseg.anatomy.labels import UNANNOTATED
@@ -17,19 +19,43 @@ from vertseg.anatomy.schemes import VERSE, LabelScheme
 from vertseg.core.errors import UserError
 from vertseg.core.files import atomic_path
 from vertseg.core.logs import logger
+from vertseg.scans.find import NIFTI, file_suffix
+from vertseg.scans.streams import (
+    GZIP_MARK,
+    check_regular,
+    errors_named,
+    open_stream,
+    read_to_end,
+)
 from vertseg.scans.volumes import (
+    GRID_TOLERANCE_VOXEL,
     Geometry,
     Volume,
     canonical_volume,
+    check_extent,
+    check_size,
     checked_affine,
     checked_shape,
     finite_hu,
     native_array,
     same_grid,
+    shift_mm,
 )
 
 _SLAB_VOXELS = 1 << 23
 """Voxels read and scaled at a time."""
+
+_LONGEST_HEADER = 540
+"""Bytes of a header of NIfTI-2; one of NIfTI-1 has 348."""
+
+_OTHER_UNITS = {1: "metres", 3: "micrometres"}
+"""Codes of NIfTI's units of space other than mm (2) and unknown (0), which counts as mm."""
+
+_ROUNDING_VOXEL = 1e-3
+"""Largest distance of voxels by the sform and the qform that single precision leads to."""
+
+_SIZE_TOLERANCE = 0.01
+"""Largest relative difference of voxel sizes by the sform and the qform of labelled scans."""
 
 
 def load_ct(path: str | os.PathLike[str]) -> Volume:
@@ -40,8 +66,8 @@ def load_ct(path: str | os.PathLike[str]) -> Volume:
             no usable geometry.
     """
     path = Path(path)
-    array, geometry = _load(path)
-    return canonical_volume(finite_hu(array, path), geometry)
+    array, geometry, remarks = _load(path)
+    return canonical_volume(finite_hu(array, path), geometry, remarks)
 
 
 def load_mask(path: str | os.PathLike[str], ct: Geometry, scheme: LabelScheme = VERSE) -> Volume:
@@ -54,7 +80,8 @@ def load_mask(path: str | os.PathLike[str], ct: Geometry, scheme: LabelScheme = 
             or a mask whose vertebrae all lie outside its CT.
     """
     path = Path(path)
-    array, geometry = _load(path)
+    array, geometry, _ = _load(path)
+    _refuse_ambiguous(path, geometry, ct)
     mask = canonical_volume(_verse_labels(array, path, scheme), geometry)
     if same_grid(geometry, ct):
         on_ct = np.ascontiguousarray(mask.array)
@@ -66,13 +93,13 @@ def load_mask(path: str | os.PathLike[str], ct: Geometry, scheme: LabelScheme = 
                 "Check the pairing of CT and mask in the sample sheet."
             )
         logger.warning(
-            "%s: the mask's grid (shape %s, spacing %s mm) is not its CT's (shape %s, "
-            "spacing %s mm); resampled onto the CT.",
+            "%s: the mask's grid (shape %s, affine %s) is not its CT's (shape %s, affine %s); "
+            "resampled onto the CT.",
             path,
             geometry.canonical_shape,
-            np.round(mask.spacing_mm, 3).tolist(),
+            _rounded(mask.affine),
             ct.canonical_shape,
-            np.round(voxel_sizes(ct.canonical_affine), 3).tolist(),
+            _rounded(ct.canonical_affine),
         )
     return Volume(on_ct, ct.canonical_affine, ct)
 
@@ -102,16 +129,21 @@ def write_nifti(
     Args:
         path: the file.
         array: voxels (i, j, k) as stored, in the order of the geometry's axes.
-        geometry: the grid on disk; an sform of code 0 is written with code 1.
+        geometry: the grid on disk; its codes, transforms and units are written as they are.
         notice: up to 79 characters for the header's description.
         level: of the compression, 1 (fast) to 9 (small).
         noisy: run-length coding alone, as string matching gains little on noise.
     """
     image = nib.Nifti1Image(np.ascontiguousarray(array), geometry.affine)
-    image.header.set_xyzt_units("mm")
+    image.header["xyzt_units"] = geometry.xyzt_units
     image.header["descrip"] = notice
-    image.set_sform(geometry.affine, max(geometry.sform_code, 1))
+    image.set_sform(geometry.affine, geometry.sform_code)
     image.set_qform(geometry.affine, geometry.qform_code, strip_shears=True)
+    if geometry.sform is not None:
+        for name, row in zip(("srow_x", "srow_y", "srow_z"), geometry.sform, strict=True):
+            image.header[name] = row
+    if geometry.qform is not None:
+        _set_qform(image.header, geometry.qform)
     with atomic_path(path) as temporary:
         if noisy:
             temporary.write_bytes(_run_length_coded(image.to_bytes(), level))
@@ -130,42 +162,186 @@ def _run_length_coded(content: bytes, level: int) -> bytes:
     return packer.compress(content) + packer.flush()
 
 
-def _load(path: Path) -> tuple[np.ndarray, Geometry]:
-    """Voxels (i, j, k) in stored order, scl_slope applied, and geometry of a 3-D NIfTI file."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file. Check the path.")
-    try:
-        image = nib.load(path, mmap=False, keep_file_open=True)
-        if not isinstance(image, nib.Nifti1Pair):
-            raise UserError(f"{path}: not a NIfTI file. Convert it to .nii.gz first.")
-        if image.get_data_dtype().names is not None:
-            raise UserError(f"{path}: a colour image, not a CT. Convert the original series.")
-        if np.issubdtype(image.get_data_dtype(), np.complexfloating):
-            raise UserError(f"{path}: complex values, not a CT.")
-        shape = checked_shape(image.shape, path)
-        array = _voxels(image, shape)
-    except (ImageFileError, EOFError, OSError, ValueError, zlib.error) as error:
+def _load(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...]]:
+    """Voxels (i, j, k) in stored order, scl_slope applied, geometry and doubts of a 3-D file."""
+    encoding = _encoding(path)
+    quiet = np.errstate(over="ignore", invalid="ignore")
+    with errors_named(path), quiet, open_stream(path, encoding) as stream:
+        raw, header = _headers(stream.read(_LONGEST_HEADER), path)
+        shape = checked_shape(header.get_data_shape(), path)
+        check_size(math.prod(shape), header.get_data_dtype().itemsize, path)
+        geometry, remarks = _geometry(raw, header, shape, path)
+        array = _voxels(ArrayProxy(stream, header, mmap=False), shape)
+        if encoding == "gzip":
+            read_to_end(stream, path)
+    for remark in remarks:
+        logger.warning("%s: %s", path, remark)
+    return array, geometry, remarks
+
+
+def _encoding(path: Path) -> str:
+    """Encoding of a file named .nii or .nii.gz, its content and its name in agreement."""
+    check_regular(path)
+    suffix = file_suffix(path)
+    if suffix not in NIFTI:
+        raise UserError(f"{path}: not a NIfTI file (.nii, .nii.gz). Convert it to .nii.gz first.")
+    with errors_named(path), path.open("rb") as file:
+        start = file.read(_LONGEST_HEADER)
+    is_compressed = start.startswith(GZIP_MARK)
+    if is_compressed and suffix == ".nii":
         raise UserError(
-            f"{path}: cannot be read ({error}). It may be truncated: copy or download it again."
-        ) from error
+            f"{path}: its content is compressed (gzip), but its name ends in .nii. Rename it: "
+            ".nii.gz instead of .nii."
+        )
+    if suffix == ".nii.gz" and _magic(start):
+        raise UserError(
+            f"{path}: its content is not compressed, but its name ends in .nii.gz. Rename it: "
+            ".nii instead of .nii.gz."
+        )
+    return "gzip" if suffix == ".nii.gz" else "raw"
+
+
+def _magic(start: bytes) -> bytes:
+    """The mark of a single-file NIfTI header (b"n+1" or b"n+2"); empty for other content."""
+    marks = {start[344:348]: b"n+1", start[4:8]: b"n+2"}
+    return next((mark for found, mark in marks.items() if found == mark + b"\0"), b"")
+
+
+def _headers(start: bytes, path: Path) -> tuple[nib.Nifti1Header, nib.Nifti1Header]:
+    """A file's header as stored, and with what is impossible in it mended by nibabel."""
+    magic = _magic(start)
+    if not magic:
+        raise UserError(
+            f"{path}: cannot be read (it does not start with a NIfTI header). It may be truncated "
+            "or damaged, or in another format: copy or download it again, or convert it to .nii.gz."
+        )
+    kind = nib.Nifti1Header if magic == b"n+1" else nib.Nifti2Header
+    block = start[: kind.template_dtype.itemsize]
+    header = kind(block)
+    if header.get_data_dtype().names is not None:
+        raise UserError(f"{path}: a colour image, not a CT. Convert the original series.")
+    if np.issubdtype(header.get_data_dtype(), np.complexfloating):
+        raise UserError(f"{path}: complex values, not a CT.")
+    if (unit := int(header["xyzt_units"]) & 7) in _OTHER_UNITS:
+        raise UserError(
+            f"{path}: the header states its lengths in {_OTHER_UNITS[unit]}. Give a file in mm."
+        )
+    return kind(block, check=False), header
+
+
+def _geometry(
+    raw: nib.Nifti1Header, header: nib.Nifti1Header, shape: tuple[int, int, int], path: Path
+) -> tuple[Geometry, tuple[str, ...]]:
+    """Grid of a file and doubts about it.
+
+    The sform counts if its code is not 0, else the qform if its code is not 0, else voxel sizes
+    with NIfTI's default orientation.
+    """
+    affine = checked_affine(header.get_best_affine(), path)
+    check_extent(shape, affine, path)
+    sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
+    qform = _affine_of(_stored_qform(header))
+    shift = math.inf if qform is None else shift_mm(affine, qform, shape)
+    is_same = shift <= _ROUNDING_VOXEL * voxel_sizes(affine).min()
+    remarks = []
+    if sform_code <= 0 and not np.all(raw["pixdim"][1:4]):
+        remarks.append("The header states a voxel size of 0, which was read as 1 mm.")
+    if sform_code <= 0 and qform_code <= 0:
+        remarks.append("The header states no orientation; NIfTI's default was assumed.")
+    if min(sform_code, qform_code) > 0 and shift > GRID_TOLERANCE_VOXEL * voxel_sizes(affine).min():
+        by = f"by up to {shift:.1f} mm" if math.isfinite(shift) else "the qform being invalid"
+        remarks.append(
+            f"The header's sform (code {sform_code}) and qform (code {qform_code}) differ, {by}; "
+            "the sform was used. Programs that use the qform show the scan and its results there."
+        )
     geometry = Geometry(
         shape,
-        checked_affine(image.affine, path),
-        int(image.header["sform_code"]),
-        int(image.header["qform_code"]),
+        affine,
+        sform_code,
+        qform_code,
+        None if sform_code > 0 else header.get_sform()[:3],
+        None if is_same else _stored_qform(header),
+        int(header["xyzt_units"]),
     )
-    if geometry.sform_code == geometry.qform_code == 0:
-        logger.warning("%s: the header states no orientation; NIfTI's default is assumed.", path)
-    return array, geometry
+    return geometry, tuple(remarks)
 
 
-def _voxels(image: nib.Nifti1Pair, shape: tuple[int, int, int]) -> np.ndarray:
+def _stored_qform(header: nib.Nifti1Header) -> np.ndarray:
+    names = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
+    return np.array([*header["pixdim"][:4], *(header[name] for name in names)], np.float64)
+
+
+def _set_qform(header: nib.Nifti1Header, stored: np.ndarray) -> None:
+    names = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
+    header["pixdim"][:4] = stored[:4]
+    for name, value in zip(names, stored[4:], strict=True):
+        header[name] = value
+
+
+def _affine_of(stored_qform: np.ndarray) -> np.ndarray | None:
+    """Affine that a qform states; None if it is invalid."""
+    header = nib.Nifti1Header()
+    _set_qform(header, stored_qform)
+    try:
+        affine = header.get_qform()
+    except (ValueError, HeaderDataError):
+        return None
+    return affine if np.isfinite(affine).all() else None
+
+
+def _placed_by_qform(geometry: Geometry) -> Geometry | None:
+    """The grid of programs that prefer the qform to the sform; None if its qform is invalid."""
+    if geometry.qform is None or min(geometry.sform_code, geometry.qform_code) <= 0:
+        return geometry
+    affine = _affine_of(geometry.qform)
+    return None if affine is None else replace(geometry, affine=affine)
+
+
+def _refuse_ambiguous(path: Path, mask: Geometry, ct: Geometry) -> None:
+    """Refuse a pair that programs with another preference of transforms would read differently.
+
+    Raises:
+        UserError: the mask lies on its CT by the sforms and not by the qforms or the reverse, or
+            the CT's sform and qform disagree about orientation or voxel size.
+    """
+    ct_by_qform, mask_by_qform = _placed_by_qform(ct), _placed_by_qform(mask)
+    if ct_by_qform is None or mask_by_qform is None:
+        return
+    if same_grid(mask, ct) != same_grid(mask_by_qform, ct_by_qform):
+        raise UserError(
+            f"{path}: sform and qform contradict each other: by one the mask lies on its CT, by "
+            f"the other it does not.{_listed_transforms('CT', ct, ct_by_qform)}"
+            f"{_listed_transforms('mask', mask, mask_by_qform)}\nWrite both transforms of the "
+            "CT's header to the mask if they belong together, or set the codes of the wrong ones "
+            "to 0."
+        )
+    sizes, sizes_by_qform = voxel_sizes(ct.affine), voxel_sizes(ct_by_qform.affine)
+    if not np.array_equal(ct.to_canonical, ct_by_qform.to_canonical) or not np.allclose(
+        sizes, sizes_by_qform, rtol=_SIZE_TOLERANCE
+    ):
+        raise UserError(
+            f"{path}: its CT's sform and qform disagree about orientation or voxel size."
+            f"{_listed_transforms('CT', ct, ct_by_qform)}\nSet the code of the wrong one to 0."
+        )
+
+
+def _listed_transforms(name: str, geometry: Geometry, by_qform: Geometry) -> str:
+    return (
+        f"\n  {name} by sform: {_rounded(geometry.affine)}"
+        f"\n  {name} by qform: {_rounded(by_qform.affine)}"
+    )
+
+
+def _rounded(affine: np.ndarray) -> list[list[float]]:
+    return np.round(affine[:3], 3).tolist()
+
+
+def _voxels(proxy: ArrayProxy, shape: tuple[int, int, int]) -> np.ndarray:
     """Voxels with scl_slope applied: integers where that is exact, else float32.
 
     They are read slab by slab: nibabel would hold a compressed file's voxels twice, and scale all
     of them at once in float64.
     """
-    proxy: Any = image.dataobj
     scaling = (float(proxy.slope), float(proxy.inter))
     stored = np.dtype(proxy.dtype).newbyteorder("=")
     if stored.kind not in "iu" or not all(number.is_integer() for number in scaling):

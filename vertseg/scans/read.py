@@ -1,6 +1,6 @@
 """The reader of a user's CT scan in any supported format.
 
-Reading NIfTI imports neither pydicom nor SimpleITK; each is imported for its own formats.
+Reading NIfTI, NRRD and MetaImage imports neither pydicom nor SimpleITK.
 """
 
 import os
@@ -16,7 +16,9 @@ from nibabel.affines import voxel_sizes
 from vertseg.core.errors import UserError
 from vertseg.scans import zips
 from vertseg.scans.find import FORMATS, ITK, NIFTI, absolute_path, file_suffix, scan_name
+from vertseg.scans.itk import load_itk_ct
 from vertseg.scans.nifti import load_ct
+from vertseg.scans.streams import check_regular
 from vertseg.scans.volumes import AIR_HU, Volume
 
 if TYPE_CHECKING:
@@ -66,8 +68,10 @@ def read_scan(path: str | os.PathLike[str], name: str | None = None) -> Scan:
         UserError: the input is unreadable, or not a CT in HU on a straight grid.
     """
     path = absolute_path(path)
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - False, not an error, for impossible names
         raise UserError(f"{path}: no such file or folder. Check the path.")
+    if not path.is_dir():
+        check_regular(path)
     series = None
     try:
         if path.is_dir():
@@ -91,8 +95,6 @@ def read_scan(path: str | os.PathLike[str], name: str | None = None) -> Scan:
 def _read_image(path: Path) -> Volume:
     if file_suffix(path) in NIFTI:
         return load_ct(path)
-    from vertseg.scans.itk import load_itk_ct
-
     return load_itk_ct(path)
 
 

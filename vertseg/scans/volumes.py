@@ -29,14 +29,36 @@ GRID_TOLERANCE_VOXEL = 0.1
 _RAS = axcodes2ornt(("R", "A", "S"))
 
 
+LONGEST_MM = 3000.0
+"""Largest extent of a scan along an axis; tables of CT scanners move by 2 m."""
+WIDEST_MM = 1500.0
+"""Largest extent of a scan along its two shorter axes; gantries are 0.9 m wide."""
+MOST_BYTES = 16 << 30
+"""Largest size of a scan's voxels as stored: 512 x 512 x 8000 in double precision."""
+
+
 @dataclass(frozen=True)
 class Geometry:
-    """A voxel grid as stored on disk: shape, affine (voxel to RAS+ mm) and NIfTI's frame codes."""
+    """A voxel grid as stored on disk, with the fields of a NIfTI header that masks take over.
+
+    Attributes:
+        shape: voxels (i, j, k).
+        affine: voxel to RAS+ mm, by the transform that counts (docs/inputs.md).
+        sform_code: code of the sform; 0 if it states nothing.
+        qform_code: code of the qform; 0 if it states nothing.
+        sform: srow_x, srow_y, srow_z (3, 4) as stored; None where they are the affine's.
+        qform: pixdim[0:4], quatern_b to quatern_d and qoffset_x to qoffset_z (10,) as stored; None
+            where they are the affine's.
+        xyzt_units: code of the units of space and time; 2 is mm.
+    """
 
     shape: tuple[int, int, int]
     affine: np.ndarray
     sform_code: int = 1
     qform_code: int = 1
+    sform: np.ndarray | None = None
+    qform: np.ndarray | None = None
+    xyzt_units: int = 2
 
     @property
     def to_canonical(self) -> np.ndarray:
@@ -64,11 +86,13 @@ class Volume:
         array: voxels (x, y, z); HU for a CT, VerSe values for a label map.
         affine: voxel of `array` to RAS+ mm.
         native: the grid as stored.
+        remarks: doubts about the header, in plain words; they become warnings of a prediction.
     """
 
     array: np.ndarray
     affine: np.ndarray
     native: Geometry
+    remarks: tuple[str, ...] = ()
 
     @property
     def spacing_mm(self) -> np.ndarray:
@@ -110,11 +134,14 @@ def same_grid(one: Geometry, other: Geometry) -> bool:
     """Whether two grids' voxels coincide in canonical axes, to a tenth of a voxel."""
     if one.canonical_shape != other.canonical_shape:
         return False
-    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(one.canonical_shape) - 1)
-    shift_mm = np.abs(
-        apply_affine(one.canonical_affine, corners) - apply_affine(other.canonical_affine, corners)
-    )
-    return bool(shift_mm.max() <= GRID_TOLERANCE_VOXEL * voxel_sizes(one.affine).min())
+    shift = shift_mm(one.canonical_affine, other.canonical_affine, one.canonical_shape)
+    return bool(shift <= GRID_TOLERANCE_VOXEL * voxel_sizes(one.affine).min())
+
+
+def shift_mm(one: np.ndarray, other: np.ndarray, shape: tuple[int, int, int]) -> float:
+    """Largest distance along an axis between the voxels of a grid placed by two affines."""
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) - 1)
+    return float(np.abs(apply_affine(one, corners) - apply_affine(other, corners)).max())
 
 
 def checked_shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
@@ -150,7 +177,47 @@ def checked_affine(affine: np.ndarray, path: Path) -> np.ndarray:
     )
 
 
-def canonical_volume(array: np.ndarray, geometry: Geometry) -> Volume:
+def check_extent(shape: tuple[int, int, int], affine: np.ndarray, path: Path) -> None:
+    """Refuse grids that no patient fills, before memory is asked for.
+
+    Raises:
+        UserError: the scan is too long or wide.
+    """
+    spacing = voxel_sizes(affine)
+    extent = spacing * shape
+    if extent.max() > LONGEST_MM or np.sort(extent)[1] > WIDEST_MM:
+        raise UserError(
+            f"{path}: voxels of {_product(spacing)} mm and an extent of {_product(extent)} mm are "
+            "not those of a patient. The header may be damaged, or state other units than mm: "
+            "convert the original series again."
+        )
+
+
+def check_size(count: int, itemsize: int, path: Path) -> None:
+    """Refuse more voxels than a scan has, before memory is asked for.
+
+    Args:
+        count: number of voxels.
+        itemsize: bytes of each as stored.
+        path: the file, for the error.
+
+    Raises:
+        UserError: the voxels take more than `MOST_BYTES`.
+    """
+    if count * itemsize > MOST_BYTES:
+        raise UserError(
+            f"{path}: the header asks for {count} voxels of {itemsize} bytes, over "
+            f"{MOST_BYTES >> 30} GiB. It may be damaged: convert the original series again."
+        )
+
+
+def canonical_volume(
+    array: np.ndarray, geometry: Geometry, remarks: tuple[str, ...] = ()
+) -> Volume:
     """The volume of an array (i, j, k) as stored; the voxels are not copied."""
     canonical = apply_orientation(array, geometry.to_canonical)
-    return Volume(canonical, geometry.canonical_affine, geometry)
+    return Volume(canonical, geometry.canonical_affine, geometry, remarks)
+
+
+def _product(values: np.ndarray) -> str:
+    return " x ".join(f"{value:.4g}" for value in values)

@@ -14,7 +14,7 @@ from vertseg.core.errors import UserError
 from vertseg.core.files import atomic_path
 from vertseg.segmentation.grid import GridTransform
 
-FORMAT = "vertseg-cache-2"
+FORMAT = "vertseg-cache-3"
 
 
 @dataclass(frozen=True)

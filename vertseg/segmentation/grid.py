@@ -95,13 +95,17 @@ class GridTransform:
 
     def to_json(self) -> str:
         """Shape and native geometry as text."""
+        native = self.native
         return json.dumps(
             {
                 "shape": self.shape,
-                "native_shape": self.native.shape,
-                "native_affine": self.native.affine.tolist(),
-                "sform_code": self.native.sform_code,
-                "qform_code": self.native.qform_code,
+                "native_shape": native.shape,
+                "native_affine": native.affine.tolist(),
+                "sform_code": native.sform_code,
+                "qform_code": native.qform_code,
+                "sform": None if native.sform is None else native.sform.tolist(),
+                "qform": None if native.qform is None else native.qform.tolist(),
+                "xyzt_units": native.xyzt_units,
             }
         )
 
@@ -109,11 +113,15 @@ class GridTransform:
     def from_json(cls, text: str) -> "GridTransform":
         """The transform written by `to_json`."""
         stored = json.loads(text)
+        sform, qform = stored["sform"], stored["qform"]
         native = Geometry(
             tuple(stored["native_shape"]),
             np.array(stored["native_affine"]),
             stored["sform_code"],
             stored["qform_code"],
+            None if sform is None else np.array(sform),
+            None if qform is None else np.array(qform),
+            stored["xyzt_units"],
         )
         return cls(tuple(stored["shape"]), native)
 

@@ -1,6 +1,5 @@
 """Trained networks for prediction, run by PyTorch or by ONNX Runtime."""
 
-import json
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -15,10 +14,16 @@ from scipy.special import log_softmax
 
 from vertseg.core.errors import UserError
 from vertseg.core.files import file_sha256
+from vertseg.core.logs import logger
+from vertseg.networks.metadata import parse_metadata
+from vertseg.segmentation.onnx_weights import weights_fault
 from vertseg.segmentation.settings import SHIPPED_FILES, SUFFIXES, RuntimeName
 
 Trained = dict[str, Any]
 Forward = Callable[[np.ndarray], np.ndarray]
+
+TRIAL_CELLS = 32
+"""Largest size, along each axis, of the image that a network of whole scans is tried on."""
 
 PACKAGES: dict[RuntimeName, str] = {"onnx": "onnxruntime", "torch": "torch"}
 
@@ -32,7 +37,7 @@ class Model:
         sha256: checksum of the file; for several networks, all checksums.
         runtime: library that runs the network.
         trained: metadata of the file about the training: `settings` with grid and crop,
-            `training_range`, `num_classes`.
+            `num_classes` and, if known, `training_range`; checked by `parse_metadata`.
         forward: images (1, 1, X, Y, Z) float32 to logits (C, X, Y, Z) float32; for several
             networks, the logarithm of their mean probabilities.
     """
@@ -61,7 +66,10 @@ def load_model(
         device: device for PyTorch (cpu, cuda, cuda:1, auto); ONNX Runtime always uses the CPU.
 
     Raises:
-        UserError: the file is missing or not a model, or its runtime is not installed.
+        UserError: the file is missing or not a model, or its runtime is not installed; its metadata
+            are incomplete or out of bounds; its weights are not finite or 0; or its scores of a
+            trial image have another shape than its metadata say, are not finite, or are the same
+            everywhere.
     """
     return load_models([shipped_model() if path is None else path], threads, device)
 
@@ -80,10 +88,20 @@ def load_models(
         UserError: as for `load_model`.
     """
     files = [Path(path) for path in paths]
-    [runtime] = {_runtime(file) for file in files}
+    runtimes = {_runtime(file) for file in files}
+    if len(runtimes) > 1:
+        raise UserError(f"{', '.join(map(str, files))}: models of one suffix can predict together.")
+    [runtime] = runtimes
     load = _load_onnx if runtime == "onnx" else _load_torch
-    trained, forward = load(files, threads, device)
+    each, forward = load(files, threads, device)
+    trained = _common(files, each)
     name = "+".join(file.stem for file in files)
+    _try_out(" + ".join(map(str, files)), trained, forward)
+    if trained.get("training_range") is None:
+        logger.warning(
+            "%s: states no range of its training scans, so that scans beyond it get no warning.",
+            name,
+        )
     return Model(name, "+".join(map(file_sha256, files)), runtime, trained, forward)
 
 
@@ -117,7 +135,48 @@ def _runtime(file: Path) -> RuntimeName:
     return runtime
 
 
-def _load_torch(files: Sequence[Path], threads: int | None, device: str) -> tuple[Trained, Forward]:
+def _common(files: Sequence[Path], each: Sequence[Trained]) -> Trained:
+    """The metadata of the first network, whose grid, crops and classes the others must share."""
+    kinds = [(one["settings"]["grid"], one["settings"]["crop"], one["num_classes"]) for one in each]
+    for file, kind in zip(files, kinds, strict=True):
+        if kind != kinds[0]:
+            raise UserError(
+                f"{file}: grid, crop and number of classes are {kind}, those of {files[0]} "
+                f"{kinds[0]}. Give models that are alike."
+            )
+    return each[0]
+
+
+def _try_out(name: str, trained: Trained, forward: Forward) -> None:
+    """Refuse a network whose scores of a trial image, noise, are useless."""
+    grid, crop = trained["settings"]["grid"], trained["settings"]["crop"]
+    whole = (TRIAL_CELLS,) * 3 if isinstance(grid, dict) else np.minimum(grid, TRIAL_CELLS)
+    size = tuple(int(cells) for cells in crop or whole)
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 1, *size)).astype(np.float32)
+    try:
+        scores = np.asarray(forward(image))
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
+    except Exception as error:  # Runtimes' errors have no common class.
+        raise UserError(
+            f"{name}: cannot be run on an image of {size} cells ({error}). Train or download it "
+            "again."
+        ) from error
+    expected = (trained["num_classes"], *size)
+    if scores.shape != expected:
+        fault = f"have the shape {scores.shape}, not {expected}"
+    elif not np.isfinite(scores).all():
+        fault = "are not finite"
+    elif np.all(scores == scores[:, :1, :1, :1]):
+        fault = "are the same everywhere"
+    else:
+        return
+    raise UserError(f"{name}: its scores of a trial image {fault}. Train or download it again.")
+
+
+def _load_torch(
+    files: Sequence[Path], threads: int | None, device: str
+) -> tuple[Sequence[Trained], Forward]:
     import torch
 
     from vertseg.networks.devices import choose_device, keep_freed_memory
@@ -141,10 +200,12 @@ def _load_torch(files: Sequence[Path], threads: int | None, device: str) -> tupl
         mean = reduce(torch.logaddexp, each).sub_(math.log(len(networks)))
         return mean.cpu().contiguous().numpy()
 
-    return trained[0], forward
+    return trained, forward
 
 
-def _load_onnx(files: Sequence[Path], threads: int | None, device: str) -> tuple[Trained, Forward]:
+def _load_onnx(
+    files: Sequence[Path], threads: int | None, device: str
+) -> tuple[Sequence[Trained], Forward]:
     sessions, trained = zip(*(_onnx_session(file, threads) for file in files), strict=True)
 
     def forward(images: np.ndarray) -> np.ndarray:
@@ -153,7 +214,7 @@ def _load_onnx(files: Sequence[Path], threads: int | None, device: str) -> tuple
             return next(each)
         return reduce(np.logaddexp, (log_softmax(logits, axis=0) for logits in each))
 
-    return trained[0], forward
+    return trained, forward
 
 
 def _onnx_session(file: Path, threads: int | None) -> tuple[Any, Trained]:
@@ -165,9 +226,17 @@ def _onnx_session(file: Path, threads: int | None) -> tuple[Any, Trained]:
     # The arena would keep the memory of the largest scan until the process ends.
     options.enable_cpu_mem_arena = False
     try:
-        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-        return session, json.loads(session.get_modelmeta().custom_metadata_map["vertseg"])
-    except KeyError:
-        raise UserError(f"{file}: an ONNX model, but not written by this program.") from None
+        content = file.read_bytes()
+        fault = weights_fault(content)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read as an ONNX model ({error}).") from error
+    if fault:
+        raise UserError(f"{file}: {fault}. Train or download it again.")
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        metadata = session.get_modelmeta().custom_metadata_map
     except Exception as error:  # ONNX Runtime's errors have no common class.
         raise UserError(f"{file}: cannot be read as an ONNX model ({error}).") from error
+    if "vertseg" not in metadata:
+        raise UserError(f"{file}: an ONNX model, but not written by this program.")
+    return session, parse_metadata(file, metadata["vertseg"])

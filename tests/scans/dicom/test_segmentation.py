@@ -9,6 +9,9 @@ from conftest import REAL_DATA
 from dicom_series import PLANES, ct_slices, save_slices
 from orientations import oblique_affine
 from pydicom import Dataset, dcmread
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from pydicom.uid import generate_uid
 
 from vertseg.anatomy.labels import CRANIOCAUDAL, NAMES
@@ -168,6 +171,88 @@ def test_a_series_stripped_of_the_patients_data_will_do(tmp_path: Path) -> None:
     mask = np.full(ct.shape, 20, np.uint8)
     assert_holds(write(scan, mask, tmp_path / "seg.dcm"), mask, np.eye(4))
     assert "PatientID" not in scan.series.headers[0]
+
+
+def with_raw_value(dataset: Dataset, keyword: str, value: bytes | None) -> None:
+    """Store bytes that pydicom would refuse; None removes the attribute."""
+    tag = Tag(keyword)
+    dataset.pop(tag, None)
+    if value is not None:
+        kind = dictionary_VR(tag)
+        dataset[tag] = RawDataElement(tag, kind, len(value), value, 0, False, True)
+
+
+DEIDENTIFIED = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "PatientSize",
+    "PatientComments", "EthnicGroup", "StudyDate", "StudyTime", "StudyID", "StudyDescription",
+    "AccessionNumber", "ReferringPhysicianName", "SeriesNumber", "SeriesDescription",
+    "InstanceNumber", "Manufacturer", "SliceThickness", "SpecificCharacterSet",
+    "PositionReferenceIndicator", "LossyImageCompression", "ImageType", "AcquisitionDate",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [None, b"", b"ANONYMIZED"], ids=["missing", "blank", "word"])
+def test_deidentified_headers_are_mended(tmp_path: Path, value: bytes | None) -> None:
+    def edit(dataset: Dataset, index: int) -> None:
+        for keyword in DEIDENTIFIED:
+            with_raw_value(dataset, keyword, value)
+
+    ct = np.random.default_rng(0).integers(-1000, 1500, (6, 6, 5)).astype(np.int16)
+    slices = ct_slices(ct, np.diag([0.8, 0.8, 2.0, 1.0]), edit=edit)
+    scan = read_scan(save_slices(tmp_path / "scan", slices))
+    mask = np.full(ct.shape, 20, np.uint8)
+    path = write(scan, mask, tmp_path / "seg.dcm")
+    assert_holds(path, mask, scan.volume.affine)
+    dataset = dcmread(path)
+    assert dataset.StudyDate == dataset.PatientSex == dataset.PatientBirthDate == ""
+    assert str(dataset.PatientName) == (value or b"").decode()
+    assert dataset.SeriesNumber == 1000
+    measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert measures.SliceThickness == 2
+
+
+def test_uids_replaced_by_words_are_referred_to_as_they_are(tmp_path: Path) -> None:
+    def edit(dataset: Dataset, index: int) -> None:
+        with_raw_value(dataset, "StudyInstanceUID", b"anonymized")
+
+    ct = np.random.default_rng(0).integers(-1000, 1500, (6, 6, 5)).astype(np.int16)
+    scan = read_scan(save_slices(tmp_path / "scan", ct_slices(ct, np.eye(4), edit=edit)))
+    mask = np.full(ct.shape, 20, np.uint8)
+    assert dcmread(write(scan, mask, tmp_path / "seg.dcm")).StudyInstanceUID == "anonymized"
+
+
+def test_names_keep_their_letters(tmp_path: Path) -> None:
+    def edit(dataset: Dataset, index: int) -> None:
+        dataset.SpecificCharacterSet = "ISO_IR 100"
+        dataset.PatientName = "Köhler^Jürgen"
+
+    ct = np.random.default_rng(0).integers(-1000, 1500, (6, 6, 5)).astype(np.int16)
+    scan = read_scan(save_slices(tmp_path / "scan", ct_slices(ct, np.eye(4), edit=edit)))
+    path = write(scan, np.full(ct.shape, 20, np.uint8), tmp_path / "seg.dcm")
+    assert dcmread(path).PatientName == "Köhler^Jürgen"
+
+
+UNREFERABLE = {
+    "frame of reference": ("FrameOfReferenceUID", b"", "states no frame of reference"),
+    "study": ("StudyInstanceUID", b"", "states no StudyInstanceUID"),
+    "one UID": ("SOPInstanceUID", b"1.2.3", "has files with an empty or repeated SOPInstanceUID"),
+    "kind": ("SOPClassUID", b"anonymized", "states an unknown SOPClassUID"),
+}
+
+
+@pytest.mark.parametrize("case", UNREFERABLE)
+def test_series_that_cannot_be_referred_to(tmp_path: Path, case: str) -> None:
+    keyword, value, message = UNREFERABLE[case]
+    ct = np.random.default_rng(0).integers(-1000, 1500, (6, 6, 5)).astype(np.int16)
+    slices = ct_slices(ct, np.eye(4))
+    for index, dataset in enumerate(slices):
+        dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+        dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        with_raw_value(dataset, keyword, value)
+        dataset.save_as(tmp_path / f"{index}.dcm", enforce_file_format=True)
+    scan = read_scan(tmp_path)
+    with pytest.raises(UserError, match=f"The series 3 'spine' .* {message}"):
+        write(scan, np.full(ct.shape, 20, np.uint8), tmp_path / "seg.dcm")
 
 
 def test_what_cannot_be_written_is_said(tmp_path: Path, monkeypatch) -> None:

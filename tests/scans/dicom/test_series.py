@@ -1,5 +1,7 @@
+import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom as hd
@@ -12,8 +14,10 @@ from dicom_series import PLANES, compress_with_itk, ct_slices, save_slices
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from orientations import oblique_affine
-from pydicom import Dataset, dcmread
+from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.uid import (
+    BasicTextSRStorage,
+    DeflatedExplicitVRLittleEndian,
     JPEGLSLossless,
     RLELossless,
     SecondaryCaptureImageStorage,
@@ -21,6 +25,7 @@ from pydicom.uid import (
 )
 
 from vertseg.core.errors import UserError
+from vertseg.scans import zips
 from vertseg.scans.dicom.series import read_series
 
 AFFINE = oblique_affine()
@@ -199,7 +204,7 @@ def dose_sheet() -> Dataset:
 
 def report() -> Dataset:
     dataset = ct_slices(small_ct(), AFFINE)[0]
-    dataset.Modality = "SR"
+    dataset.Modality, dataset.SOPClassUID = "SR", BasicTextSRStorage
     for keyword in ("Rows", "Columns", "PixelData"):
         del dataset[keyword]
     return dataset
@@ -253,7 +258,9 @@ def test_a_localiser_within_the_series_is_left_out_with_a_warning(tmp_path: Path
     save_slices(tmp_path, [scout, *slices])
     with caplog.at_level("WARNING", logger="vertseg"):
         assert_reads_as(tmp_path, small_ct())
-    assert "'spine' (CT, 8 images) taken without 1 images of it: a localiser." in caplog.text
+    assert (
+        "'spine' (CT, 8 images): Taken without 1 images of the series: a localiser." in caplog.text
+    )
 
 
 Change = Callable[[list[Dataset]], object]
@@ -299,6 +306,18 @@ def one_twice(slices: list[Dataset]) -> None:
     slices.append(again[4])
 
 
+def two_spacings(slices: list[Dataset]) -> None:
+    for index, dataset in enumerate(slices[4:], start=1):
+        x, y, _ = dataset.ImagePositionPatient
+        dataset.ImagePositionPatient = [x, y, 6 + 4 * index]
+
+
+def uncertain_frames(slices: list[Dataset]) -> None:
+    slices[0].NumberOfFrames = 8
+    slices[0].PixelData = b"".join(dataset.PixelData for dataset in slices)
+    del slices[1:]
+
+
 def truncate_voxels(slices: list[Dataset]) -> None:
     slices[2].PixelData = slices[2].PixelData[:-10]
 
@@ -324,6 +343,43 @@ BAD_SERIES: dict[str, tuple[Change, str]] = {
         lambda slices: slices.__delitem__(slice(3, 5)),
         r"2 slices seem to be missing. Slices lie 2 mm apart, but 6 mm between z = 4.0 mm and "
         r"z = 10.0 mm \(IM\d+.dcm, IM\d+.dcm\)",
+    ),
+    "two spacings": (
+        two_spacings,
+        r"parts of different slice spacing: 2 mm from z = 0.0 mm to z = 6.0 mm, 4 mm from z = 6.0 "
+        r"mm to z = 22.0 mm. Together they form no even grid, even if no slice is missing",
+    ),
+    "far apart": (
+        set_one(ImagePositionPatient=[0, 0, 4000]),
+        "4000 mm lie between .* more than a patient's length",
+    ),
+    "far away": (set_one(ImagePositionPatient=[0, 0, 1e30]), "ImagePositionPatient is .*1e.30"),
+    "wide": (set_each(PixelSpacing=[300, 300]), "a slice 3600 mm wide"),
+    "fine": (set_each(PixelSpacing=["1e-4", "1e-4"]), "PixelSpacing is .*1e-4"),
+    "large": (set_each(Rows=65535), "65535 rows and 12 columns"),
+    "infinite slope": (set_one(RescaleSlope="inf"), r"IM\d+.dcm .* \(RescaleSlope is inf"),
+    "slope 0": (set_one(RescaleSlope="0"), r"IM\d+.dcm .* \(RescaleSlope is 0, so that HU are unk"),
+    "no intercept": (set_one(RescaleIntercept="nan"), r"\(RescaleIntercept is nan"),
+    "slope in some": (
+        lambda slices: delete("RescaleSlope")(slices[:3]),
+        r"3 of 8 slices state no RescaleSlope \(for example IM\d+.dcm\), the others do",
+    ),
+    "empty intercept in one": (
+        set_one(RescaleIntercept=None),
+        r"1 of 8 slices state no RescaleIntercept",
+    ),
+    "two patients": (
+        set_one(PatientID="another"),
+        r"IM\d+.dcm and IM\d+.dcm state different patients \(PatientID\)",
+    ),
+    "two names": (set_one(PatientName="Another^Test"), r"different patients \(PatientName\)"),
+    "frames without places": (
+        uncertain_frames,
+        r"IM\d+.dcm states 8 frames and the places of 1. Export the series again as",
+    ),
+    "more voxels than stated": (
+        set_each(BitsAllocated=8, BitsStored=8, HighBit=7),
+        r"IM\d+.dcm is damaged \(240 bytes of voxels, but its header states 120\)",
     ),
     "tilt": (tilt, r"shifted against each other by 14.0 degrees \(gantry tilt\)"),
     "uneven": (
@@ -389,3 +445,130 @@ def test_an_unknown_compression_is_named(tmp_path: Path) -> None:
     save_slices(tmp_path, slices)
     with pytest.raises(UserError, match=r"High-Throughput JPEG 2000.*Store the series uncompr"):
         read_series(tmp_path)
+
+
+def without_compliance(folder: Path, slices: list[Dataset]) -> Path:
+    """Write slices whose SOPInstanceUIDs break the rules; the files' own UIDs do not."""
+    folder.mkdir(exist_ok=True)
+    for index, dataset in enumerate(slices):
+        dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+        dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        dcmwrite(folder / f"{index}.dcm", dataset, enforce_file_format=True)
+    return folder
+
+
+@pytest.mark.parametrize("uid", ["", "1.2.3.4"], ids=["empty", "repeated"])
+def test_slices_of_one_sop_instance_uid_are_told_apart(tmp_path: Path, uid: str) -> None:
+    slices = ct_slices(small_ct(), AFFINE)
+    set_each(SOPInstanceUID=uid)(slices)
+    folder = without_compliance(tmp_path / "scan", slices)
+    shutil.copy(folder / "2.dcm", folder / "copy.dcm")
+    assert_reads_as(folder, small_ct())
+    (remark,) = read_series(folder)[0].remarks
+    assert "SOPInstanceUIDs are empty or repeated" in remark
+
+
+def test_one_uid_for_different_voxels_at_one_place_is_refused(tmp_path: Path) -> None:
+    save_slices(tmp_path / "a", ct_slices(small_ct(), AFFINE))
+    other = dcmread(tmp_path / "a/IM0002.dcm")
+    other.PixelData = other.PixelData[::-1]
+    other.save_as(tmp_path / "other.dcm")
+    with pytest.raises(UserError, match=r"same position, at 1 of 8 .*IM0002.dcm and other.dcm"):
+        read_series(tmp_path)
+
+
+@pytest.mark.parametrize("compressor", [None, "JPEG", "JPEG2000"])
+def test_monochrome1_does_not_turn_hu_around(tmp_path: Path, compressor: str | None) -> None:
+    slices = ct_slices(small_ct(), AFFINE)
+    if compressor:
+        compress_with_itk(slices, compressor, tmp_path)
+    set_each(PhotometricInterpretation="MONOCHROME1")(slices)
+    assert_reads_as(save_slices(tmp_path, slices), small_ct())
+
+
+def test_compressed_slices_have_their_own_rescaling(tmp_path: Path) -> None:
+    slices = ct_slices(small_ct(), AFFINE)
+    compress_with_itk(slices, "JPEG", tmp_path)
+    for index, dataset in enumerate(slices):
+        dataset.RescaleIntercept = index
+    assert_reads_as(save_slices(tmp_path, slices), small_ct() + np.arange(8, dtype=np.int16))
+
+
+def test_slices_with_a_series_each_are_read_as_one(tmp_path: Path) -> None:
+    def edit(dataset: Dataset, index: int) -> None:
+        dataset.SeriesInstanceUID = generate_uid()
+
+    slices = ct_slices(small_ct(), AFFINE, edit=edit)
+    save_slices(tmp_path, slices)
+    assert_reads_as(tmp_path, small_ct())
+    (remark,) = read_series(tmp_path)[0].remarks
+    assert remark.startswith("Each file states a SeriesInstanceUID of its own")
+    (tmp_path / "IM0003.dcm").unlink()
+    with pytest.raises(UserError, match="7 files, each with a SeriesInstanceUID of its own: 1 sli"):
+        read_series(tmp_path)
+    for index, dataset in enumerate(slices):
+        dataset.SeriesDescription = f"part {index // 4}"
+    save_slices(tmp_path, slices)
+    with pytest.raises(
+        UserError, match=r"only\n  4 series 3 'part \d' \(CT, 1 images\): a single s"
+    ):
+        read_series(tmp_path)
+
+
+def test_a_slice_that_left_its_series_is_remarked_on(tmp_path: Path) -> None:
+    slices = ct_slices(small_ct(), AFFINE)
+    slices[-1].SeriesInstanceUID = generate_uid()
+    save_slices(tmp_path, slices, shuffled=False)
+    volume, _ = read_series(tmp_path)
+    assert volume.array.shape == (12, 10, 7)
+    assert volume.remarks == (
+        "IM0007.dcm would continue the scan, but states another SeriesInstanceUID.",
+    )
+
+
+def test_a_slice_stored_in_another_way_is_remarked_on(tmp_path: Path) -> None:
+    slices = ct_slices(small_ct(), AFFINE)
+    slices[3].RescaleIntercept = -1000
+    save_slices(tmp_path, slices)
+    (remark,) = read_series(tmp_path)[0].remarks
+    assert "1 of 8 files state another RescaleIntercept (-1000) than the others (-1024)" in remark
+
+
+def test_slopes_beyond_integers_do_not_overflow(tmp_path: Path) -> None:
+    save_slices(tmp_path, ct_slices(small_ct(), AFFINE, edit=rescaled(1e6, -1024)))
+    expected = np.where(small_ct() > -1024, 32767, -1024).astype(np.int16)
+    assert_reads_as(tmp_path, expected)
+
+
+def test_pipes_are_passed_over(tmp_path: Path) -> None:
+    save_slices(tmp_path, ct_slices(small_ct(), AFFINE))
+    os.mkfifo(tmp_path / "pipe.dcm")
+    assert_reads_as(tmp_path, small_ct())
+
+
+def test_deflated_series_are_read_within_limits(tmp_path: Path, monkeypatch) -> None:
+    for index, dataset in enumerate(ct_slices(small_ct(), AFFINE)):
+        dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        dataset["PixelData"].VR = "OW"
+        dcmwrite(tmp_path / f"{index}.dcm", dataset, enforce_file_format=True)
+    assert_reads_as(tmp_path, small_ct())
+    whole = (tmp_path / "3.dcm").read_bytes()
+    (tmp_path / "3.dcm").write_bytes(whole[:-40])
+    with pytest.raises(UserError, match=r"3.dcm is damaged .its deflated data set ends early"):
+        read_series(tmp_path)
+    (tmp_path / "3.dcm").write_bytes(whole)
+    monkeypatch.setattr(zips, "DICOM", replace(zips.DICOM, member_bytes=1000))
+    with pytest.raises(UserError, match="its deflated data set has more than 1000 bytes"):
+        read_series(tmp_path)
+
+
+def test_linked_slices_and_folders_are_read(tmp_path: Path) -> None:
+    slices = sorted(save_slices(tmp_path / "stored", ct_slices(small_ct(), AFFINE)).iterdir())
+    folder = tmp_path / "scan"
+    (tmp_path / "more").mkdir()
+    folder.mkdir()
+    for number, file in enumerate(slices):
+        ((folder if number % 2 else tmp_path / "more") / file.name).symlink_to(file)
+    (folder / "more").symlink_to(tmp_path / "more")
+    (tmp_path / "more/back").symlink_to(folder)
+    assert_reads_as(folder, small_ct())

@@ -2,18 +2,26 @@
 
 Needs highdicom (`pip install "vertseg[dicom-seg]"`). Vertebrae carry their SNOMED CT codes; DICOM's
 subset of SNOMED knows no T13 and no L6, which are coded as `Vertebra` and named by their label.
+
+De-identification leaves attributes out, blanks them or puts words in their place. So highdicom is
+given data sets made for it: places and UIDs from the series, and those patients' and study's
+attributes that can be written, the others blank.
 """
 
-import copy
+import io
 import os
 import warnings
+from collections.abc import Sequence
 from types import ModuleType
 
 import numpy as np
-from pydicom import Dataset
+from pydicom import DataElement, Dataset, config
+from pydicom.datadict import keyword_for_tag
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.uid import generate_uid
+from pydicom.tag import BaseTag
+from pydicom.uid import UID, generate_uid
+from pydicom.valuerep import DA, DT, TM, DSfloat
 
 from vertseg import __version__
 from vertseg.anatomy.labels import CRANIOCAUDAL, NAMES
@@ -21,11 +29,15 @@ from vertseg.anatomy.palette import label_colour
 from vertseg.core.errors import UserError
 from vertseg.core.files import atomic_path
 from vertseg.core.notice import RESEARCH_USE_ONLY
+from vertseg.scans.dicom.files import text
 from vertseg.scans.dicom.series import DicomSeries
-from vertseg.scans.volumes import Geometry, native_array
+from vertseg.scans.dicom.stack import Frame
+from vertseg.scans.volumes import WIDEST_MM, Geometry, native_array
 
 _SERIES_NUMBER_OFFSET = 1000
-_MAY_BE_EMPTY = (
+_LARGEST_SERIES_NUMBER = 10**9
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+_NEVER_ABSENT = (
     "PatientID",
     "PatientName",
     "PatientBirthDate",
@@ -34,7 +46,18 @@ _MAY_BE_EMPTY = (
     "StudyID",
     "StudyDate",
     "StudyTime",
+    "ReferringPhysicianName",
 )
+"""Attributes that a DICOM SEG states, empty if unknown."""
+_COPIED_GROUPS = (0x0008, 0x0010, 0x0012, 0x0018, 0x0020)
+"""Groups of the attributes of patient, trial, study and equipment; highdicom chooses among them."""
+_COPIED = (
+    "LossyImageCompression",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
+)
+_SEXES = ("M", "F", "O")
+_PARSERS = {"DA": DA, "TM": TM, "DT": DT}
 
 
 def write_segmentation(
@@ -54,30 +77,34 @@ def write_segmentation(
         model: name of the network, part of the algorithm's identification.
 
     Raises:
-        UserError: highdicom is not installed, the mask is empty, or the series states no frame of
-            reference.
+        UserError: highdicom is not installed, the mask is empty, or the series cannot be referred
+            to.
     """
     hd = _highdicom()
     present = set(np.unique(mask).tolist())
     labels = [label for label in CRANIOCAUDAL if label in present]
     if not labels:
         raise UserError(f"{path}: no vertebra was found, so there is no segmentation to write.")
+    _refuse_unreferable(series)
     sources, order = _sources(series)
-    if not all(source.get("FrameOfReferenceUID") for source in sources):
-        raise UserError(
-            f"{path}: the series {series.description} states no frame of reference, so no "
-            "segmentation can refer to it. Use the NIfTI label map instead."
-        )
     number_of = np.zeros(256, np.uint8)
     number_of[labels] = np.arange(1, len(labels) + 1)
     stored = native_array(mask, native).transpose(2, 1, 0)
     segments = number_of[stored[np.argsort(order)]]
-    with warnings.catch_warnings():
-        # Anonymised series often hold names that break DICOM's rules.
-        warnings.simplefilter("ignore", UserWarning)
-        segmentation = _segmentation(hd, sources, segments, labels, model)
+    try:
+        with warnings.catch_warnings():
+            # Anonymised series often hold names and UIDs that break DICOM's rules.
+            warnings.simplefilter("ignore", UserWarning)
+            segmentation = _segmentation(hd, sources, segments, labels, model)
+            content = io.BytesIO()
+            segmentation.save_as(content)
+    except Exception as error:
+        raise UserError(
+            f"The series {series.description} cannot be referred to by a DICOM SEG ({error}). Use "
+            "the NIfTI label map instead."
+        ) from error
     with atomic_path(path) as temporary:
-        segmentation.save_as(temporary)
+        temporary.write_bytes(content.getbuffer())
 
 
 def _segmentation(
@@ -104,7 +131,7 @@ def _segmentation(
             for number, label in enumerate(labels, start=1)
         ],
         series_instance_uid=generate_uid(),
-        series_number=int(sources[0].get("SeriesNumber") or 0) + _SERIES_NUMBER_OFFSET,
+        series_number=_series_number(sources[0]),
         sop_instance_uid=generate_uid(),
         instance_number=1,
         manufacturer="vertseg",
@@ -133,24 +160,127 @@ def _highdicom() -> ModuleType:
     return highdicom
 
 
+def _refuse_unreferable(series: DicomSeries) -> None:
+    reason = None
+    uids = [text(header, "SOPInstanceUID") for header in series.headers]
+    if len(series.headers) > 1 and len(series.frames) > len(series.headers):
+        reason = "consists of several multi-frame files"
+    elif "" in uids or len(set(uids)) < len(uids):
+        reason = "has files with an empty or repeated SOPInstanceUID"
+    elif any(not UID(text(header, "SOPClassUID")).keyword for header in series.headers):
+        reason = "states an unknown SOPClassUID"
+    else:
+        for keyword in _UIDS:
+            stated = {text(header, keyword) for header in series.headers}
+            if stated <= {""}:
+                name = "frame of reference" if keyword == "FrameOfReferenceUID" else keyword
+                reason = f"states no {name}"
+            elif len(stated) > 1:
+                reason = f"states several values of {keyword}"
+    if reason:
+        raise UserError(
+            f"The series {series.description} {reason}, so that no DICOM SEG can refer to it. Use "
+            "the NIfTI label map instead."
+        )
+
+
 def _sources(series: DicomSeries) -> tuple[list[Dataset], list[int]]:
     """The data sets to refer to, and the index of each native slice among their frames."""
     frames = series.frames
-    if len(series.headers) > 1 and len(frames) > len(series.headers):
-        raise UserError(
-            f"The series {series.description} consists of several multi-frame files, to which a "
-            "DICOM SEG cannot refer. Use the NIfTI label map instead."
-        )
+    thickness = _thickness(series.headers[0], frames)
     if len(series.headers) == 1:
-        return [_complete(series.headers[0])], [frame.index for frame in frames]
-    headers = [series.headers[frame.instance] for frame in frames]
-    return [_complete(headers[0]), *headers[1:]], list(range(len(frames)))
+        source = _source(series.headers[0], frames[0])
+        _add_frames(source, sorted(frames, key=lambda frame: frame.index), thickness)
+        return [source], [frame.index for frame in frames]
+    sources = []
+    orientation = _decimals(frames[0].axes.ravel())
+    spacing = _decimals(frames[0].spacing_mm[::-1])
+    for frame in frames:
+        source = _source(series.headers[frame.instance], frame)
+        source.ImagePositionPatient = _decimals(frame.position_mm)
+        # Headers round axes and spacing of equal slices in different ways.
+        source.ImageOrientationPatient, source.PixelSpacing = orientation, spacing
+        source.SliceThickness = thickness
+        sources.append(source)
+    return sources, list(range(len(frames)))
 
 
-def _complete(header: Dataset) -> Dataset:
-    """A copy of a header with all attributes that may be empty but not absent."""
-    header = copy.copy(header)
-    for keyword in _MAY_BE_EMPTY:
-        if keyword not in header:
-            setattr(header, keyword, "")
-    return header
+def _source(header: Dataset, frame: Frame) -> Dataset:
+    """A data set with all that a DICOM SEG takes from a file, but for the places of its frames."""
+    source = Dataset()
+    for tag in header.keys():  # noqa: SIM118 - iteration would convert damaged elements
+        wanted = tag.group in _COPIED_GROUPS or keyword_for_tag(tag) in _COPIED
+        if wanted and (element := _valid_element(header, tag)):
+            source.add(element)
+    if text(source, "PatientSex") not in _SEXES:
+        source.PatientSex = ""
+    for keyword in _NEVER_ABSENT:
+        if keyword not in source:
+            setattr(source, keyword, "")
+    # Text was decoded by the file's character set.
+    source.SpecificCharacterSet = "ISO_IR 192"
+    for keyword in ("SOPClassUID", "SOPInstanceUID", *_UIDS):
+        setattr(source, keyword, text(header, keyword))
+    source.Modality = "CT"
+    source.Rows, source.Columns = frame.shape
+    return source
+
+
+def _valid_element(header: Dataset, tag: BaseTag) -> DataElement | None:
+    """An element that can be read and breaks no rule of its type, or None; no sequences."""
+    try:
+        element = header[tag]
+        if element.VR == "SQ":
+            return None
+        value = str(element.value) if element.VR == "PN" else element.value
+        if value and element.VR in _PARSERS:
+            _PARSERS[element.VR](value)
+        return DataElement(tag, element.VR, value, validation_mode=config.RAISE)
+    except Exception:  # pydicom raises nearly any exception on damaged data
+        return None
+
+
+def _decimals(values: np.ndarray) -> list[DSfloat]:
+    return [DSfloat(float(value), auto_format=True) for value in values]
+
+
+def _add_frames(source: Dataset, frames: Sequence[Frame], thickness: DSfloat) -> None:
+    """Add the functional groups of a multi-frame file, its frames in order."""
+    measures, plane, shared = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing = _decimals(frames[0].spacing_mm[::-1])
+    measures.SliceThickness = thickness
+    plane.ImageOrientationPatient = _decimals(frames[0].axes.ravel())
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
+    source.SharedFunctionalGroupsSequence = [shared]
+    groups = []
+    for frame in frames:
+        place, group = Dataset(), Dataset()
+        place.ImagePositionPatient = _decimals(frame.position_mm)
+        group.PlanePositionSequence = [place]
+        groups.append(group)
+    source.PerFrameFunctionalGroupsSequence = groups
+    source.NumberOfFrames = len(groups)
+
+
+def _thickness(header: Dataset, frames: Sequence[Frame]) -> DSfloat:
+    """The slices' thickness by the header or, if it is missing or no length, their distance."""
+    shared = header.get("SharedFunctionalGroupsSequence") or [Dataset()]
+    measures = shared[0].get("PixelMeasuresSequence") or [Dataset()]
+    for place in (header, measures[0]):
+        try:
+            stated = float(place.SliceThickness)
+        except Exception:  # missing, or a value that pydicom cannot convert
+            continue
+        if 0 < stated <= WIDEST_MM:
+            return DSfloat(stated, auto_format=True)
+    ends = [frame.position_mm for frame in (frames[0], frames[-1])]
+    step = np.linalg.norm(ends[1] - ends[0]) / (len(frames) - 1)
+    return DSfloat(float(step), auto_format=True)
+
+
+def _series_number(header: Dataset) -> int:
+    try:
+        stated = int(header.SeriesNumber)
+    except Exception:  # missing, or a value that pydicom cannot convert
+        return _SERIES_NUMBER_OFFSET
+    return max(0, min(stated, _LARGEST_SERIES_NUMBER)) + _SERIES_NUMBER_OFFSET

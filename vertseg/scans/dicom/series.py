@@ -2,7 +2,8 @@
 
 A folder often holds more than the scan: localisers, dose sheets, other series. The one CT series
 that forms a volume is taken, and the log names the others. Several such series are an error that
-asks the user to choose.
+asks the user to choose. Headers that contradict each other are refused, or mended with a warning
+where they leave no doubt about the scan.
 """
 
 import os
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from pydicom import Dataset
 from pydicom.uid import UID
 
@@ -20,12 +22,14 @@ from vertseg.scans.dicom.files import (
     Folder,
     Instance,
     Source,
+    frame_count,
     is_dicom,
     open_source,
     read_header,
     read_instances,
+    text,
 )
-from vertseg.scans.dicom.stack import Frame, frames_of, stack
+from vertseg.scans.dicom.stack import POSITION_TOLERANCE, Frame, frames_of, stack
 from vertseg.scans.dicom.voxels import read_voxels
 from vertseg.scans.volumes import Volume, canonical_volume
 
@@ -77,20 +81,30 @@ def _read(source: Source, uid: str | None) -> tuple[Volume, DicomSeries]:
         )
     if others:
         logger.info("%s: %d files that are not DICOM passed over.", source.path, len(others))
-    found = _choose(source, _by_series(instances), uid)
+    by_series = _by_series(instances)
+    found, remarks = _choose(source, by_series, uid)
     name = f"{source.path}: series {describe(found)}"
     headers = [instance.header for instance in found]
+    _refuse_several_patients(found, name)
+    remarks += _contradictions(headers)
     frames, native = stack(frames_of(headers, [i.name for i in found], name), name)
+    names = {instance.name for instance in found}
+    single = [one[0] for one in by_series if len(one) == 1 and one[0].name not in names]
+    remarks += _beyond_the_ends(single, frames)
+    for remark in remarks:
+        logger.warning("%s: %s", name, remark)
     array = read_voxels(source, found, frames)
-    volume = canonical_volume(array, native)
+    volume = canonical_volume(array, native, tuple(remarks))
     return volume, DicomSeries(tuple(headers), tuple(frames), describe(found))
 
 
 def describe(series: Sequence[Instance]) -> str:
     """A series' number, description and size, as a radiographer would name it."""
     header = series[0].header
-    number, text = header.get("SeriesNumber"), str(header.get("SeriesDescription", "")).strip()
-    label = " ".join(str(part) for part in (number, repr(text) if text else None) if part)
+    name = text(header, "SeriesDescription")[:_LONGEST_NAME]
+    label = " ".join(
+        part for part in (text(header, "SeriesNumber")[:_LONGEST_NAME], name and repr(name)) if part
+    )
     return f"{label or 'without number'} ({_modality(header)}, {_images(series)} images)"
 
 
@@ -102,12 +116,97 @@ def _by_series(instances: Sequence[Instance]) -> list[list[Instance]]:
 
 
 def _series_uid(header: Dataset) -> str:
-    return str(header.get("SeriesInstanceUID", ""))
+    return text(header, "SeriesInstanceUID")
 
 
-def _choose(source: Source, series: list[list[Instance]], uid: str | None) -> list[Instance]:
-    """The files of the one series that forms a CT volume; with `uid`, of that series only."""
+def _refuse_several_patients(series: Sequence[Instance], name: str) -> None:
+    """Refuse slices of different patients; the error names files, but no patient."""
+    for keyword in ("PatientID", "PatientName", "PatientBirthDate"):
+        first: tuple[str, str] | None = None
+        for instance in series:
+            value = text(instance.header, keyword).rstrip("^").casefold()
+            if not value:
+                continue
+            if first is None:
+                first = (value, instance.name)
+            elif value != first[0]:
+                raise UserError(
+                    f"{name}: {first[1]} and {instance.name} state different patients "
+                    f"({keyword}). Give a folder that holds one patient's scan."
+                )
+
+
+_MOST_OUTLIERS = 0.1
+"""Largest share of a series' slices that counts as a few."""
+_ALIKE = (
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "RescaleSlope",
+    "RescaleIntercept",
+)
+"""Elements that may differ between a series' slices, but seldom do in a few of them alone."""
+
+
+def _contradictions(headers: Sequence[Dataset]) -> list[str]:
+    """Remarks on values that contradict each other, but leave the volume certain."""
+    remarks = []
+    uids = [text(header, "SOPInstanceUID") for header in headers]
+    if len(set(uids)) < len(uids) or "" in uids:
+        remarks.append(
+            "SOPInstanceUIDs are empty or repeated; the files were told apart by their images."
+        )
+    for keyword in _ALIKE:
+        counts = Counter(_comparable(text(header, keyword)) for header in headers).most_common()
+        outliers = len(headers) - counts[0][1]
+        if 0 < outliers < counts[0][1] and outliers <= max(1, _MOST_OUTLIERS * len(headers)):
+            others = ", ".join(value or "none" for value, _ in counts[1:4])
+            remarks.append(
+                f"{outliers} of {len(headers)} files state another {keyword} ({others}) than the "
+                f"others ({counts[0][0] or 'none'}); each file's own was taken."
+            )
+    return remarks
+
+
+def _beyond_the_ends(single: Sequence[Instance], frames: Sequence[Frame]) -> list[str]:
+    """A remark on slices that state a series of their own, but continue the stack."""
+    step = frames[1].position_mm - frames[0].position_mm
+    ends = np.array([frames[0].position_mm - step, frames[-1].position_mm + step])
+    lost = []
+    for instance in single:
+        if _unusable_reason(instance.header):
+            continue
+        try:
+            slices = frames_of([instance.header], [instance.name], "")
+        except UserError:
+            continue
+        off = np.linalg.norm(ends - slices[0].position_mm, axis=1).min()
+        if slices[0].shape == frames[0].shape and off < POSITION_TOLERANCE * np.linalg.norm(step):
+            lost.append(instance.name)
+    if not lost:
+        return []
+    return [f"{', '.join(lost)} would continue the scan, but states another SeriesInstanceUID."]
+
+
+def _comparable(value: str) -> str:
+    """A number however written ("1", "1.0") as one text."""
+    try:
+        return f"{float(value):.8g}"
+    except ValueError:
+        return value
+
+
+def _choose(
+    source: Source, series: list[list[Instance]], uid: str | None
+) -> tuple[list[Instance], list[str]]:
+    """The files of the one series that forms a CT volume, and remarks on the choice.
+
+    With `uid`, only that series counts.
+    """
     volumes: list[list[Instance]] = []
+    remarks: list[str] = []
     passed_over: list[str] = []
     for one in series:
         if uid is not None and _series_uid(one[0].header) != uid:
@@ -119,13 +218,11 @@ def _choose(source: Source, series: list[list[Instance]], uid: str | None) -> li
             continue
         volumes.append(usable)
         if unusable:
-            logger.warning(
-                "%s: series %s taken without %d images of it: %s.",
-                source.path,
-                describe(usable),
-                _images(unusable),
-                _reasons(unusable),
+            remarks.append(
+                f"Taken without {_images(unusable)} images of the series: {_reasons(unusable)}."
             )
+    if not volumes and uid is None and (joined := _joined(source, series)):
+        return joined, [_JOINED]
     if not volumes:
         listed = _listed(passed_over)
         raise UserError(f"{source.path}: no CT volume here, only\n  {listed}\n{_GIVE_ONE}")
@@ -138,9 +235,40 @@ def _choose(source: Source, series: list[list[Instance]], uid: str | None) -> li
         )
     for reason in passed_over:
         logger.info("%s: passed over: series %s.", source.path, reason)
-    return volumes[0]
+    return volumes[0], remarks
 
 
+def _joined(source: Source, series: list[list[Instance]]) -> list[Instance] | None:
+    """The slices of one series if each file states a series of its own, as after de-identification.
+
+    Without a doubt they are one series if there are enough of them, all CT slices that agree in
+    everything that describes a series, and they form an even stack.
+    """
+    slices = [one[0] for one in series if len(one) == 1 and not _unusable_reason(one[0].header)]
+    if len(slices) < _FEWEST_JOINED or any(_images([one]) > 1 for one in slices):
+        return None
+    if len({tuple(text(one.header, k) for k in _OF_A_SERIES) for one in slices}) > 1:
+        return None
+    name = f"{source.path}: {len(slices)} files, each with a SeriesInstanceUID of its own"
+    stack(frames_of([one.header for one in slices], [one.name for one in slices], name), name)
+    return slices
+
+
+_JOINED = (
+    "Each file states a SeriesInstanceUID of its own; they were read as one series, since they "
+    "agree in all else and lie evenly."
+)
+_FEWEST_JOINED = 5
+_OF_A_SERIES = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "Modality",
+    "ImageType",
+    "SeriesNumber",
+    "SeriesDescription",
+)
+_LONGEST_NAME = 64
 _MOST_LISTED = 20
 _GIVE_ONE = "Give the folder of a CT series with all its slices."
 
@@ -153,11 +281,11 @@ def _unusable_reason(header: Dataset) -> str | None:
         return f"modality {_modality(header)}, not CT"
     if header.get("SamplesPerPixel", 1) != 1:
         return "a colour image"
-    if "LOCALIZER" in (header.get("ImageType") or []):
+    if "LOCALIZER" in text(header, "ImageType"):
         return "a localiser"
     if "PerFrameFunctionalGroupsSequence" in header or "ImagePositionPatient" in header:
         return None
-    kind = UID(str(header.get("SOPClassUID", ""))).name
+    kind = UID(text(header, "SOPClassUID")).name
     return f"{kind} without a position in the patient"
 
 
@@ -167,15 +295,16 @@ def _reasons(series: Sequence[Instance]) -> str:
 
 
 def _listed(lines: Sequence[str]) -> str:
-    shown = list(lines[:_MOST_LISTED])
-    if len(lines) > len(shown):
-        shown.append(f"and {len(lines) - len(shown)} more")
+    counts = list(Counter(lines).items())
+    shown = [line if n == 1 else f"{n} series {line}" for line, n in counts[:_MOST_LISTED]]
+    if len(counts) > len(shown):
+        shown.append(f"and {len(counts) - len(shown)} more")
     return "\n  ".join(shown)
 
 
 def _modality(header: Dataset) -> str:
-    return str(header.get("Modality") or "unknown")
+    return text(header, "Modality")[:_LONGEST_NAME] or "unknown"
 
 
 def _images(series: Sequence[Instance]) -> int:
-    return sum(int(instance.header.get("NumberOfFrames") or 1) for instance in series)
+    return sum(frame_count(instance.header) for instance in series)

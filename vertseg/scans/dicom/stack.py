@@ -2,9 +2,10 @@
 
 DICOM states each slice's position and axes in patient coordinates, LPS+ mm (PS3.3 C.7.6.2). A
 grid needs equal slices, one above the other at equal distances; anything else is refused, since
-a mask drawn on it would lie in the wrong place.
+a mask drawn on it would lie in the wrong place. So are values that contradict each other.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,8 @@ import numpy as np
 from pydicom import Dataset
 
 from vertseg.core.errors import UserError
-from vertseg.scans.volumes import Geometry
+from vertseg.scans.dicom.files import frame_count
+from vertseg.scans.volumes import LONGEST_MM, WIDEST_MM, Geometry
 
 TILT_TOLERANCE_DEG = 1.0
 POSITION_TOLERANCE = 0.1
@@ -22,9 +24,18 @@ POSITION_TOLERANCE_MM = 0.1
 this many mm if that is more."""
 GAP = 1.5
 """A space between slices this many times the usual one counts as missing slices."""
+SAME_STEP = 0.1
+"""Spaces that differ by at most this share count as equal in the search for parts of a scan."""
+PART_STEPS = 3
+"""Smallest number of equal spaces in a row that make up a part of a scan with its own spacing."""
+FINEST_MM = 0.01
+"""Smallest voxel size; a header in metres has smaller numbers."""
+MOST_PIXELS = 8192
+"""Largest number of rows or columns; scanners make up to 2048."""
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _SAME_POSITION_MM = 1e-3
+_FARTHEST_MM = 1e5
 
 
 @dataclass(frozen=True)
@@ -63,12 +74,20 @@ def frames_of(headers: Sequence[Dataset], names: Sequence[str], series: str) -> 
     """All slices of a series' files, of one file a slice or of multi-frame files.
 
     Raises:
-        UserError: a file states no usable position, axes or voxel size.
+        UserError: a file states no usable position, axes, voxel size or rescaling, or another
+            number of frames than it describes; or only some slices state a rescaling.
     """
     frames = []
+    rescaled: dict[str, list[bool]] = {"RescaleSlope": [], "RescaleIntercept": []}
     for number, (header, name) in enumerate(zip(headers, names, strict=True)):
         own = header.get("PerFrameFunctionalGroupsSequence")
         groups = [header] if own is None else list(own)
+        if frame_count(header) != len(groups):
+            raise UserError(
+                f"{series}: {name} states {frame_count(header)} frames and the places of "
+                f"{len(groups)}. Export the series again as one "
+                "file a slice, or as enhanced CT."
+            )
         for index, group in enumerate(groups):
             label = name if own is None else f"{name}, frame {index + 1}"
             try:
@@ -78,14 +97,31 @@ def frames_of(headers: Sequence[Dataset], names: Sequence[str], series: str) -> 
                     f"{series}: {label} does not state its slice's geometry ({error}). "
                     "Export the series again, unchanged."
                 ) from error
+            for keyword, present in rescaled.items():
+                present.append(_rescaling(header, group, keyword) is not None)
+    for keyword, present in rescaled.items():
+        _refuse_partial(keyword, present, frames, series)
     return frames
+
+
+def _refuse_partial(
+    keyword: str, present: Sequence[bool], frames: Sequence[Frame], series: str
+) -> None:
+    if all(present) or not any(present):
+        return
+    raise UserError(
+        f"{series}: {present.count(False)} of {len(present)} slices state no {keyword} (for "
+        f"example {frames[present.index(False)].name}), the others do, so that their HU are "
+        "unknown. Export the series again, unchanged."
+    )
 
 
 def _frame(instance: int, index: int, name: str, header: Dataset, group: Dataset) -> Frame:
     position = _find(header, group, "PlanePositionSequence", "ImagePositionPatient")
     orientation = _find(header, group, "PlaneOrientationSequence", "ImageOrientationPatient")
     spacing = _find(header, group, "PixelMeasuresSequence", "PixelSpacing")
-    values = "PixelValueTransformationSequence"
+    slope = _rescaling(header, group, "RescaleSlope")
+    intercept = _rescaling(header, group, "RescaleIntercept")
     frame = Frame(
         instance,
         index,
@@ -94,18 +130,42 @@ def _frame(instance: int, index: int, name: str, header: Dataset, group: Dataset
         _numbers(position, 3, "ImagePositionPatient"),
         _numbers(orientation, 6, "ImageOrientationPatient").reshape(2, 3),
         _numbers(spacing, 2, "PixelSpacing")[::-1],
-        float(_find(header, group, values, "RescaleSlope", 1)),
-        float(_find(header, group, values, "RescaleIntercept", 0)),
+        1.0 if slope is None else slope,
+        0.0 if intercept is None else intercept,
     )
     lengths = np.linalg.norm(frame.axes, axis=1)
     if np.abs(lengths - 1).max() > 1e-2 or abs(np.dot(*frame.axes)) > 1e-2:
         raise ValueError("ImageOrientationPatient does not hold two perpendicular directions")
     if frame.spacing_mm.min() <= 0:
         raise ValueError("PixelSpacing is not positive")
+    if frame.spacing_mm.min() < FINEST_MM:
+        raise ValueError(f"PixelSpacing is {spacing} mm")
+    if not 0 < min(frame.shape) <= max(frame.shape) <= MOST_PIXELS:
+        raise ValueError(f"{frame.shape[0]} rows and {frame.shape[1]} columns")
+    width_mm = float((frame.spacing_mm * frame.shape[::-1]).max())
+    if width_mm > WIDEST_MM:
+        raise ValueError(f"a slice {width_mm:.4g} mm wide")
+    if np.abs(frame.position_mm).max() > _FARTHEST_MM:
+        raise ValueError(f"ImagePositionPatient is {frame.position_mm.tolist()} mm")
     return frame
 
 
-def _find(header: Dataset, group: Dataset, sequence: str, keyword: str, default: Any = None) -> Any:
+def _rescaling(header: Dataset, group: Dataset, keyword: str) -> float | None:
+    """A slice's RescaleSlope or RescaleIntercept; None if it is missing or empty.
+
+    Raises:
+        ValueError: it is not a finite number, or a slope of 0.
+    """
+    value = _find(header, group, "PixelValueTransformationSequence", keyword)
+    if value is None or value == "":
+        return None
+    number = float(value)
+    if not np.isfinite(number) or (number == 0 and keyword == "RescaleSlope"):
+        raise ValueError(f"{keyword} is {value}, so that HU are unknown")
+    return number
+
+
+def _find(header: Dataset, group: Dataset, sequence: str, keyword: str) -> Any:
     """An attribute of a slice: in the file itself, or in its frame's or the shared groups."""
     shared = header.get("SharedFunctionalGroupsSequence")
     for place in (group, *(shared or [])):
@@ -113,7 +173,7 @@ def _find(header: Dataset, group: Dataset, sequence: str, keyword: str, default:
             place = place[sequence][0]
         if place.get(keyword) is not None:
             return place[keyword].value
-    return default
+    return None
 
 
 def _numbers(value: Any, count: int, keyword: str) -> np.ndarray:
@@ -136,9 +196,12 @@ def stack(frames: Sequence[Frame], series: str) -> tuple[list[Frame], Geometry]:
         The slices in order, and the grid (columns, rows, slices) with its affine to RAS+ mm.
 
     Raises:
-        UserError: slices differ in size, voxel size or axes, share a position, are missing or
-            unevenly spaced, or are shifted against each other (gantry tilt).
+        UserError: there is a single slice; slices differ in size, voxel size or axes, share a
+            position, are missing or unevenly spaced, or are shifted against each other (gantry
+            tilt); or the stack is longer than a patient.
     """
+    if len(frames) < 2:
+        raise UserError(f"{series}: a single slice. Give the folder of the whole series.")
     _require_same(frames, series, "size", lambda f: np.array(f.shape), 0, "{:g} x {:g} voxels")
     _require_same(frames, series, "voxel size", lambda f: f.spacing_mm, 1e-3, "{:g} x {:g} mm")
     orientation = "({:.3g}, {:.3g}, {:.3g}, {:.3g}, {:.3g}, {:.3g})"
@@ -148,6 +211,8 @@ def stack(frames: Sequence[Frame], series: str) -> tuple[list[Frame], Geometry]:
     positions = np.array([frame.position_mm for frame in ordered])
     heights = positions @ normal
     _refuse_shared_positions(ordered, heights, series)
+    _refuse_length(ordered, heights, series)
+    _refuse_parts(ordered, heights, series)
     _refuse_gaps(ordered, heights, series)
     # A line through all positions, since many headers round them.
     step, start = np.polyfit(np.arange(len(ordered)), positions, 1)
@@ -207,6 +272,42 @@ def _refuse_shared_positions(ordered: list[Frame], heights: np.ndarray, series: 
         f"positions, first at {_place(ordered[first])} ({ordered[first].name} and "
         f"{ordered[first + 1].name}). Remove what does not belong to the scan."
     )
+
+
+def _refuse_length(ordered: list[Frame], heights: np.ndarray, series: str) -> None:
+    length = float(heights[-1] - heights[0])
+    if length > LONGEST_MM:
+        raise UserError(
+            f"{series}: {length:.4g} mm lie between {ordered[0].name} and {ordered[-1].name}, more "
+            "than a patient's length. A header may be damaged: export the series again."
+        )
+
+
+def _refuse_parts(ordered: list[Frame], heights: np.ndarray, series: str) -> None:
+    """Refuse stacks of parts that each have their own even spacing."""
+    steps = np.diff(heights)
+    changes = np.flatnonzero(~_alike(steps[1:], steps[:-1])) + 1
+    edges = [0, *changes.tolist(), len(steps)]
+    parts = [(a, b) for a, b in itertools.pairwise(edges) if b - a >= PART_STEPS]
+    spacings = np.array([np.median(steps[a:b]) for a, b in parts])
+    if len(parts) < 2 or _alike(spacings.max(), spacings.min()):
+        return
+    listed = ", ".join(
+        f"{spacing:.4g} mm from {_place(ordered[a])} to {_place(ordered[b])}"
+        for spacing, (a, b) in zip(spacings[:5], parts, strict=False)
+    )
+    raise UserError(
+        f"{series}: the scan has parts of different slice spacing: {listed}"
+        f"{' and more' if len(parts) > 5 else ''}. Together they form no even grid, even if no "
+        "slice is missing. Give a folder that holds one part, a reconstruction of one spacing, or "
+        "the series resampled to one spacing, for example with dcm2niix, whose file with _Eq in "
+        "its name can be given."
+    )
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Whether spaces between slices are equal, but for the rounding of positions."""
+    return np.abs(one - other) <= np.maximum(SAME_STEP * other, 2 * POSITION_TOLERANCE_MM)
 
 
 def _refuse_gaps(ordered: list[Frame], heights: np.ndarray, series: str) -> None:

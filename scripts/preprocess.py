@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vertseg.anatomy.schemes import read_scheme
 from vertseg.core.logs import logger, step_log
+from vertseg.scans.hounsfield import check_ct
 from vertseg.scans.nifti import load_ct, load_mask
 from vertseg.segmentation.cache import CachedScan, write_cache
 from vertseg.segmentation.grid import GridSpec, GridTransform
@@ -16,6 +17,7 @@ from vertseg.segmentation.grid import GridSpec, GridTransform
 def main(ct_path: str, mask_path: str, labels: str, grid: GridSpec, target: str) -> None:
     """Cache one scan."""
     ct = load_ct(ct_path)
+    check_ct(ct, Path(ct_path))
     mask = load_mask(mask_path, ct.native, read_scheme(labels))
     transform = GridTransform.onto(grid, ct.native)
     image, label = transform.encode_image(ct.array), transform.encode_labels(mask.array)

@@ -29,6 +29,12 @@ WORKFLOW_PARTS = [
 SaveNifti = Callable[..., Path]
 
 
+def random_ct(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    """Random HU, int16, with the shares of air, soft tissue and bone that a CT may have."""
+    values = np.random.default_rng(seed).normal(40, 300, shape)
+    return np.clip(np.rint(values), -1024, 3071).astype(np.int16)
+
+
 def copy_workflow(folder: Path) -> Path:
     """The workflow without its results, so that a test neither sees nor locks the user's."""
     folder.mkdir(exist_ok=True)

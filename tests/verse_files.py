@@ -17,7 +17,7 @@ SCANS = {
 
 
 def nifti(array: np.ndarray) -> bytes:
-    return nib.nifti1.Nifti1Image(array, np.eye(4)).to_bytes()
+    return nib.nifti1.Nifti1Image(array, np.diag([4.0, 4, 4, 1])).to_bytes()
 
 
 def verse_files(scans: dict[str, str] = SCANS) -> dict[str, bytes]:
@@ -26,9 +26,9 @@ def verse_files(scans: dict[str, str] = SCANS) -> dict[str, bytes]:
     for index, (scan, centroids) in enumerate(scans.items()):
         subject = scan.split("_")[0]
         generator = np.random.default_rng(index)
-        image = generator.integers(-1000, 1000, (12, 12, 12)).astype(np.int16)
         label = np.zeros((12, 12, 12), np.uint8)
         label[3:9, 3:9, 2:6], label[3:9, 3:9, 7:11] = 20 + index % 3, 19 + index % 3
+        image = generator.normal(300 * (label > 0), 200).astype(np.int16)
         point = {"label": 20 + index % 3, "X": 5.5, "Y": 5.5, "Z": 3.5}
         derivatives = f"derivatives/{subject}/{scan}_seg"
         files[f"rawdata/{subject}/{scan}_ct.nii.gz"] = gzip.compress(nifti(image), mtime=0)

@@ -141,8 +141,20 @@ class TestFiles:
         [
             ("{", "not JSON"),
             ({"label": 20}, "list of objects"),
-            ([], "list of objects"),
-            ([{"label": 20, "X": 1, "Y": 2, "Z": 3}], "direction"),
+            ([], "list of objects.*without a spine"),
+            ([{"direction": "PIR"}], "axis codes of the image"),
+            ([{"label": 20, "X": 1, "Y": 2, "Z": 3}], "MICCAI.*would move them.*no centroids"),
+            ("[" * 100_000, "nested too deep"),
+            ([{"direction": ["P", "I", "R"]}, {"label": True, "X": 1, "Y": 2, "Z": 3}], "whole"),
+            (
+                [{"direction": ["P", "I", "R"]}, {"label": 10**400, "X": 1, "Y": 2, "Z": 3}],
+                "whole",
+            ),
+            (
+                [{"direction": ["P", "I", "R"]}, {"label": 20, "X": 1, "Y": 2, "Z": float("nan")}],
+                "all three NaN",
+            ),
+            ([{"direction": ["P", "I", "R"]}, {"label": list(range(9999))}], "whole"),
             ([{"direction": ["R", "A", "S"]}], "image's axes are"),
             ([{"direction": ["P", "I", "R"]}, {"label": 20, "X": 1, "Y": 2}], "X, Y, Z"),
             ([{"direction": ["P", "I", "R"]}, {"label": "L1", "X": 1, "Y": 2, "Z": 3}], "whole"),
@@ -159,6 +171,11 @@ class TestFiles:
         with pytest.raises(UserError, match=message) as raised:
             read_centroids(path, PIR)
         assert str(path) in str(raised.value)
+        assert len(str(raised.value)) < 700
+
+    def test_a_folder_is_refused(self, tmp_path):
+        with pytest.raises(UserError, match="cannot be read"):
+            read_centroids(tmp_path, PIR)
 
     def test_missing_file(self, tmp_path):
         with pytest.raises(UserError, match="no such"):

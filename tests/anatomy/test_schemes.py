@@ -91,8 +91,11 @@ def test_the_workflow_reads_masks_by_the_configured_scheme(
     for index in range(3):
         mask = np.zeros((20, 20, 20), np.int16)
         mask[5:9, 5:9, 4:8], mask[5:9, 5:9, 12:16], mask[15:, :, :] = 28, 27 + 4, 1
-        ct = rng.normal(0, 50, mask.shape).astype(np.float32)
-        paths = (save_nifti(f"{index}_{kind}.nii.gz", a) for kind, a in (("ct", ct), ("m", mask)))
+        ct = rng.normal(300 * (mask > 1), 200).astype(np.float32)
+        paths = (
+            save_nifti(f"{index}_{kind}.nii.gz", array, np.diag([4.0, 4, 4, 1]))
+            for kind, array in (("ct", ct), ("m", mask))
+        )
         samples.append(Sample(f"scan{index}", f"subject{index}", *map(str, paths)))
     write_samples(folder / "samples.tsv", samples)
     (folder / "config/own.yaml").write_text(

@@ -1,5 +1,6 @@
 """The audit of scans: what it reports, and that it refuses all unusable scans at once."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from vertseg.anatomy.labels import IDS
 from vertseg.core.errors import UserError
 from vertseg.dataset.audit import COLUMNS, audit, audit_scan, check_audit
 from vertseg.dataset.samples import Sample, write_samples
+from vertseg.phantom import generate_phantom, preset
+from vertseg.phantom.dataset import write_verse_scan
+from vertseg.scans.nifti import load_ct, load_mask
 
 AFFINE = np.array([[0, 0, -2.0, 60], [-1, 0, 0, 40], [0, -3, 0, 90], [0, 0, 0, 1]])
 """Stored front to back, head to foot, right to left: PIL codes, 1 mm, 3 mm and 2 mm steps."""
@@ -22,21 +26,32 @@ T12, L1 = IDS["T12"], IDS["L1"]
 
 
 class Scans:
-    """Writes scans of 20 x 24 x 16 stored voxels with T12, cut by the border, above L1."""
+    """Writes scans of 20 x 24 x 16 stored voxels with T12, cut by the border, above L1.
+
+    Air, fat, muscle and bone have the HU of a CT. Each scan has noise of its own.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ct = np.random.default_rng(0).integers(-200, 900, (20, 24, 16)).astype(np.int16)
-        self.mask = np.zeros(self.ct.shape, np.uint8)
+        self.mask = np.zeros((20, 24, 16), np.uint8)
         self.mask[5:12, 0:8, 4:11] = T12
         self.mask[5:12, 11:19, 4:11] = L1
+        self.tissue = np.full(self.mask.shape, 50)
+        self.tissue[:2], self.tissue[2:4] = -1000, -100
+        self.tissue[self.mask > 0] = 250
+        self.ct = self.noisy("one")
+
+    def noisy(self, name: str) -> np.ndarray:
+        noise = np.random.default_rng(list(name.encode())).normal(0, 20, self.mask.shape)
+        return np.rint(self.tissue + noise).astype(np.int16)
 
     def write(
         self, name: str, ct: np.ndarray | None = None, mask: np.ndarray | None = None,
-        mask_affine: np.ndarray = AFFINE,
+        affine: np.ndarray = AFFINE, mask_affine: np.ndarray | None = None,
     ) -> Sample:  # fmt: skip
+        mask_affine = affine if mask_affine is None else mask_affine
         paths = [self.folder / f"{name}_{kind}.nii.gz" for kind in ("ct", "mask")]
-        nib.save(nib.Nifti1Image(self.ct if ct is None else ct, AFFINE), paths[0])
+        nib.save(nib.Nifti1Image(self.noisy(name) if ct is None else ct, affine), paths[0])
         nib.save(nib.Nifti1Image(self.mask if mask is None else mask, mask_affine), paths[1])
         return Sample(name, f"sub-{name}", *map(str, paths))
 
@@ -44,6 +59,12 @@ class Scans:
         """Scans by name, and what the audit must say of each."""
         far = AFFINE.copy()
         far[0, 3] += 900
+        ct, sheared = self.ct, AFFINE.copy()
+        sheared[0, 1] = 0.6
+        grey = (np.clip((ct + 200) / 1000, 0, 1) * 255).astype(np.uint8)
+        padded = (ct + 1024).astype(np.int16)
+        padded[:1] = -2000
+        metres = np.diag([1e-3, 1e-3, 1e-3, 1]) @ AFFINE
         truncated, missing = self.write("truncated"), self.write("missing")
         path = Path(truncated.ct)
         path.write_bytes(path.read_bytes()[:200])
@@ -56,7 +77,21 @@ class Scans:
             "blank": (self.write("blank", mask=self.mask * 0), "blank_mask.nii.gz: no vertebra"),
             "sacrum": (self.write("sacrum", mask=np.where(self.mask, 26, 0).astype(np.uint8)),
                        "outside VerSe's scheme: 26"),
-            "stranger": (self.write("stranger", mask_affine=far), "outside its CT"),
+            "stranger": (self.write("stranger", mask=self.mask[1:], mask_affine=far),
+                         "outside its CT"),
+            "shifted": (self.write("shifted", mask_affine=far), "has the shape of its CT"),
+            "lost": (self.write("lost", mask_affine=np.eye(4)),
+                     r"The mask's is [1 0 0 0; 0 1 0 0; 0 0 1 0], the CT's [0 0 -2 60;"),
+            "shift1024": (self.write("shift1024", ct=padded), "not a CT in Hounsfield units"),
+            "grey8": (self.write("grey8", ct=grey), "not a CT in Hounsfield units"),
+            "inverted": (self.write("inverted", ct=-ct), "inverted"),
+            "tenth": (self.write("tenth", ct=(0.1 * ct).astype(np.float32)), "hardly any lies ab"),
+            "mr": (self.write("mr", ct=np.abs(ct)), "not a CT in Hounsfield units"),
+            "metres": (self.write("metres", affine=metres), "unit than mm"),
+            "sheared": (self.write("sheared", affine=sheared), "degrees off perpendicular"),
+            "beside": (self.write("beside", mask=np.roll(self.mask, -6, axis=2)),
+                       "do not lie on bone"),
+            "volume": (self.write("volume", mask=ct), "different values that name no vertebra"),
         }  # fmt: skip
 
 
@@ -66,13 +101,13 @@ def scans(tmp_path: Path) -> Scans:
 
 
 def test_a_rows_facts_are_the_files(scans: Scans) -> None:
-    row = audit_scan(scans.write("good"))
+    row, ct = audit_scan(scans.write("good")), scans.noisy("good")
     assert row["orientation"] == "PIL"
     assert row["shape"] == "16 x 20 x 24"
     assert row["spacing_mm"] == "2 x 1 x 3"
     assert row["field_of_view_mm"] == "32 x 20 x 72"
     assert (row["ct_type"], row["mask_type"]) == ("int16", "uint8")
-    assert (row["hu_min"], row["hu_max"]) == (scans.ct.min(), scans.ct.max())
+    assert (row["hu_min"], row["hu_max"]) == (ct.min(), ct.max())
     assert (row["labels"], row["cut_by_border"]) == ("T12 L1", "T12")
     assert row["problem"] == row["warnings"] == ""
 
@@ -94,12 +129,80 @@ def test_points_and_masks_that_disagree_are_warnings(scans: Scans, tmp_path: Pat
 
 def test_a_mask_on_another_grid_is_a_warning(scans: Scans) -> None:
     row = audit_scan(scans.write("moved", mask_affine=AFFINE + 1e-4 * np.eye(4)))
-    assert row["warnings"] == ""
-    shifted = AFFINE.copy()
-    shifted[0, 3] += 2
-    row = audit_scan(scans.write("shifted", mask_affine=shifted))
+    assert row["warnings"] == row["problem"] == ""
+    cropped = AFFINE.copy()
+    cropped[:3, 3] += AFFINE[:3, 0]
+    row = audit_scan(scans.write("cropped", mask=scans.mask[1:], mask_affine=cropped))
     assert "resampled onto the CT" in row["warnings"]
     assert row["problem"] == ""
+
+
+@pytest.mark.parametrize("bone", [130, 250])
+@pytest.mark.parametrize("around", [20, 90])
+def test_labels_of_thin_bone_and_bright_tissue_lie_on_bone(
+    scans: Scans, bone: int, around: int
+) -> None:
+    scans.tissue[scans.tissue == 50] = around
+    scans.tissue[scans.mask > 0] = bone
+    scans.tissue[7:10, 2:17, 6:9] = around
+    assert audit_scan(scans.write("one"))["problem"] == ""
+
+
+def test_phantoms_of_every_preset_pass_with_a_margin(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("vertseg.dataset.audit.LEAST_BONE_GAIN", 0.35)
+    for name in ("demo", "randomised"):
+        phantom = generate_phantom(1001, preset(name))
+        paths = write_verse_scan(phantom, tmp_path / name, "sub-x", "PIR")
+        row = audit_scan(Sample("x", "x", str(paths.ct), str(paths.mask), str(paths.centroids)))
+        assert row["problem"] == "", name
+
+
+def test_the_real_scan_passes_with_a_margin(verse014: Path, monkeypatch) -> None:
+    monkeypatch.setattr("vertseg.dataset.audit.LEAST_BONE_GAIN", 0.45)
+    (points,) = verse014.parent.glob("*_ctd.json")
+    sample = Sample(
+        "x", "x", f"{verse014}_ct.nii.gz", f"{verse014}_seg-vert_msk.nii.gz", str(points)
+    )
+    assert audit_scan(sample)["problem"] == ""
+
+
+def test_a_folder_of_vertebrae_is_a_mask(scans: Scans) -> None:
+    folder = scans.folder / "segmentations"
+    folder.mkdir()
+    for name, label in (("T12", T12), ("L1", L1), ("L2", 99), ("S1", 98)):
+        one = (scans.mask == label).astype(np.uint8)
+        one[0, 0, 0] = name == "S1"
+        nib.save(nib.Nifti1Image(one, AFFINE), folder / f"vertebrae_{name}.nii.gz")
+    nib.save(nib.Nifti1Image(scans.ct, AFFINE), folder / "liver.nii.gz")
+    sample = scans.write("one")
+    row = audit_scan(replace(sample, mask=str(folder)))
+    assert (row["labels"], row["problem"], row["warnings"]) == ("T12 L1", "", "")
+    both = [load_mask(mask, load_ct(sample.ct).native).array for mask in (folder, sample.mask)]
+    np.testing.assert_array_equal(*both)
+    shutil.copy(folder / "vertebrae_L1.nii.gz", folder / "vertebrae_L3.nii.gz")
+    assert "overlaps" in audit_scan(replace(sample, mask=str(folder)))["problem"]
+    (folder / "vertebrae_L3.nii.gz").rename(folder / "vertebrae_L9.nii.gz")
+    assert "'L9' is not a vertebra" in audit_scan(replace(sample, mask=str(folder)))["problem"]
+    (folder / "none").mkdir()
+    problem = audit_scan(replace(sample, mask=str(folder / "none")))["problem"]
+    assert "vertebrae_*.nii.gz" in problem
+
+
+def test_copies_are_known_by_their_voxels(scans: Scans) -> None:
+    """However compressed, typed, turned or headed; a copy of one subject is a warning."""
+    first, second, third = (scans.write(name) for name in ("first", "second", "third"))
+    image = nib.load(first.ct)
+    turned = image.as_reoriented(nib.orientations.axcodes2ornt(("L", "P", "S")))
+    stored = np.asarray(turned.dataobj).astype(np.float32)
+    copy = scans.folder / "copy.nii"
+    nib.save(nib.Nifti1Image(stored, turned.affine), copy)
+    samples = [first, replace(second, ct=str(copy)), third]
+    table = audit(samples)
+    assert table["problem"].str.contains("several subjects").tolist() == [True, True, False]
+    assert "second" in table["problem"][0] and "sub-first, sub-second" in table["problem"][0]
+    table = audit([replace(sample, subject="p") for sample in samples])
+    assert (table["problem"] == "").all()
+    assert table["warnings"].str.contains("same voxels").tolist() == [True, True, False]
 
 
 def test_an_empty_mask_is_right_where_the_annotation_is_empty_too(scans: Scans) -> None:
@@ -117,12 +220,15 @@ def test_unusable_scans_are_named_all_at_once(scans: Scans) -> None:
     table = audit(samples, processes=2)
     assert list(table.columns) == COLUMNS
     assert table["scan"].tolist() == ["good", *unusable]
-    with pytest.raises(UserError, match="7 of 8 scans cannot be used") as caught:
+    with pytest.raises(
+        UserError, match=f"{len(unusable)} of {len(samples)} scans cannot be used"
+    ) as caught:
         check_audit(table)
     for name, (_, problem) in unusable.items():
         assert f"\n  {name}: " in str(caught.value)
         assert problem in str(caught.value)
     assert "good" not in str(caught.value)
+    assert table["problem"].str.len().max() < 700
     check_audit(table.head(1))
 
 
@@ -144,7 +250,7 @@ def test_the_workflow_stops_before_it_computes(scans: Scans, tmp_path: Path) -> 
         assert "2 of 4 scans cannot be used" in text
         assert "truncated_ct.nii.gz" in text and "blank_mask.nii.gz" in text
     assert not (folder / "results/own/cache").exists()
-    samples[2] = replace(samples[0], scan="third", subject="sub-third")
+    samples[2] = scans.write("third")
     write_samples(folder / "samples.tsv", samples)
     config.write_text(config.read_text().replace("tsv}", "tsv, exclude: [blank]}"))
     snakemake(folder, *arguments)

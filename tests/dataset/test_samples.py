@@ -5,6 +5,7 @@ import pytest
 from vertseg.core.errors import UserError
 from vertseg.dataset.samples import (
     Sample,
+    check_subjects,
     phantom_samples,
     read_samples,
     verse_samples,
@@ -98,3 +99,26 @@ def test_scans_are_left_out_by_name() -> None:
         without(samples, ["sub-phantom2"])
     with pytest.raises(UserError, match="leaves no scan"):
         without(samples, [sample.scan for sample in samples])
+
+
+def test_cells_are_stripped(tmp_path: Path) -> None:
+    (tmp_path / "sheet.tsv").write_text("scan\tsubject\tct\tmask\na\tp \tc.nii \t m.nii\n")
+    assert read_samples(tmp_path / "sheet.tsv") == [Sample("a", "p", "c.nii", "m.nii")]
+
+
+def test_one_patient_under_two_subjects_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "one_ct.nii.gz", "two_ct.nii.gz")
+    (tmp_path / "link.nii.gz").symlink_to(tmp_path / "one_ct.nii.gz")
+    one, two, link = (str(tmp_path / f"{name}.nii.gz") for name in ("one_ct", "two_ct", "link"))
+    first = Sample("a", "p01", one, "a.nii.gz")
+    check_subjects([first, Sample("b", "p02", two, "b.nii.gz")])
+    check_subjects([first, Sample("b", "p01", one, "a.nii.gz")])
+    with pytest.raises(UserError, match="subjects p01 and P01 differ by upper and lower case"):
+        check_subjects([first, Sample("b", "P01", two, "b.nii.gz")])
+    with pytest.raises(UserError, match="scans a and A differ"):
+        check_subjects([first, Sample("A", "p02", two, "b.nii.gz")])
+    for same in (one, link, f"{tmp_path}/./one_ct.nii.gz"):
+        with pytest.raises(UserError, match=r"one ct of two subjects, p01 .scan a. and p02"):
+            check_subjects([first, Sample("b", "p02", same, "b.nii.gz")])
+    with pytest.raises(UserError, match="one mask of two subjects"):
+        check_subjects([first, Sample("b", "p02", two, "a.nii.gz")])

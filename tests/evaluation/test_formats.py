@@ -107,3 +107,12 @@ def test_a_single_subject_has_no_interval() -> None:
     scans = scan_table().groupby("method", sort=False).head(1)
     text = to_markdown(table1(scans, TRAINING, METHODS, "ours", 0), "")
     assert "| Ours | 50.0 | 50.0 | 50.0 | 2.0 |" in text
+
+
+def test_labels_of_odd_characters_are_text_in_every_format() -> None:
+    label = r"[a\b] $x$ a^2 c~d {z} e|f"
+    methods = METHODS | {"ours": METHODS["ours"] | {"label": label}}
+    table = table1(scan_table(), TRAINING, methods, "ours", seed=0)
+    latex = r"{}[a\textbackslash b] \$x\$ a\textasciicircum 2 c\textasciitilde d \{z\} e|f & 67.5"
+    assert any(line.startswith(latex) for line in to_latex(table, "").splitlines())
+    assert r"| [a\b] $x$ a^2 c~d {z} e\|f | 67.5" in to_markdown(table, "")

@@ -35,7 +35,7 @@ from vertseg.scans.volumes import Geometry, Volume
 TITLES = {
     "a": "ResNet18/ASPP",
     "b": "MobileNet/ASPP with flips",
-    "c": "U-Net",
+    "c": r"U-Net $\frac{ ^2 ~ a\b {z}",
     "a long one": "MobileNet/ASPP on spine crops, thrice",
 }
 

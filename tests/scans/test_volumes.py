@@ -202,4 +202,6 @@ def test_a_mask_elsewhere_is_refused(save_nifti) -> None:
     far = np.eye(4)
     far[:3, 3] = 1000
     with pytest.raises(UserError, match="outside its CT"):
+        load_mask(save_nifti("mask.nii.gz", mask, far), Geometry((5, 5, 6), np.eye(4)))
+    with pytest.raises(UserError, match=r"The mask's is \[1 0 0 1000;.*the CT's \[1 0 0 0;"):
         load_mask(save_nifti("mask.nii.gz", mask, far), Geometry((5, 5, 5), np.eye(4)))

@@ -8,6 +8,7 @@ it.
 import json
 import math
 import os
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -127,14 +128,28 @@ def _load(path: Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{path}: no such centroid file.") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}). Get or write the file anew.") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deep" if isinstance(error, RecursionError) else error
+        raise UserError(f"{path}: not JSON ({reason}). Get or write the file anew.") from None
 
 
 def _split(path: Path, content: Any) -> tuple[list[str], list[Any]]:
     if not (isinstance(content, list) and content and isinstance(content[0], dict)):
-        raise UserError(f"{path}: not a VerSe centroid file, which is a list of objects.")
+        raise UserError(
+            f"{path}: not a VerSe centroid file, which is a list of objects, the first of them "
+            '{"direction": [three axis codes]}; for a scan without a spine that object alone.'
+        )
     direction = content[0].get("direction")
+    if "direction" not in content[0] and "label" in content[0]:
+        raise UserError(
+            f"{path}: points without axis codes, as in the challenges' (MICCAI) version of VerSe. "
+            "Those points count millimetres of another grid than the image's voxels, so that axis "
+            "codes added to the file would move them. Take the file of the complete release "
+            "(named _ctd.json, with a direction), or give no centroids: the centres are then "
+            "computed from the mask."
+        )
     if not (isinstance(direction, list) and len(direction) == 3):
         raise UserError(
             f'{path}: the first entry must be {{"direction": [three axis codes]}}; add the axis '
@@ -147,11 +162,19 @@ def _parse(path: Path, entry: Any) -> tuple[int, np.ndarray]:
     try:
         label = float(entry["label"])
         voxel = np.array([float(entry[axis]) for axis in "XYZ"])
-    except (KeyError, TypeError, ValueError):
+        if any(isinstance(entry[key], bool) for key in ("label", *"XYZ")):
+            raise TypeError
+    except (KeyError, TypeError, ValueError, OverflowError):
         label, voxel = math.nan, np.full(3, math.inf)
-    if not label.is_integer() or np.isinf(voxel).any():
+    absent = np.isnan(voxel)
+    if not label.is_integer() or np.isinf(voxel).any() or absent.any() != absent.all():
         raise UserError(
-            f"{path}: {entry} is not a vertebra's point; entries need a whole-numbered label and "
-            "numbers X, Y, Z."
+            f"{path}: {_shortened(entry)} is not a vertebra's point; entries need a whole-numbered "
+            "label and numbers X, Y, Z (all three NaN for an absent vertebra)."
         )
     return int(label), voxel
+
+
+def _shortened(entry: Any) -> str:
+    text = reprlib.repr(entry)
+    return text if len(text) <= 200 else f"{text[:200]}..."

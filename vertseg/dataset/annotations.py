@@ -6,6 +6,7 @@ import numpy as np
 from vertseg.anatomy.centroids import Centres, read_centroids
 from vertseg.core.errors import UserError
 from vertseg.dataset.samples import Sample
+from vertseg.scans.mask_folders import mask_file
 
 
 def annotated_centres(sample: Sample, ct_affine: np.ndarray) -> Centres:
@@ -24,7 +25,7 @@ def annotated_centres(sample: Sample, ct_affine: np.ndarray) -> Centres:
     try:
         return read_centroids(sample.centroids, ct_affine)
     except UserError:
-        mask_affine = nib.Nifti1Image.from_filename(sample.mask).affine
+        mask_affine = nib.Nifti1Image.from_filename(mask_file(sample.mask)).affine
         if nib.aff2axcodes(mask_affine) == nib.aff2axcodes(ct_affine):
             raise
         return read_centroids(sample.centroids, mask_affine)

@@ -293,6 +293,8 @@ def _explain(error: ValidationError) -> str:
     if error.validator == "enum":
         allowed = [str(choice) for choice in schema["enum"]]
         return f"{where}: {value!r} is not known{_suggestion(str(value), allowed)}"
+    if error.validator == "pattern" and "description" in schema:
+        return f"{where}: {value!r} is not as it should be: {schema['description']}"
     if error.validator == "type":
         return f"{where}: {value!r} should be of type {' or '.join(kinds(schema))}."
     return f"{where}: {error.message}."

@@ -155,7 +155,10 @@ def read_samples(path: str | os.PathLike[str]) -> list[Sample]:
     Raises:
         UserError: the sheet is missing, lacks a column, is empty or names a scan twice.
     """
-    rows = read_tsv(path, "sample sheet")
+    rows = [
+        {column: (cell or "").strip() for column, cell in row.items() if column in COLUMNS}
+        for row in read_tsv(path, "sample sheet")
+    ]
     if not rows:
         raise UserError(f"{path}: the sheet has no rows.")
     required = [column for column in COLUMNS if column not in ("centroids", "labels")]
@@ -168,7 +171,36 @@ def read_samples(path: str | os.PathLike[str]) -> list[Sample]:
     repeated = repeated_names(row["scan"] for row in rows)
     if repeated:
         raise UserError(f"{path}: scans named more than once: {', '.join(repeated)}.")
-    return [Sample(**{c: row[c] for c in COLUMNS if row.get(c) is not None}) for row in rows]
+    return [Sample(**row) for row in rows]
+
+
+def check_subjects(samples: Iterable[Sample]) -> None:
+    """Refuse one patient under two subjects, whose scans folds would separate.
+
+    Raises:
+        UserError: names differ by upper and lower case alone, or one file belongs to two subjects.
+    """
+    samples = list(samples)
+    for kind in ("subject", "scan"):
+        spelling: dict[str, str] = {}
+        for name in (getattr(sample, kind) for sample in samples):
+            spelt = spelling.setdefault(name.casefold(), name)
+            if spelt != name:
+                raise UserError(
+                    f"The {kind}s {spelt} and {name} differ by upper and lower case alone. Spell "
+                    "one alike everywhere, or give different names to different ones."
+                )
+    for kind in ("ct", "mask"):
+        owner: dict[str, Sample] = {}
+        for sample in samples:
+            path = getattr(sample, kind)
+            other = owner.setdefault(os.path.realpath(path), sample)
+            if other.subject != sample.subject:
+                raise UserError(
+                    f"{path}: one {kind} of two subjects, {other.subject} (scan {other.scan}) and "
+                    f"{sample.subject} (scan {sample.scan}). Folds would separate one patient's "
+                    "scans: correct the file or the subject."
+                )
 
 
 def repeated_names(names: Iterable[str]) -> list[str]:

@@ -9,6 +9,7 @@ from vertseg.core.errors import UserError
 from vertseg.dataset.config import Config, check
 from vertseg.dataset.samples import (
     Sample,
+    check_subjects,
     listed_verse_samples,
     phantom_samples,
     read_samples,
@@ -35,11 +36,12 @@ def own_scans(config: Config) -> dict[str, str]:
     The run's own results are left out of the search.
 
     Raises:
-        UserError: the folder is missing or holds no scan.
+        UserError: the folder is missing or holds no scan, or a path has braces.
     """
     if "predict" not in config:
         return {}
     paths = find_scans(config["predict"]["scans"], config["results"])
+    _refuse_braces([*map(str, paths), config["predict"].get("model") or ""])
     return dict(zip(scan_names(paths), map(str, paths), strict=True))
 
 
@@ -52,7 +54,8 @@ def configured_samples(config: Config, base: Path) -> tuple[list[Sample], list[S
 
     Raises:
         UserError: a sheet or a folder is not as it should be; `data.exclude` names unknown
-            scans; or a subject of the external tests is also in the cross-validation.
+            scans; a subject of the external tests is also in the cross-validation; one patient
+            has two subjects; or a path has braces.
     """
     downloads = downloaded_splits(config)
     development = _development_samples(config, base)
@@ -65,7 +68,9 @@ def configured_samples(config: Config, base: Path) -> tuple[list[Sample], list[S
         else:
             external += verse_samples(source)
     _check_disjoint(development, external)
+    _check_paths(config, [*development, *external])
     kept = set(without([*development, *external], config["data"]["exclude"]))
+    check_subjects(sample for sample in [*development, *external] if sample in kept)
     return [s for s in development if s in kept], [s for s in external if s in kept]
 
 
@@ -102,6 +107,11 @@ def _sheet_samples(config: Config, base: Path, sheet: str) -> list[Sample]:
     ]
     for sample in samples:
         check(vars(sample), base / "schemas/samples.schema.yaml", f"row of {sample.scan}")
+        if not sample.mask.endswith((".nii", ".nii.gz")) and not Path(sample.mask).is_dir():
+            raise UserError(
+                f"{sheet}, row of {sample.scan}: the mask {sample.mask} is neither a NIfTI file "
+                "(.nii or .nii.gz) nor a folder of TotalSegmentator's vertebrae_*.nii.gz."
+            )
     for labels in {sample.labels for sample in samples}:
         read_scheme(labels)
     return samples
@@ -109,8 +119,9 @@ def _sheet_samples(config: Config, base: Path, sheet: str) -> list[Sample]:
 
 def _check_disjoint(development: list[Sample], external: list[Sample]) -> None:
     for attribute in ("subject", "scan"):
-        shared = {getattr(s, attribute) for s in development} & {
-            getattr(s, attribute) for s in external
+        learned = {getattr(s, attribute).casefold() for s in development}
+        shared = {
+            getattr(s, attribute) for s in external if getattr(s, attribute).casefold() in learned
         }
         if shared:
             raise UserError(
@@ -120,3 +131,21 @@ def _check_disjoint(development: list[Sample], external: list[Sample]) -> None:
     repeated = repeated_names(sample.scan for sample in external)
     if repeated:
         raise UserError(f"evaluation.external names scans twice: {', '.join(repeated)}.")
+
+
+def _check_paths(config: Config, samples: list[Sample]) -> None:
+    """Refuse paths with braces, which Snakemake takes for wildcards."""
+    data = config["data"]
+    paths = [config["results"], *(data.get(key, "") for key in ("folder", "root", "sheet"))]
+    for sample in samples:
+        paths += [sample.ct, sample.mask, sample.centroids, sample.labels]
+    _refuse_braces(paths)
+
+
+def _refuse_braces(paths: Iterable[str]) -> None:
+    braces = [path for path in paths if "{" in path or "}" in path]
+    if braces:
+        raise UserError(
+            f"{braces[0]}: Snakemake takes braces in a path for wildcards. Rename the file or "
+            "folder, or name a link to it that has no braces."
+        )

@@ -1,6 +1,7 @@
 """Table 1 for readers: Markdown, LaTeX, HTML, and the note below it."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -71,7 +72,8 @@ def to_latex(table: pd.DataFrame, note: str) -> str:
     )
     column_format = "l" + "r" * (cells.shape[1] - 1)
     tabular = style.to_latex(column_format=column_format, hrules=True, multicol_align="c")
-    return f"{tabular}% {note}\n"
+    # A bracket that starts a row would be an optional argument of the line before.
+    return re.sub(r"^\[", "{}[", tabular, flags=re.MULTILINE) + f"% {note}\n"
 
 
 def to_html(table: pd.DataFrame, title: str, note: str) -> str:
@@ -120,7 +122,7 @@ def _with_flat_headings(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _markdown_row(texts: Iterable[str]) -> str:
-    return "| " + " | ".join(texts) + " |"
+    return "| " + " | ".join(text.replace("|", r"\|") for text in texts) + " |"
 
 
 def _with_interval(table: pd.DataFrame, name: str, factor: float) -> list[str | None]:

@@ -30,7 +30,7 @@ def draw_bland_altman(table: pd.DataFrame, title: str) -> Figure:
         _draw_panel(axes, differences(table, field), limits.T[quantity], quantity)
     handles, names = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(COLOURS))
-    figure.suptitle(title, x=0.01, ha="left", fontsize=8)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=8, parse_math=False)
     return figure
 
 

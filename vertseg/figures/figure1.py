@@ -114,7 +114,7 @@ def _draw_panels(
         axes = add_axes(figure, _cell(index, figure.get_figheight()))
         draw_panel(axes, lines[key], own["multi_label_dice"], colours, limits)
         caption = f"{title}, {len(own)}\N{NO-BREAK SPACE}scans"
-        axes.set_title(textwrap.fill(caption, TITLE_CHARACTERS), loc="left")
+        axes.set_title(textwrap.fill(caption, TITLE_CHARACTERS), loc="left", parse_math=False)
         if index % COLUMNS == 0:
             axes.set_ylabel("predicted label")
         else:
@@ -153,5 +153,6 @@ def _draw_example(
         1 - (TOP_INCH - 0.05) / figure.get_figheight(),
         f"{title}\nmedian scan: Dice {example.multi_label_dice:.2f}\n{example.scan}",
         fontsize=STYLE["axes.titlesize"],
+        parse_math=False,
         verticalalignment="bottom",
     )

@@ -49,7 +49,9 @@ def draw_learning_curves(
             colour = OKABE_ITO[fold % len(OKABE_ITO)]
             _draw_loss(loss_axes, log, colour)
             _draw_dice(dice_axes, log, colour)
-        loss_axes.set_title(textwrap.fill(titles[key], TITLE_CHARACTERS), loc="left")
+        loss_axes.set_title(
+            textwrap.fill(titles[key], TITLE_CHARACTERS), loc="left", parse_math=False
+        )
         dice_axes.set_xlabel("iteration")
     grid[0, 0].set_ylabel("loss")
     grid[1, 0].set_ylabel("validation multi-label Dice")

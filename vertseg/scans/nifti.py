@@ -20,6 +20,7 @@ from vertseg.core.errors import UserError
 from vertseg.core.files import atomic_path
 from vertseg.core.logs import logger
 from vertseg.scans.find import NIFTI, file_suffix
+from vertseg.scans.mask_folders import load_mask_folder
 from vertseg.scans.streams import (
     GZIP_MARK,
     check_regular,
@@ -44,6 +45,8 @@ from vertseg.scans.volumes import (
 
 _SLAB_VOXELS = 1 << 23
 """Voxels read and scaled at a time."""
+_LISTED_VALUES = 30
+"""Most unknown values of a mask that a message lists."""
 
 _LONGEST_HEADER = 540
 """Bytes of a header of NIfTI-2; one of NIfTI-1 has 348."""
@@ -73,19 +76,25 @@ def load_ct(path: str | os.PathLike[str]) -> Volume:
 def load_mask(path: str | os.PathLike[str], ct: Geometry, scheme: LabelScheme = VERSE) -> Volume:
     """Read a label map as VerSe's values, uint8, on the grid of its CT, given by its geometry.
 
-    A mask on another grid is resampled onto the CT's (nearest neighbour) with a warning.
+    A mask with another number of voxels is resampled onto the CT's grid (nearest neighbour) with
+    a warning. A folder of binary masks (`vertseg.scans.mask_folders`) needs no scheme.
 
     Raises:
         UserError: as for `load_ct`; also values that are not whole numbers or not in the scheme,
-            or a mask whose vertebrae all lie outside its CT.
+            a mask of its CT's shape in another place, or one whose vertebrae all lie outside it.
     """
     path = Path(path)
-    array, geometry, _ = _load(path)
+    if path.is_dir():
+        array, geometry = load_mask_folder(path, lambda file: _load(file)[:2])
+    else:
+        array, geometry, _ = _load(path)
+        array = _verse_labels(array, path, scheme)
     _refuse_ambiguous(path, geometry, ct)
-    mask = canonical_volume(_verse_labels(array, path, scheme), geometry)
+    mask = canonical_volume(array, geometry)
     if same_grid(geometry, ct):
         on_ct = np.ascontiguousarray(mask.array)
     else:
+        _check_place(path, geometry, ct)
         on_ct = _resample_nearest(mask, ct)
         if mask.array.any() and not on_ct.any():
             raise UserError(
@@ -379,6 +388,12 @@ def _verse_labels(array: np.ndarray, path: Path, scheme: LabelScheme) -> np.ndar
 
 
 def _unknown_values(path: Path, unknown: list[int], scheme: LabelScheme) -> str:
+    if len(unknown) > _LISTED_VALUES:
+        return (
+            f"{path}: {len(unknown)} different values that name no vertebra, from {unknown[0]} to "
+            f"{unknown[-1]}. If this is a CT, name the mask in its place; if another tool's mask, "
+            "state its label scheme (docs/own_data.md)."
+        )
     if scheme is not VERSE:
         return (
             f"{path}: label values that its label scheme does not list: "
@@ -392,6 +407,23 @@ def _unknown_values(path: Path, unknown: list[int], scheme: LabelScheme) -> str:
         f"{path}: label values outside VerSe's scheme: {named}. Allowed are 0, 1-25 (C1-L6) and "
         "28 (T13). If another tool wrote the mask, state its label scheme (docs/own_data.md)."
     )
+
+
+def _check_place(path: Path, mask: Geometry, ct: Geometry) -> None:
+    """Refuse a mask that has its CT's shape but another affine: its header was lost or changed."""
+    if mask.shape == ct.shape or mask.canonical_shape == ct.canonical_shape:
+        raise UserError(
+            f"{path}: the mask has the shape of its CT, {ct.shape}, but another affine. The "
+            f"mask's is {_rows(mask.affine)}, the CT's {_rows(ct.affine)}. Another program lost or "
+            "changed the header: if the voxels are the CT's, save the mask with the CT's affine; "
+            "if not, check the pairing of CT and mask."
+        )
+
+
+def _rows(affine: np.ndarray) -> str:
+    """The upper three rows of an affine on one line."""
+    rows = (" ".join(f"{number:.4g}" for number in row) for row in affine[:3])
+    return f"[{'; '.join(rows)}]"
 
 
 def _resample_nearest(mask: Volume, ct: Geometry) -> np.ndarray:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from nibabel.affines import voxel_sizes
 
 from vertseg.core.errors import UserError
 from vertseg.scans import zips
 from vertseg.scans.find import FORMATS, ITK, NIFTI, absolute_path, file_suffix, scan_name
+from vertseg.scans.hounsfield import check_ct
 from vertseg.scans.itk import load_itk_ct
 from vertseg.scans.nifti import load_ct
 from vertseg.scans.streams import check_regular
@@ -25,16 +25,8 @@ if TYPE_CHECKING:
     from vertseg.scans.dicom.series import DicomSeries
 
 
-FAT_HU = -30
-"""Fat, lung and air lie below these HU."""
-LEAST_FAT_SHARE = 0.005
-"""Smallest share of voxels below `FAT_HU` in a CT; whole scans have far more (docs/inputs.md)."""
-SHEAR_TOLERANCE_DEG = 1.0
-"""Largest deviation of the voxel axes from perpendicular."""
-
 _WHOLE_IMAGES = (*NIFTI, ".nrrd", ".mha")
 _INT16 = np.iinfo(np.int16)
-_SAMPLED_VOXELS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -86,8 +78,7 @@ def read_scan(path: str | os.PathLike[str], name: str | None = None) -> Scan:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except MemoryError as error:
         raise UserError(f"{path}: too large for this machine's memory.") from error
-    _check_hounsfield(volume.array, path)
-    _check_shear(volume.affine, path)
+    check_ct(volume, path)
     whole = replace(volume, array=_whole_hu(volume.array))
     return Scan(scan_name(path) if name is None else name, path, whole, series)
 
@@ -134,38 +125,6 @@ def _read_member(archive: zips.Archive, member: str) -> Volume:
             return _read_image(path)
         except UserError as error:
             raise UserError(str(error).replace(str(path), f"{archive.path}: {member}")) from error
-
-
-def _check_hounsfield(array: np.ndarray, path: Path) -> None:
-    """Refuse values other than Hounsfield units: MR, PET, masks, grey values of a screen.
-
-    Fat, air or lung lies below -30 HU in every CT, cropped or windowed. MR intensities are
-    positive, but for few values made by interpolation.
-    """
-    step = max(1, round((array.size / _SAMPLED_VOXELS) ** (1 / 3)))
-    sample = array[::step, ::step, ::step]
-    low, high = float(sample.min()), float(sample.max())
-    if low == high:
-        raise UserError(f"{path}: all voxels have the value {low:g}. Export the scan again.")
-    if np.mean(sample < FAT_HU) < LEAST_FAT_SHARE:
-        raise UserError(
-            f"{path}: not a CT in Hounsfield units: values from {low:g} to {high:g}, of which "
-            f"hardly any lies below {FAT_HU}, as fat and air do. MR, PET and masks cannot be "
-            "segmented. Of a CT, give the original HU: neither scaled to grey values nor shifted "
-            "(if water reads 1024, subtract 1024)."
-        )
-
-
-def _check_shear(affine: np.ndarray, path: Path) -> None:
-    axes = affine[:3, :3] / voxel_sizes(affine)
-    cosine = np.abs(np.triu(axes.T @ axes, 1)).max()
-    angle = float(np.degrees(np.arcsin(min(cosine, 1.0))))
-    if angle > SHEAR_TOLERANCE_DEG:
-        raise UserError(
-            f"{path}: the voxel axes are {angle:.1f} degrees off perpendicular (gantry tilt?), so "
-            "that voxels are not rectangular boxes. Resample the scan to a straight grid first, "
-            "for example from DICOM with dcm2niix, whose file with _Tilt in its name can be given."
-        )
 
 
 def _whole_hu(array: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ import highdicom as hd
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import REAL_DATA
+from conftest import REAL_DATA, random_ct
 from dicom_series import PLANES, ct_slices, save_slices
 from orientations import oblique_affine
 from pydicom import Dataset, dcmread
@@ -103,7 +103,7 @@ def test_a_segmentation_lies_where_its_mask_does(
 
 
 def test_a_multi_frame_series_is_referred_to(tmp_path: Path) -> None:
-    ct = np.random.default_rng(0).integers(-1000, 1500, (12, 10, 8)).astype(np.int16)
+    ct = random_ct((12, 10, 8))
     mask = np.zeros(ct.shape, np.uint8)
     mask[2:9, 3:8, 1:4], mask[3:8, 2:7, 5:7] = 21, 20
     slices = ct_slices(ct, oblique_affine())
@@ -134,7 +134,7 @@ def test_the_real_series_is_referred_to(tmp_path: Path) -> None:
 
 
 def test_segments_name_and_code_their_vertebrae(tmp_path: Path) -> None:
-    ct = np.random.default_rng(0).integers(-1000, 1500, (30, 6, 5)).astype(np.int16)
+    ct = random_ct((30, 6, 5))
     scan = read_scan(save_slices(tmp_path / "scan", ct_slices(ct, np.eye(4))))
     mask = np.zeros(ct.shape, np.uint8)
     for index, label in enumerate(sorted(NAMES)):
@@ -166,7 +166,7 @@ def test_a_series_stripped_of_the_patients_data_will_do(tmp_path: Path) -> None:
         for keyword in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID"):
             delattr(dataset, keyword)
 
-    ct = np.random.default_rng(0).integers(-1000, 1500, (6, 6, 5)).astype(np.int16)
+    ct = random_ct((6, 6, 5))
     scan = read_scan(save_slices(tmp_path / "scan", ct_slices(ct, np.eye(4), edit=strip)))
     mask = np.full(ct.shape, 20, np.uint8)
     assert_holds(write(scan, mask, tmp_path / "seg.dcm"), mask, np.eye(4))
@@ -259,7 +259,7 @@ def test_what_cannot_be_written_is_said(tmp_path: Path, monkeypatch) -> None:
     def strip(dataset: Dataset, index: int) -> None:
         del dataset.FrameOfReferenceUID
 
-    ct = np.random.default_rng(0).integers(-1000, 1500, (6, 6, 5)).astype(np.int16)
+    ct = random_ct((6, 6, 5))
     scan = read_scan(save_slices(tmp_path / "scan", ct_slices(ct, np.eye(4), edit=strip)))
     target = tmp_path / "out/seg.dcm"
     with pytest.raises(UserError, match="no vertebra was found"):

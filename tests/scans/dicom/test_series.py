@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
-from conftest import REAL_DATA
+from conftest import REAL_DATA, random_ct
 from dicom_series import PLANES, compress_with_itk, ct_slices, save_slices
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,7 +32,7 @@ AFFINE = oblique_affine()
 
 
 def small_ct(shape: tuple[int, int, int] = (12, 10, 8)) -> np.ndarray:
-    return np.random.default_rng(0).integers(-1000, 1500, shape).astype(np.int16)
+    return random_ct(shape)
 
 
 def itk_reading(folder: Path) -> nib.Nifti1Image:

@@ -6,6 +6,7 @@ BIN := .venv/bin
 .PHONY: demo demo-nnunet test test-nnunet test-conda test-schedulers test-slurm check viewer reference rulegraph pins clean
 
 demo: .venv/demo.ready
+	@$(BIN)/python -m vertseg.core.stale_lock results/demo config/demo.yaml
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
 
 # The demo with nnU-Net's three methods, which come with an environment of their own (2 GB).

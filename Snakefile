@@ -67,4 +67,6 @@ STUDY = [
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/report.html" if OWN_SCANS else STUDY,
+        [f"{RESULTS}/{REPORT_NAME}", f"{OUTCOMES}/all_predicted"]
+        if OWN_SCANS
+        else STUDY,

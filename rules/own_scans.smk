@@ -1,9 +1,14 @@
-"""Scans of your own, without labels: everything `vertseg predict` writes, and one report of all."""
+"""Scans of your own, without labels: everything `vertseg predict` writes, and one report of all.
 
-from vertseg.dataset.layout import OWN_SCAN_SUFFIXES, RESULT_SUFFIX
+A scan that cannot be predicted does not fail its job: its outcome names the file with the reason, the
+report shows it, and the last step fails and lists it.
+"""
+
+from vertseg.dataset.layout import REPORT_NAME
 from vertseg.segmentation.settings import OWN_SCANS_DECODING, SHIPPED_FILES
 
 PREDICT = config.get("predict", {})
+OUTCOMES = f"{RESULTS}/outcomes"
 
 
 rule predict_own_scan:
@@ -11,13 +16,7 @@ rule predict_own_scan:
         scan=lambda wildcards: OWN_SCANS[wildcards.scan],
         model=PREDICT.get("model", list(map(str, SHIPPED_FILES.values()))),
     output:
-        **{
-            kind: f"{RESULTS}/{{scan}}{suffix}"
-            for kind, suffix in OWN_SCAN_SUFFIXES.items()
-            # Of DICOM series alone, and only if asked for.
-            if kind != "dicom_seg"
-        },
-        result=f"{RESULTS}/{{scan}}{RESULT_SUFFIX}",
+        f"{OUTCOMES}/{{scan}}.txt",
     log:
         f"{RESULTS}/logs/predict_own_scan/{{scan}}.log",
     benchmark:
@@ -31,6 +30,7 @@ rule predict_own_scan:
         mem_mb=by_attempt(4000),
         runtime=by_attempt(10),
     params:
+        results=RESULTS,
         model=PREDICT.get("model"),
         dicom_seg=PREDICT.get("dicom_seg", False),
         decoding=PREDICT.get("decoding", OWN_SCANS_DECODING),
@@ -41,9 +41,9 @@ rule predict_own_scan:
 
 rule predictions_report:
     input:
-        expand(f"{RESULTS}/{{scan}}{RESULT_SUFFIX}", scan=OWN_SCANS),
+        expand(f"{OUTCOMES}/{{scan}}.txt", scan=OWN_SCANS),
     output:
-        f"{RESULTS}/report.html",
+        f"{RESULTS}/{REPORT_NAME}",
     log:
         f"{RESULTS}/logs/predictions_report.log",
     conda:
@@ -52,6 +52,27 @@ rule predictions_report:
         mem_mb=by_attempt(2000),
         runtime=by_attempt(10),
     params:
+        results=RESULTS,
         code=code("predictions_report.py"),
     script:
         "../scripts/predictions_report.py"
+
+
+rule own_scans_check:
+    input:
+        f"{RESULTS}/{REPORT_NAME}",
+        outcomes=expand(f"{OUTCOMES}/{{scan}}.txt", scan=OWN_SCANS),
+    output:
+        touch(f"{OUTCOMES}/all_predicted"),
+    log:
+        f"{RESULTS}/logs/own_scans_check.log",
+    # It removes the outcomes of failed scans, so that the next run predicts them.
+    retries: 0
+    localrule: True
+    conda:
+        "../envs/predict.yaml"
+    params:
+        results=RESULTS,
+        code=code("own_scans_check.py"),
+    script:
+        "../scripts/own_scans_check.py"

@@ -6,15 +6,21 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from vertseg import __version__
 from vertseg.core.errors import UserError
+from vertseg.core.interruption import exit_status, sigterm_as_exception
 from vertseg.core.logs import logger
 from vertseg.core.notice import RESEARCH_USE_ONLY
+from vertseg.dataset.layout import REPORT_NAME
 from vertseg.segmentation.settings import DECODINGS, OWN_SCANS_DECODING
+
+if TYPE_CHECKING:
+    from vertseg.predict.batch import Batch
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: those after the program's name; those of the process by default.
 
     Returns:
-        Exit status: 0 if all scans were predicted, 1 if some failed, 2 if none could begin.
+        Exit status: 0 if all scans were predicted, 1 if some failed or the report could not be
+        written, 2 if none could begin, 130 after Ctrl-C, 143 after SIGTERM.
     """
     options = _parser().parse_args(arguments)
     to_terminal = logging.StreamHandler()
@@ -32,12 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logger.handlers[:] = [to_terminal]
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    with logging_redirect_tqdm([logger]):
+    with logging_redirect_tqdm([logger]), sigterm_as_exception():
         try:
             return _predict(options)
         except UserError as error:
             logger.error("%s", error)
             return 2
+        except KeyboardInterrupt as interrupt:
+            logger.error("Stopped.")
+            return exit_status(interrupt)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         help="number of threads of the network (default: all cores)",
     )
     predict.add_argument(
-        "--force", action="store_true", help="replace the outputs of an earlier call"
+        "--force", action="store_true", help="predict scans again that have a result already"
     )
     predict.add_argument(
         "--decoding",
@@ -93,7 +103,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    from vertseg.predict.pipeline import Options, predict_scan, write_failure
+    from vertseg.predict.batch import Batch, locked_output, tidy
+    from vertseg.predict.pipeline import Options
     from vertseg.scans.find import one_path_each, scan_names
     from vertseg.segmentation.model import load_model
 
@@ -101,9 +112,9 @@ def _predict(arguments: argparse.Namespace) -> int:
     if repeated := len(arguments.scans) - len(scans):
         logger.info("%d of the given paths lead to DICOM series named before.", repeated)
     names = scan_names(scans)
+    pairs = list(zip(scans, names, strict=True))
     output: Path = arguments.output
     _require_writable(output)
-    model = load_model(arguments.model, arguments.threads)
     options = Options(
         output,
         arguments.force,
@@ -111,24 +122,66 @@ def _predict(arguments: argparse.Namespace) -> int:
         viewer=not arguments.no_report,
         decoding=arguments.decoding,
     )
-    results, failures = [], 0
-    pairs = list(zip(scans, names, strict=True))
-    with tqdm(pairs, desc="predicting", unit="scan", disable=None, leave=False) as bar:
-        for scan, name in bar:
-            bar.set_postfix_str(name)
-            try:
-                results.append(predict_scan(scan, name, model, options))
-                logger.info("%s: %s", name, results[-1])
-            except UserError as error:
-                logger.error("%s", error)
-                failures += 1
-                results.append(write_failure(output, name, scan, str(error)))
-    if not arguments.no_report:
-        from vertseg.report.page import write_report
+    with locked_output(output):
+        tidy(output, names)
+        model = load_model(arguments.model, arguments.threads)
+        batch = Batch(pairs, model, options)
+        stopped = _predict_all(batch)
+        status = 1 if batch.failed else 0
+        if stopped:
+            status = exit_status(stopped)
+            logger.error(
+                "Stopped with %d of %d scans finished. The same command goes on with the others.",
+                len(batch.done),
+                len(pairs),
+            )
+        elif batch.failed or batch.kept:
+            _log_counts(batch)
+        if batch.done and not arguments.no_report and not _report(batch, output):
+            status = status or 1
+    return status
 
-        write_report(results, output / "report.html")
-        logger.info("Report: %s", output / "report.html")
-    return 1 if failures else 0
+
+def _predict_all(batch: "Batch") -> KeyboardInterrupt | None:
+    """Predict all scans of a batch; the interruption that ended it early, if any."""
+    try:
+        batch.keep_finished()
+        with tqdm(batch.scans, desc="predicting", unit="scan", disable=None, leave=False) as bar:
+            for scan, name in bar:
+                bar.set_postfix_str(name)
+                batch.predict(scan, name)
+    except KeyboardInterrupt as interrupt:
+        return interrupt
+    return None
+
+
+def _log_counts(batch: "Batch") -> None:
+    predicted = len(batch.done) - len(batch.kept) - len(batch.failed)
+    logger.info(
+        "Scans predicted: %d; kept from earlier calls (--force predicts them again): %d; failed: "
+        "%d%s.",
+        predicted,
+        len(batch.kept),
+        len(batch.failed),
+        f" ({', '.join(batch.failed)})" if batch.failed else "",
+    )
+
+
+def _report(batch: "Batch", output: Path) -> bool:
+    """Write the report; False, with the reason in the log, if it cannot be written."""
+    from vertseg.report.page import write_report
+
+    path = output / REPORT_NAME
+    try:
+        write_report(batch.done, path)
+    except UserError as error:
+        logger.error("%s", error)
+    except Exception:
+        logger.exception("%s: unforeseen error. The scans' own files are complete.", path)
+    else:
+        logger.info("Report: %s", path)
+        return True
+    return False
 
 
 def _require_writable(folder: Path) -> None:
@@ -140,6 +193,11 @@ def _require_writable(folder: Path) -> None:
         raise UserError(
             f"{folder}: cannot be written to ({error.strerror}). Choose another --output."
         ) from error
+    if (folder / REPORT_NAME).is_dir():
+        raise UserError(
+            f"{folder / REPORT_NAME}: is a folder, where the report belongs. Rename it or choose "
+            "another --output."
+        )
 
 
 if __name__ == "__main__":

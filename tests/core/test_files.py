@@ -1,7 +1,10 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from vertseg.core.errors import UserError
 from vertseg.core.files import atomic_path, walk_files, write_json, write_text
@@ -31,6 +34,24 @@ def test_the_temporary_name_keeps_the_format(tmp_path: Path, name: str, suffix: 
 def test_json_ends_in_a_newline(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"a": [1]})
     assert (tmp_path / "a.json").read_text() == '{\n  "a": [\n    1\n  ]\n}\n'
+
+
+def test_the_next_write_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    target = tmp_path / "scan_ct.nii.gz"
+    code = (
+        "import os, signal, sys; from vertseg.core.files import atomic_path\n"
+        "with atomic_path(sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, target], cwd=ROOT, check=False)
+    [leftover] = tmp_path.iterdir()
+    other = tmp_path / leftover.name.replace("scan_ct", "scan2_ct")
+    other.touch()
+    with atomic_path(target) as first, atomic_path(target) as second:
+        assert not leftover.exists() and first.exists() and second.exists()
+        first.write_text("first")
+        second.write_text("second")
+    assert target.read_text() == "first"
+    assert set(tmp_path.iterdir()) == {target, other}
 
 
 def test_a_walk_follows_links_and_enters_each_folder_once(tmp_path: Path) -> None:

@@ -170,16 +170,18 @@ class TestCommand:
             predicted.append((scan, name))
             raise UserError("not now")
 
-        monkeypatch.setattr(pipeline, "predict_scan", predict)
+        monkeypatch.setattr("vertseg.predict.batch.predict_scan", predict)
         cli.main(["predict", *map(str, files), "--output", str(tmp_path / "o"), "--no-report"])
         assert predicted == [(str(files[0]), "p1_IM0000")]
 
-    def test_outputs_that_exist_are_an_error(self, tmp_path, scan) -> None:
+    def test_outputs_that_exist_are_kept(self, tmp_path, scan) -> None:
         arguments = ["predict", str(scan), "--output", str(tmp_path), "--no-report"]
         assert cli.main(arguments) == 0
         assert not (tmp_path / "report.html").exists()
         assert not list(tmp_path.glob("*viewer*"))
-        assert cli.main(arguments) == 1
+        before = (tmp_path / "patient_result.json").stat()
+        assert cli.main(arguments) == 0
+        assert (tmp_path / "patient_result.json").stat() == before
         assert cli.main([*arguments, "--force"]) == 0
         assert not list(tmp_path.glob("*_failed.json"))
 

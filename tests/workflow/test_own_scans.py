@@ -58,5 +58,17 @@ def test_a_folder_of_scans_ends_in_one_report(tmp_path: Path) -> None:
         assert name in page
     assert "Nothing to be done" in snakemake(folder, *arguments)
     (scans / "flat.nii").write_bytes(b"no image")
-    output = failing_snakemake(folder, *arguments, "--keep-going")
-    assert "flat.nii" in output and "Traceback" not in output
+    for _ in range(2):  # The second run tries the failed scan again.
+        output = failing_snakemake(folder, *arguments)
+        assert "1 of 3 scans failed" in output and "flat.nii" in output
+        assert "Traceback" not in output
+        assert output.count("predict_own_scan (scan ") == 1
+        page = (results / "report.html").read_text()
+        assert page.count("This scan failed.") == 1 and "one" in page and "two" in page
+        failure = json.loads((results / "flat_failed.json").read_text())
+        assert failure["status"] == "failed" and "flat.nii" in failure["error"]
+        assert not (results / "flat_result.json").exists()
+    sitk.WriteImage(sitk.ReadImage(scans / "one_ct.nii.gz"), scans / "flat.nii")
+    snakemake(folder, *arguments)
+    assert not (results / "flat_failed.json").exists()
+    assert "This scan failed." not in (results / "report.html").read_text()

@@ -30,10 +30,12 @@ PLUMBING = frozenset(
         "vertseg.core.errors",
         "vertseg.core.files",
         "vertseg.core.gpus",
+        "vertseg.core.interruption",
         "vertseg.core.logs",
         "vertseg.core.parallel",
         "vertseg.core.progress",
         "vertseg.core.settings",
+        "vertseg.core.stale_lock",
         "vertseg.core.tsv",
         "vertseg.core.workflow_log",
     }

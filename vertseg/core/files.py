@@ -1,15 +1,21 @@
 """Files that appear whole or not at all, and walks through folders."""
 
+import glob
 import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from vertseg.core.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 def walk_files(
@@ -94,26 +100,45 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `target` and move it there when the block succeeds.
 
     The temporary file keeps the target's whole suffix, since nibabel and matplotlib choose their
-    format by it, and is removed if the block fails. Its folder is created.
+    format by it, and is removed if the block fails. Its folder is created. Temporary files of
+    killed processes for the same target are removed.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    suffix = "".join(target.suffixes[-2:]) if target.suffix == ".gz" else target.suffix
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=suffix, dir=target.parent)
-    os.close(handle)
+    remove_abandoned(target)
+    handle, name = tempfile.mkstemp(
+        prefix=f".{target.name}.", suffix=_whole_suffix(target), dir=target.parent
+    )
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
+        with _held(handle):
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def remove_abandoned(target: str | os.PathLike[str]) -> None:
+    """Remove temporary files for a target whose processes were killed.
+
+    The kernel frees the lock of a process that dies. Where a file system has no locks, files stay.
+    """
+    target = Path(target)
+    if fcntl is None:
+        return
+    # Eight characters are what tempfile puts in.
+    pattern = f".{glob.escape(target.name)}.{'[a-z0-9_]' * 8}{glob.escape(_whole_suffix(target))}"
+    for leftover in target.parent.glob(pattern):
+        with suppress(OSError), leftover.open("rb+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            leftover.unlink()
+
+
 def write_text(target: str | os.PathLike[str], text: str) -> None:
-    """Write text atomically."""
+    """Write text atomically, as UTF-8."""
     with atomic_path(target) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(target: str | os.PathLike[str], value: Any) -> None:
@@ -132,6 +157,25 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
+@contextmanager
+def _held(handle: int) -> Iterator[None]:
+    """Close a file at the end of a block, and hold its lock until then where there are locks."""
+    if fcntl is None:
+        os.close(handle)
+        yield
+        return
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _whole_suffix(target: Path) -> str:
+    return "".join(target.suffixes[-2:]) if target.suffix == ".gz" else target.suffix
 
 
 def _umask() -> int:

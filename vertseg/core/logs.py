@@ -16,7 +16,7 @@ logger = logging.getLogger("vertseg")
 @contextmanager
 def step_log(path: str) -> Iterator[logging.Logger]:
     """Log a step to its file; a `UserError` ends the process with its message, not a traceback."""
-    to_file = logging.FileHandler(path, mode="w")
+    to_file = logging.FileHandler(path, mode="w", encoding="utf-8", errors="backslashreplace")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     to_terminal = logging.StreamHandler()
     to_terminal.setLevel(logging.WARNING)

@@ -39,6 +39,9 @@ RESULT_SUFFIX = "_result.json"
 FAILURE_SUFFIX = "_failed.json"
 """End of the name of the file with the reason for which a scan has no result."""
 
+REPORT_NAME = "report.html"
+"""Name of the report of all own scans."""
+
 _CT_BELOW_ROOT = re.compile(rf"rawdata/(?P<subject>[^/]+)/(?P<scan>[^/]+){re.escape(CT_SUFFIX)}")
 
 

@@ -2,8 +2,6 @@
 
 import csv
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +17,16 @@ from vertseg.core.errors import UserError
 from vertseg.core.files import write_json
 from vertseg.core.logs import logger
 from vertseg.core.notice import RESEARCH_USE_ONLY
-from vertseg.dataset.layout import FAILURE_SUFFIX, OWN_SCAN_SUFFIXES, RESULT_SUFFIX
+from vertseg.dataset.layout import OWN_SCAN_SUFFIXES, RESULT_SUFFIX
+from vertseg.predict.earlier import (
+    failure_path,
+    partial_folder,
+    refuse_existing,
+    remove_outputs,
+    result_path,
+    shown_source,
+    source_state,
+)
 from vertseg.predict.result import FORMAT
 from vertseg.predict.warnings import PredictionWarning, unsure_labels, warnings_about
 from vertseg.scans.nifti import save_mask
@@ -65,11 +72,6 @@ class Stopwatch:
         self.seconds[name] = round(time.perf_counter() - start, 2)
 
 
-def result_path(output: Path, name: str) -> Path:
-    """Path of a scan's result."""
-    return output / f"{name}{RESULT_SUFFIX}"
-
-
 def predict_scan(path: str | os.PathLike[str], name: str, model: Model, options: Options) -> Path:
     """Predict one scan and write all of its outputs or none.
 
@@ -86,27 +88,37 @@ def predict_scan(path: str | os.PathLike[str], name: str, model: Model, options:
         UserError: the scan cannot be used, outputs exist already, or they cannot be written.
     """
     if not options.force:
-        _refuse_existing(options.output, name)
+        refuse_existing(options.output, name)
     watch = Stopwatch()
-    with watch.phase("read"):
-        scan = read_scan(path, name)
-    prediction = _predict(scan, model, options, watch)
+    state = source_state(path)
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=options.output) as folder:
-            _write(prediction, options, Path(folder), watch)
-            _remove_outputs(options.output, name)
-            # The result comes last: where it exists, all other files do.
-            for file in sorted(
-                Path(folder).iterdir(), key=lambda f: f.name.endswith(RESULT_SUFFIX)
-            ):
-                shutil.move(file, options.output / file.name)
+        with partial_folder(options.output, name) as folder:
+            with watch.phase("read"):
+                scan = read_scan(path, name)
+            prediction = _predict(scan, model, options, watch)
+            _write(prediction, options, folder, watch, state)
+            _publish(folder, options.output, name)
     except OSError as error:
-        raise UserError(f"{options.output}: cannot be written ({error.strerror}).") from error
+        raise UserError(
+            f"{options.output}: the files of {name} cannot be written ({error.strerror or error})."
+        ) from error
     return result_path(options.output, name)
 
 
+def _publish(folder: Path, output: Path, name: str) -> None:
+    """Move a scan's files to their places, the result last: where it exists, all others do."""
+    remove_outputs(output, name)
+    try:
+        files = sorted(folder.iterdir(), key=lambda f: (f.name.endswith(RESULT_SUFFIX), f.name))
+        for file in files:
+            file.replace(output / file.name)
+    except BaseException:
+        remove_outputs(output, name)
+        raise
+
+
 def write_failure(output: Path, name: str, source: str | os.PathLike[str], error: str) -> Path:
-    """Write the failure of a scan for the report; outputs of an earlier call stay as they are.
+    """Write the reason for which a scan has no result.
 
     Args:
         output: folder of all outputs.
@@ -117,16 +129,16 @@ def write_failure(output: Path, name: str, source: str | os.PathLike[str], error
     Returns:
         Path of the failure's JSON file.
     """
-    path = output / f"{name}{FAILURE_SUFFIX}"
+    path = failure_path(output, name)
     write_json(
         path,
         {
             "format": FORMAT,
             "notice": RESEARCH_USE_ONLY,
             "scan": name,
-            "source": str(Path(source).absolute()),
+            "source": shown_source(source),
             "status": "failed",
-            "error": error,
+            "error": error.encode("utf-8", "backslashreplace").decode("utf-8"),
         },
     )
     return path
@@ -173,7 +185,9 @@ def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _P
     )
 
 
-def _write(prediction: _Prediction, options: Options, folder: Path, watch: Stopwatch) -> None:
+def _write(
+    prediction: _Prediction, options: Options, folder: Path, watch: Stopwatch, state: str
+) -> None:
     scan, model = prediction.scan, prediction.model
     files = {kind: f"{scan.name}{suffix}" for kind, suffix in OWN_SCAN_SUFFIXES.items()}
     if not options.viewer:
@@ -189,10 +203,12 @@ def _write(prediction: _Prediction, options: Options, folder: Path, watch: Stopw
             "format": FORMAT,
             "notice": RESEARCH_USE_ONLY,
             "scan": scan.name,
-            "source": str(scan.source),
+            "source": shown_source(scan.source),
+            "source_state": state,
             "status": "done",
             "model": {"name": model.name, "sha256": model.sha256, "runtime": model.runtime},
             "decoding": prediction.decoding,
+            "dicom_seg_wanted": options.dicom_seg,
             "geometry": _geometry(scan.volume),
             "seconds": watch.seconds,
             "warnings": [asdict(warning) for warning in (*prediction.warnings, *not_written)],
@@ -262,21 +278,3 @@ def _geometry(volume: Volume) -> dict[str, Any]:
             round(float(n * step), 1) for n, step in zip(volume.native.shape, spacing, strict=True)
         ],
     }
-
-
-def _existing_outputs(output: Path, name: str) -> list[Path]:
-    paths = [output / f"{name}{suffix}" for suffix in OWN_SCAN_SUFFIXES.values()]
-    return [path for path in (*paths, result_path(output, name)) if path.exists()]
-
-
-def _refuse_existing(output: Path, name: str) -> None:
-    if existing := _existing_outputs(output, name):
-        raise UserError(
-            f"{existing[0]}: exists already. Give --force to replace the outputs of {name}, or "
-            "another --output folder."
-        )
-
-
-def _remove_outputs(output: Path, name: str) -> None:
-    for path in (*_existing_outputs(output, name), output / f"{name}{FAILURE_SUFFIX}"):
-        path.unlink(missing_ok=True)

@@ -35,6 +35,8 @@ class Result:
         preview: PNG file.
         viewer: NIfTI files of the viewer's CT and label map.
         outputs: names of the files written for the scan, by kind.
+        source_state: checksum of the names, sizes and times of the scan's files, if stated.
+        dicom_seg_wanted: a DICOM SEG was asked for; None if not stated.
     """
 
     scan: str
@@ -49,6 +51,8 @@ class Result:
     preview: Path | None = None
     viewer: tuple[Path, Path] | None = None
     outputs: Mapping[str, str] = field(default_factory=dict)
+    source_state: str | None = None
+    dicom_seg_wanted: bool | None = None
 
 
 def read_result(path: str | os.PathLike[str]) -> Result:
@@ -78,6 +82,8 @@ def read_result(path: str | os.PathLike[str]) -> Result:
         preview=preview,
         viewer=(ct, mask) if ct and mask else None,
         outputs=outputs,
+        source_state=content.get("source_state"),
+        dicom_seg_wanted=content.get("dicom_seg_wanted"),
     )
 
 

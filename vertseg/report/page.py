@@ -32,19 +32,22 @@ GRADES = ("none", "mild", "moderate", "severe")
 """Genant's words for grades 0 to 3."""
 
 
-def write_report(results: Sequence[str | os.PathLike[str]], target: str | os.PathLike[str]) -> None:
+def write_report(
+    results: Sequence[str | os.PathLike[str] | Result], target: str | os.PathLike[str]
+) -> None:
     """Write the report of some scans, in the order given.
 
     Args:
-        results: `*_result.json` files of the scans.
+        results: results of the scans, or their `*_result.json` and `*_failed.json` files.
         target: the HTML file; it appears whole or not at all.
 
     Raises:
-        UserError: there is no result, or one cannot be read (see `read_result`) or shown.
+        UserError: there is no result, one cannot be read (see `read_result`) or shown, or the
+            page cannot be written.
     """
     if not results:
         raise UserError(f"{target}: no result to report. Give at least one *_result.json file.")
-    scans = [read_result(path) for path in results]
+    scans = [one if isinstance(one, Result) else read_result(one) for one in results]
     environment = Environment(
         loader=PackageLoader("vertseg.report", "assets"),
         autoescape=True,
@@ -67,8 +70,18 @@ def write_report(results: Sequence[str | os.PathLike[str]], target: str | os.Pat
         unmeasured=_unmeasured,
         positions=_positions,
     )
-    with atomic_path(target) as temporary, temporary.open("w", encoding="utf-8") as page:
-        page.writelines(stream)
+    try:
+        with (
+            atomic_path(target) as temporary,
+            # Names of files need not be UTF-8.
+            temporary.open("w", encoding="utf-8", errors="backslashreplace") as page,
+        ):
+            page.writelines(stream)
+    except OSError as error:
+        raise UserError(
+            f"{target}: cannot be written ({error.strerror}). Make room or choose another folder, "
+            "then give the same command again."
+        ) from error
 
 
 def number(value: float | None, digits: int = 0, factor: float = 1) -> str:
@@ -127,7 +140,10 @@ def _unreadable(path: Path, error: Exception) -> UserError:
 
 
 def _base64(path: Path) -> Markup:
-    return Markup(base64.b64encode(path.read_bytes()).decode())
+    try:
+        return Markup(base64.b64encode(path.read_bytes()).decode())
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _asset(name: str) -> Markup:

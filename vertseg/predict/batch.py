@@ -1,0 +1,144 @@
+"""Prediction of many scans into one folder, where each fails alone and finished ones are kept."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from vertseg.core.errors import UserError
+from vertseg.core.logs import logger
+from vertseg.dataset.layout import REPORT_NAME
+from vertseg.predict.earlier import (
+    earlier_result,
+    failure_path,
+    remove_leftovers,
+    result_path,
+    shown_source,
+)
+from vertseg.predict.pipeline import Options, predict_scan, write_failure
+from vertseg.predict.result import Result
+from vertseg.segmentation.model import Model
+
+LOCK_NAME = ".vertseg.lock"
+
+ScanPath = str | os.PathLike[str]
+
+
+class Batch:
+    """Prediction of some scans with one model and one output folder.
+
+    Args:
+        scans: path and name of each scan.
+        model: the network.
+        options: settings.
+
+    Attributes:
+        outcomes: results and failures by name, for the report.
+        kept: names of the scans that had a result already.
+    """
+
+    def __init__(
+        self, scans: Sequence[tuple[ScanPath, str]], model: Model, options: Options
+    ) -> None:
+        self.scans = scans
+        self.model = model
+        self.options = options
+        self.outcomes: dict[str, Path | Result] = {}
+        self.kept: list[str] = []
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the scans that failed."""
+        return [name for name, one in self.outcomes.items() if isinstance(one, Result)]
+
+    @property
+    def done(self) -> list[Path | Result]:
+        """Results and failures so far, in the order of the scans."""
+        return [self.outcomes[name] for _, name in self.scans if name in self.outcomes]
+
+    def keep_finished(self) -> None:
+        """Take over results of earlier calls; a result of other settings is a failure."""
+        if self.options.force:
+            return
+        for scan, name in self.scans:
+            path = result_path(self.options.output, name)
+            with self._own_failure(scan, name):
+                if earlier_result(
+                    path, scan, self.model.sha256, self.options.decoding, self.options.dicom_seg
+                ):
+                    self.outcomes[name] = path
+                    self.kept.append(name)
+                    _remove_failure(self.options.output, name)
+                    logger.info("%s: kept from an earlier call: %s", name, path)
+
+    def predict(self, scan: ScanPath, name: str) -> None:
+        """Predict a scan unless it has an outcome; any error is a failure of this scan alone."""
+        if name in self.outcomes:
+            return
+        with self._own_failure(scan, name):
+            self.outcomes[name] = predict_scan(scan, name, self.model, self.options)
+            logger.info("%s: %s", name, self.outcomes[name])
+
+    @contextmanager
+    def _own_failure(self, scan: ScanPath, name: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            reason = log_failure(scan, error)
+            self.outcomes[name] = Result(name, shown_source(scan), reason)
+            output = self.options.output
+            # A result of an earlier call stays, and has no failure beside it.
+            with suppress(OSError):
+                if not result_path(output, name).exists():
+                    write_failure(output, name, scan, reason)
+
+
+def log_failure(scan: ScanPath, error: Exception) -> str:
+    """Log the error that ended a scan, unforeseen ones with traceback; the reason in words."""
+    if isinstance(error, UserError):
+        logger.error("%s", error)
+        return str(error)
+    if isinstance(error, MemoryError):
+        reason = f"{scan}: needs more memory than this machine has free."
+    else:
+        reason = f"{scan}: unforeseen error ({type(error).__name__}: {error})."
+    logger.error("%s", reason, exc_info=error)
+    return reason
+
+
+@contextmanager
+def locked_output(output: Path) -> Iterator[None]:
+    """Hold an output folder, so that no other call writes into it.
+
+    Raises:
+        UserError: another call is writing into the folder.
+    """
+    lock = FileLock(output / LOCK_NAME)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UserError(
+            f"{output}: another call of vertseg predict is writing into this folder. Wait until it "
+            "ends, or choose another --output folder."
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        logger.warning("%s: cannot be locked (%s). Run one call at a time.", output, error)
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def tidy(output: Path, names: Sequence[str]) -> None:
+    """Remove what killed calls left in a locked output folder: hidden folders and files."""
+    remove_leftovers(
+        output, [output / REPORT_NAME, *(failure_path(output, name) for name in names)]
+    )
+
+
+def _remove_failure(output: Path, name: str) -> None:
+    failure_path(output, name).unlink(missing_ok=True)

@@ -95,14 +95,15 @@ def test_a_replaced_scan_of_the_user_is_prepared_again(outside: Path, workflow: 
     (outside / "own.yaml").write_text(yaml.safe_dump(config))
     arguments = ["-s", str(workflow / "Snakefile"), "--configfile", "own.yaml", "--"]
     caches = [f"own_results/cache/16x16x32/{scan}.safetensors" for scan in samples["scan"]]
-    snakemake(outside, *arguments, *caches)
+    targets = [*caches, "own_results/folds.tsv"]
+    snakemake(outside, *arguments, *targets)
     first, second, _ = samples["ct"]
     shutil.copy(outside / second, outside / first)
-    assert "rule audit:" in snakemake(outside, "-n", *arguments, *caches)
-    # Snakemake looks at what waits for the audit once that has run.
-    snakemake(outside, *arguments, "own_results/audit.tsv")
-    plan = snakemake(outside, "-n", *arguments, *caches)
+    plan = snakemake(outside, "-n", *arguments, *targets)
+    assert "rule audit:" in plan
     assert re.findall(r"wildcards: grid=16x16x32, scan=(.+)", plan) == [samples["scan"][0]]
+    # Once drawn the folds stay.
+    assert "rule folds:" not in plan
 
 
 def test_another_workflow_uses_it_as_a_module(workflow: Path) -> None:

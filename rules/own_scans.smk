@@ -30,7 +30,7 @@ rule predict_own_scan:
         mem_mb=by_attempt(4000),
         runtime=by_attempt(10),
     params:
-        results=RESULTS,
+        results=lambda wildcards, output: str(Path(output[0]).parents[1]),
         model=PREDICT.get("model"),
         dicom_seg=PREDICT.get("dicom_seg", False),
         decoding=PREDICT.get("decoding", OWN_SCANS_DECODING),
@@ -52,7 +52,7 @@ rule predictions_report:
         mem_mb=by_attempt(2000),
         runtime=by_attempt(10),
     params:
-        results=RESULTS,
+        results=lambda wildcards, output: str(Path(output[0]).parent),
         code=code("predictions_report.py"),
     script:
         "../scripts/predictions_report.py"
@@ -72,7 +72,7 @@ rule own_scans_check:
     conda:
         "../envs/predict.yaml"
     params:
-        results=RESULTS,
+        results=lambda wildcards, input: str(Path(input[0]).parent),
         code=code("own_scans_check.py"),
     script:
         "../scripts/own_scans_check.py"

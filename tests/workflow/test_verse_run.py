@@ -103,7 +103,7 @@ def test_the_run_ends_in_table1(run: tuple[Path, list[str]]) -> None:
     skipped = yaml.safe_load((folder / "config/verse.yaml").read_text())["skip_methods"]
     assert list(table.index) == [key for key in methods if key not in skipped]
     folds = pd.read_csv(folder / "results/folds.tsv", sep="\t").set_index("scan")["fold"]
-    held_out = folds.isin(["0", "1"])
+    held_out = folds.isin([0, 1])
     assert table["n_scans"].tolist() == [held_out.sum()] * len(table)
     assert np.isfinite(table["multi_label_dice"]).all()
     assert folds["sub-verse401_split-verse201"] == folds["sub-verse401_split-verse253"]

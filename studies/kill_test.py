@@ -94,8 +94,14 @@ def differences(reference: Path, folder: Path) -> list[str]:
         for name in sorted(expected.keys() & found.keys())
         if expected[name].read_bytes() != found[name].read_bytes()
     ]
-    hidden = (folder / "results").rglob(".*")
-    return flaws + [f"{path.relative_to(folder)}: left over" for path in sorted(hidden)]
+    left = _hidden_files(folder) - _hidden_files(reference)
+    return flaws + [f"{name}: left over" for name in sorted(left)]
+
+
+def _hidden_files(folder: Path) -> set[str]:
+    """Temporary files; Snakemake marks folders by hidden files of its own in every run."""
+    results = folder / RESULTS
+    return {str(path.relative_to(results)) for path in results.rglob(".*")}
 
 
 def _compared_files(folder: Path) -> dict[str, Path]:

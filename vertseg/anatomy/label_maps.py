@@ -1,5 +1,7 @@
 """Label maps: labels present, their boxes, and vertebrae cut by the field of view."""
 
+from functools import reduce
+
 import numpy as np
 from scipy import ndimage
 
@@ -16,6 +18,12 @@ def label_boxes(label_map: np.ndarray) -> dict[int, Box]:
     """The smallest box around each label of a map (x, y, z) of integers, in numerical order."""
     found = enumerate(ndimage.find_objects(label_map), start=1)
     return {label: Box.of(slices) for label, slices in found if slices is not None}
+
+
+def labelled_box(label_map: np.ndarray) -> Box | None:
+    """The smallest box around all labels of a map (x, y, z) of integers; None without labels."""
+    boxes = list(label_boxes(label_map).values())
+    return reduce(Box.union, boxes) if boxes else None
 
 
 def boundary_labels(reference: np.ndarray, predicted: np.ndarray) -> set[int]:

@@ -13,7 +13,12 @@ import pandas as pd
 from scipy import ndimage
 
 from vertseg.anatomy.centroids import TOLERANCE_MM, Centres, body_centres
-from vertseg.anatomy.label_maps import boundary_labels, label_boxes, labels_present
+from vertseg.anatomy.label_maps import (
+    boundary_labels,
+    label_boxes,
+    labelled_box,
+    labels_present,
+)
 from vertseg.anatomy.labels import NAMES, RANK
 from vertseg.anatomy.schemes import read_scheme
 from vertseg.core.errors import UserError
@@ -157,7 +162,7 @@ def _check_content(sample: Sample, ct: Volume, mask: Volume) -> None:
 def _check_size(sample: Sample, mask: Volume) -> None:
     """Refuse vertebrae of impossible size: the headers are not in mm."""
     boxes = label_boxes(mask.array).values()
-    sides = [[side.stop - side.start for side in box.slices] * mask.spacing_mm for box in boxes]
+    sides = [np.multiply(box.shape, mask.spacing_mm) for box in boxes]
     diagonal = float(np.median(np.linalg.norm(sides, axis=1)))
     if not VERTEBRA_MM[0] <= diagonal <= VERTEBRA_MM[1]:
         raise UserError(
@@ -172,11 +177,9 @@ def _check_on_bone(
 ) -> None:
     """Refuse labels that lie elsewhere than on bone."""
     reach = np.ceil(SURROUNDINGS_MM / spacing_mm).astype(int)
-    whole = ndimage.find_objects((mask > 0).view(np.uint8))[0]
-    near = tuple(
-        slice(max(0, side.start - margin), side.stop + margin)
-        for side, margin in zip(whole, reach, strict=True)
-    )
+    labelled_part = labelled_box(mask)
+    assert labelled_part is not None
+    near = labelled_part.widened(reach, mask.shape).slices
     inside, bone = mask[near] > 0, ct[near] > BONE_HU
     around = inside
     for axis, margin in enumerate(reach):

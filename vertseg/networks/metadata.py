@@ -1,9 +1,11 @@
-"""Checks of a model file's metadata, the same for every runtime; needs no runtime."""
+"""Checks of a model file's metadata and weights, the same for every runtime; needs no runtime."""
 
 import json
 import math
 import os
 from typing import Any
+
+import numpy as np
 
 from vertseg.anatomy.labels import NUM_CLASSES
 from vertseg.core.errors import UserError
@@ -36,18 +38,42 @@ def parse_metadata(path: str | os.PathLike[str], text: str) -> dict[str, Any]:
     Raises:
         UserError: they are not JSON, of another format, incomplete or out of bounds.
     """
+    metadata = metadata_of_format(path, text, FORMAT)
+    if fault := _fault(metadata):
+        raise UserError(f"{path}: its metadata are unfit: {fault}. Train or download it again.")
+    return metadata
+
+
+def metadata_of_format(path: str | os.PathLike[str], text: str, file_format: str) -> dict[str, Any]:
+    """The metadata of a file of weights, whose values are not checked.
+
+    Raises:
+        UserError: they are not JSON or of another format.
+    """
     try:
         metadata = json.loads(text)
         found = metadata.get("format")
     except (AttributeError, ValueError, RecursionError):
         metadata, found = {}, None
-    if found != FORMAT:
+    if found != file_format:
         raise UserError(
-            f"{path}: not weights of the format {FORMAT}" + (f", but of {found}." if found else ".")
+            f"{path}: not weights of the format {file_format}"
+            + (f", but of {found}." if found else ".")
         )
-    if fault := _fault(metadata):
-        raise UserError(f"{path}: its metadata are unfit: {fault}. Train or download it again.")
     return metadata
+
+
+def array_fault(name: str, values: np.ndarray, rank: int) -> str | None:
+    """Fault of one array of weights: not finite or, in a convolution, all 0; or None.
+
+    Args:
+        name: of the array.
+        values: of any shape.
+        rank: number of the array's axes; convolutions have 5.
+    """
+    if not np.isfinite(values).all():
+        return f"the weights {name} hold values that are not finite"
+    return f"the weights {name} are all 0" if rank == 5 and not values.any() else None
 
 
 def _fault(metadata: dict[str, Any]) -> str | None:

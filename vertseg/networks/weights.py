@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vertseg.core.errors import UserError
 from vertseg.core.files import atomic_path, file_sha256
 from vertseg.networks.devices import place_network
-from vertseg.networks.metadata import FORMAT, parse_metadata
+from vertseg.networks.metadata import FORMAT, array_fault, metadata_of_format, parse_metadata
 from vertseg.networks.registry import build_network, count_parameters, limit_context
 
 
@@ -133,16 +133,7 @@ def read_weights(
             or, in a convolution, all 0.
     """
     tensors, text = _read(path)
-    try:
-        metadata = json.loads(text)
-        found = metadata.get("format")
-    except (AttributeError, ValueError, RecursionError):
-        metadata, found = {}, None
-    if found != file_format:
-        raise UserError(
-            f"{path}: not weights of the format {file_format}"
-            + (f", but of {found}." if found else ".")
-        )
+    metadata = metadata_of_format(path, text, file_format)
     _check_values(path, tensors)
     return tensors, metadata
 
@@ -160,13 +151,9 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], str]:
 def _check_values(path: str | os.PathLike[str], tensors: dict[str, Tensor]) -> None:
     """Refuse weights that are not finite, and convolutions (5 axes) that are all 0."""
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            fault = "hold values that are not finite"
-        elif tensor.ndim == 5 and not tensor.any():
-            fault = "are all 0"
-        else:
-            continue
-        raise UserError(f"{path}: the weights {name} {fault}. Train or download it again.")
+        # numpy has not all of PyTorch's types; double precision holds the values of each.
+        if fault := array_fault(name, tensor.double().numpy(), tensor.ndim):
+            raise UserError(f"{path}: {fault}. Train or download it again.")
 
 
 def _check_types(network: nn.Module, tensors: dict[str, Tensor]) -> None:

@@ -1,13 +1,12 @@
 """Small volumes for the report's viewer: the spine's surroundings in voxels of about 1.4 mm."""
 
 import os
-from functools import reduce
 
 import nibabel as nib
 import numpy as np
 
 from vertseg.anatomy.boxes import Box
-from vertseg.anatomy.label_maps import label_boxes
+from vertseg.anatomy.label_maps import labelled_box
 from vertseg.scans.nifti import write_nifti
 from vertseg.scans.volumes import Geometry, Volume
 
@@ -49,8 +48,7 @@ def write_viewer_volumes(
 
 def _surroundings(mask: np.ndarray, spacing_mm: np.ndarray) -> Box:
     """The box of all labels with a margin, or the whole scan if there are no labels."""
-    boxes = list(label_boxes(mask).values())
-    labelled = reduce(Box.union, boxes) if boxes else Box.whole(mask.shape)
+    labelled = labelled_box(mask) or Box.whole(mask.shape)
     return labelled.widened(np.ceil(MARGIN_MM / spacing_mm), mask.shape)
 
 

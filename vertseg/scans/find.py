@@ -23,6 +23,7 @@ from vertseg.scans.dicom.first_elements import (
     first_elements,
 )
 
+# That of `core.logs`, which imports tqdm: Snakemake's side may not have it.
 logger = logging.getLogger("vertseg")
 
 NIFTI = (".nii", ".nii.gz")

@@ -10,7 +10,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 
 from vertseg.core.errors import UserError
-from vertseg.scans.volumes import AIR_HU, Volume
+from vertseg.scans.volumes import AIR_HU, LONGEST_MM, Volume
 
 FAT_HU = -30
 """Fat, lung and air lie below these HU."""
@@ -35,7 +35,7 @@ SHEAR_TOLERANCE_DEG = 1.0
 """Largest deviation of the voxel axes from perpendicular."""
 VOXEL_MM = (0.1, 20)
 """Range of a voxel's sides; in centimetres or metres they are smaller."""
-EXTENT_MM = (5, 3000)
+EXTENT_MM = (5, LONGEST_MM)
 """Range of a scan's longest side."""
 
 _SAMPLED_VOXELS = 2_000_000

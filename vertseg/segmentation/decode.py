@@ -58,14 +58,14 @@ def decode_logits(
 
 def reach(cells: Box, transform: GridTransform) -> Box:
     """Native box of all voxels whose interpolation reads a cell in a box on the grid."""
-    start, stop = [], []
+    sides = []
     for first, behind, count, voxels in zip(
         cells.start, cells.stop, transform.shape, transform.native.canonical_shape, strict=True
     ):
         scale = voxels / count
-        start.append(max(int(np.floor((first - 0.5) * scale - 0.5)), 0))
-        stop.append(min(int(np.ceil((behind + 0.5) * scale - 0.5)) + 1, voxels))
-    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+        start = max(int(np.floor((first - 0.5) * scale - 0.5)), 0)
+        sides.append(slice(start, min(int(np.ceil((behind + 0.5) * scale - 0.5)) + 1, voxels)))
+    return Box.of(sides)
 
 
 def interpolated(channel: np.ndarray, matrices: list[np.ndarray], region: Box) -> np.ndarray:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from vertseg.networks.metadata import array_fault
+
 GRAPH, NODE, INITIALIZER, ATTRIBUTE = 7, 1, 5, 5
 ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH = 5, 6
 DIMS, DATA_TYPE, FLOATS, NAME, RAW, DOUBLES, PLACE = 1, 2, 4, 8, 9, 10, 14
@@ -63,19 +65,6 @@ def _tensor_fault(tensor: memoryview) -> str | None:
     name = bytes(_message(found.get(NAME, memoryview(b"")))).decode("utf-8", "replace")
     rank = sum(field == DIMS for field, _ in _fields(tensor))
     return array_fault(name, values, rank)
-
-
-def array_fault(name: str, values: np.ndarray, rank: int) -> str | None:
-    """Fault of one array of weights, or None.
-
-    Args:
-        name: of the array.
-        values: of any shape.
-        rank: number of the array's axes; convolutions have 5.
-    """
-    if not np.isfinite(values).all():
-        return f"the weights {name} hold values that are not finite"
-    return f"the weights {name} are all 0" if rank == 5 and not values.any() else None
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, Value]]:

@@ -158,16 +158,15 @@ def patient_box(image: np.ndarray, smallest: Sequence[int]) -> Box:
     if not count:
         return Box.whole(image.shape)
     largest = int(np.bincount(parts.ravel())[1:].argmax())
-    starts, stops = [], []
+    sides = []
     for found, least, n in zip(
         ndimage.find_objects(parts)[largest], smallest, image.shape, strict=True
     ):
         start, stop = (_COARSE_CELLS * edge for edge in (found.start, found.stop))
         margin = max(MARGIN_CELLS, -((stop - start - least) // 2))
         start = max(min(start - margin, n - least), 0)
-        starts.append(start)
-        stops.append(min(max(stop + margin, start + least), n))
-    return Box((starts[0], starts[1], starts[2]), (stops[0], stops[1], stops[2]))
+        sides.append(slice(start, min(max(stop + margin, start + least), n)))
+    return Box.of(sides)
 
 
 def _found(

@@ -73,7 +73,7 @@ _SLICE = (
     "RescaleSlope",
     "RescaleIntercept",
 )
-_PATIENT = ("PatientID", "PatientName", "PatientBirthDate")
+PATIENT = ("PatientID", "PatientName", "PatientBirthDate")
 _IDENTITY = (
     "SOPClassUID",
     "SOPInstanceUID",
@@ -85,7 +85,7 @@ _IDENTITY = (
     "SeriesNumber",
     "SeriesDescription",
 )
-_NEEDED = (*_IDENTITY, *_PATIENT, *_PIXELS, *_SLICE, *_SEQUENCES)
+_NEEDED = (*_IDENTITY, *PATIENT, *_PIXELS, *_SLICE, *_SEQUENCES)
 """Elements that reading a series needs; others may be damaged."""
 
 
@@ -355,7 +355,7 @@ def _convert(dataset: Dataset) -> None:
         if isinstance(value, Sequence) != (keyword in _SEQUENCES):
             raise ValueError(f"{keyword} has the representation {dataset[keyword].VR}")
         # Characters of names are decoded late.
-        str(value if keyword in _PATIENT else "")
+        str(value if keyword in PATIENT else "")
         for item in value if isinstance(value, Sequence) else ():
             _convert(item)
     if "NumberOfFrames" in dataset and frame_count(dataset) < 1:

@@ -19,6 +19,7 @@ from pydicom.uid import UID
 from vertseg.core.errors import UserError
 from vertseg.core.logs import logger
 from vertseg.scans.dicom.files import (
+    PATIENT,
     Folder,
     Instance,
     Source,
@@ -121,7 +122,7 @@ def _series_uid(header: Dataset) -> str:
 
 def _refuse_several_patients(series: Sequence[Instance], name: str) -> None:
     """Refuse slices of different patients; the error names files, but no patient."""
-    for keyword in ("PatientID", "PatientName", "PatientBirthDate"):
+    for keyword in PATIENT:
         first: tuple[str, str] | None = None
         for instance in series:
             value = text(instance.header, keyword).rstrip("^").casefold()
@@ -260,9 +261,7 @@ _JOINED = (
 )
 _FEWEST_JOINED = 5
 _OF_A_SERIES = (
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
+    *PATIENT,
     "Modality",
     "ImageType",
     "SeriesNumber",

@@ -1,5 +1,10 @@
 """Labelled scans, the sheet that lists them, what is odd about them, and their folds."""
 
+LISTED_SAMPLES = {
+    "rows": [vars(sample) for sample in SAMPLES.values()],
+    "find_centroids": bool(DOWNLOADED_SPLITS),
+}
+
 if config["data"]["source"] == "phantom":
 
     rule generate_phantoms:
@@ -37,23 +42,22 @@ rule sample_sheet:
         mem_mb=by_attempt(1000),
         runtime=by_attempt(10),
     params:
-        samples=[vars(sample) for sample in SAMPLES.values()],
-        find_centroids=bool(DOWNLOADED_SPLITS),
+        listed=LISTED_SAMPLES,
     script:
         "../scripts/sample_sheet.py"
 
 
 rule audit:
     input:
-        samples=f"{RESULTS}/samples.tsv",
-        scans=scan_files(SAMPLES, "ct", "mask", "centroids", "labels"),
+        scan_files(SAMPLES, "ct", "mask", "centroids", "labels"),
     output:
         f"{RESULTS}/audit.tsv",
     log:
         f"{RESULTS}/logs/audit.log",
     benchmark:
         f"{RESULTS}/benchmarks/audit.tsv"
-    # Before the steps that read the same scans and stop at the first bad one.
+    # Before the steps that read the same scans and stop at the first bad one; they cannot wait
+    # for it as an input, or a new scan would make all of them run again.
     priority: 1
     conda:
         "../envs/volumes.yaml"
@@ -62,7 +66,8 @@ rule audit:
         mem_mb=by_attempt(16000),
         runtime=by_attempt(60),
     params:
-        code=code("audit.py", without=["dataset.samples"]),
+        listed=LISTED_SAMPLES,
+        code=code("audit.py"),
     script:
         "../scripts/audit.py"
 

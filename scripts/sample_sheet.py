@@ -5,10 +5,7 @@ Reads nothing but, for downloaded VerSe data, the names of the centroid files; w
 """
 
 from vertseg.core.logs import step_log
-from vertseg.dataset.samples import Sample, with_centroids, write_samples
+from vertseg.dataset.samples import listed_samples, write_samples
 
 with step_log(snakemake.log[0]):
-    samples = [Sample(**row) for row in snakemake.params.samples]
-    if snakemake.params.find_centroids:
-        samples = [with_centroids(sample) for sample in samples]
-    write_samples(snakemake.output[0], samples)
+    write_samples(snakemake.output[0], listed_samples(**snakemake.params.listed))

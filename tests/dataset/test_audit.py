@@ -233,7 +233,7 @@ def test_unusable_scans_are_named_all_at_once(scans: Scans) -> None:
 
 
 @pytest.mark.workflow
-def test_the_workflow_stops_before_it_computes(scans: Scans, tmp_path: Path) -> None:
+def test_the_workflow_stops_before_it_trains(scans: Scans, tmp_path: Path) -> None:
     folder = copy_workflow(tmp_path / "workflow")
     bad = scans.unusable()
     samples = [scans.write("good"), scans.write("fine"), bad["truncated"][0], bad["blank"][0]]
@@ -241,19 +241,19 @@ def test_the_workflow_stops_before_it_computes(scans: Scans, tmp_path: Path) -> 
     config.write_text(
         "results: results/own\ngrid: [16, 16, 16]\ndata: {source: sheet, sheet: samples.tsv}\n"
     )
-    cache = "results/own/cache/16x16x16/good.safetensors"
-    arguments = [cache, "--configfile", str(config)]
+    arguments = ["--configfile", str(config)]
     write_samples(folder / "samples.tsv", samples)
     output = failing_snakemake(folder, *arguments)
     log = (folder / "results/own/logs/audit.log").read_text()
     for text in (output, log):
         assert "2 of 4 scans cannot be used" in text
         assert "truncated_ct.nii.gz" in text and "blank_mask.nii.gz" in text
-    assert not (folder / "results/own/cache").exists()
+    assert not (folder / "results/own/folds.tsv").exists()
+    assert not (folder / "results/own/weights").exists()
     samples[2] = scans.write("third")
     write_samples(folder / "samples.tsv", samples)
     config.write_text(config.read_text().replace("tsv}", "tsv, exclude: [blank]}"))
-    snakemake(folder, *arguments)
-    assert (folder / cache).is_file()
+    snakemake(folder, "results/own/folds.tsv", *arguments)
+    assert (folder / "results/own/folds.tsv").is_file()
     table = pd.read_csv(folder / "results/own/audit.tsv", sep="\t")
     assert table["scan"].tolist() == ["good", "fine", "third"]

@@ -1,4 +1,4 @@
-"""Audit of labelled scans before anything is computed from them."""
+"""Audit of labelled scans before anything is learned from them."""
 
 import hashlib
 import logging

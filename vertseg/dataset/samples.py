@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
@@ -89,6 +89,17 @@ def read_verse_sheet(path: str | os.PathLike[str]) -> list[dict[str, str]]:
     if not all(row.get("scan") and row.get("subject") and row.get("split") for row in rows):
         raise UserError(f"{path}: every row needs scan, subject and split, separated by tabs.")
     return rows
+
+
+def listed_samples(rows: Iterable[Mapping[str, str]], find_centroids: bool) -> list[Sample]:
+    """Samples from their rows.
+
+    Args:
+        rows: the fields of each `Sample`.
+        find_centroids: whether the files of centroids are looked for beside the masks.
+    """
+    samples = [Sample(**row) for row in rows]
+    return [with_centroids(sample) for sample in samples] if find_centroids else samples
 
 
 def with_centroids(sample: Sample) -> Sample:

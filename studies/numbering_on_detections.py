@@ -24,13 +24,13 @@ from scipy.spatial.distance import cdist
 
 from vertseg.anatomy.labels import BACKGROUND, CRANIOCAUDAL, IDS, NAMES, NUM_CLASSES, RANK
 from vertseg.core.progress import progress
-from vertseg.segmentation.numbering import (
+from vertseg.segmentation.numbering import most_probable_levels
+from vertseg.segmentation.spine_model import (
     SACRUM,
     STEP_MM,
     TAILS,
     VARIANTS,
     SpineModel,
-    most_probable_levels,
 )
 
 SEED, FOLDS = 2021, 5

@@ -11,7 +11,6 @@ from scipy import stats
 
 from vertseg.anatomy.labels import BACKGROUND, CRANIOCAUDAL, IDS, NAMES, NUM_CLASSES
 from vertseg.segmentation.numbering import (
-    Numbering,
     most_probable_levels,
     number_levels,
     put_in_order,
@@ -116,17 +115,17 @@ def is_possible(assignment: tuple[int | None, ...], centres_mm: np.ndarray) -> b
     )
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_probabilities_are_those_of_all_possible_answers(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    lowest = [18, 19, 28, 20, 23, 24, 25, SACRUM]
+    lowest = [19, 28, 20, 24, 25, SACRUM]
     pieces = 2 + seed % 2
     evidence = np.log(rng.dirichlet(np.full(NUM_CLASSES, 0.3), pieces) + 1e-6)
     # Elsewhere than about the loin nothing is likely, so that not all has to be tried.
     far = [label for label in range(NUM_CLASSES) if label not in {*lowest, BACKGROUND}]
     evidence[:, far] = -50
     gaps_mm = rng.uniform(12, 60, (pieces, 1))
-    gaps_mm[1] = 11.0 if seed > 3 else gaps_mm[1]
+    gaps_mm[1] = 11.0 if seed > 1 else gaps_mm[1]
     centres_mm = np.cumsum(gaps_mm * (0.1, 0.3, -0.9), axis=0)
     model = replace(
         NETWORK,
@@ -274,14 +273,14 @@ def label_map_of(names: list[str], height: int = 5) -> tuple[np.ndarray, np.ndar
 def test_a_map_in_order_is_not_touched() -> None:
     label_map, logits = label_map_of(LOIN)
     before = label_map.copy(), logits.copy()
-    assert put_in_order(logits, label_map, CELL_MM) == ()
+    assert put_in_order(logits, label_map, CELL_MM)[0] == ()
     np.testing.assert_array_equal(label_map, before[0])
     np.testing.assert_array_equal(logits, before[1])
 
 
 def test_an_empty_map_has_no_order() -> None:
     label_map = np.zeros((6, 6, 6), np.uint8)
-    assert put_in_order(np.zeros((NUM_CLASSES, 6, 6, 6)), label_map, CELL_MM) == ()
+    assert put_in_order(np.zeros((NUM_CLASSES, 6, 6, 6)), label_map, CELL_MM) == ((), None)
 
 
 def test_renamed_vertebrae_have_the_logits_of_their_new_labels() -> None:
@@ -291,7 +290,7 @@ def test_renamed_vertebrae_have_the_logits_of_their_new_labels() -> None:
     label_map[truth == IDS["L2"]] = IDS["L1"]
     np.put_along_axis(logits, label_map[None].astype(int), 4.0, axis=0)
     volume_ml = round(6 * 6 * 5 * 4**3 / 1000, 2)
-    assert put_in_order(logits, label_map, CELL_MM) == (
+    assert put_in_order(logits, label_map, CELL_MM)[0] == (
         Change(IDS["L2"], IDS["L1"], volume_ml),
         Change(IDS["L1"], IDS["L2"], volume_ml),
     )
@@ -306,7 +305,7 @@ def test_what_is_no_vertebra_becomes_background() -> None:
     logits[:, *block] = 0
     logits[IDS["L6"], *block] = 0.5
     logits[BACKGROUND, *block] = 0.4
-    (change,) = put_in_order(logits, label_map, CELL_MM)
+    (change,), _ = put_in_order(logits, label_map, CELL_MM)
     assert (change.before, change.after) == (IDS["L6"], BACKGROUND)
     assert not label_map[block].any()
     assert (logits[:, *block].argmax(axis=0) == BACKGROUND).all()

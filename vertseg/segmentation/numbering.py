@@ -6,7 +6,7 @@ that fit both best, and the probability of all others (docs/decoding.md).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from vertseg.anatomy.centroids import body_centres
 from vertseg.anatomy.labels import BACKGROUND, NUM_CLASSES
-from vertseg.segmentation.pieces import IMPOSSIBLE, Change
+from vertseg.segmentation.pieces import IMPOSSIBLE, Certainty, Change
 from vertseg.segmentation.spine_model import NETWORK, SACRUM, VARIANTS, SpineModel
 
 HALVES_MM = 12.0
@@ -55,6 +55,19 @@ class Numbering:
         none = [BACKGROUND, SACRUM]
         own = self.levels[np.arange(len(self.labels)), self.labels]
         return np.where(np.isin(self.labels, none), self.levels[:, none].sum(axis=1), own)
+
+    def certainty(self) -> Certainty:
+        """The probabilities of the named vertebrae, rounded; of two halves, the smaller one."""
+        right: dict[int, float] = {}
+        for label, probability in zip(self.labels.tolist(), self.right.tolist(), strict=True):
+            if label not in (BACKGROUND, SACRUM):
+                right[label] = round(min(probability, right.get(label, 1.0)), 4)
+        return Certainty(
+            right,
+            round(self.whole, 4),
+            {down: round(value, 4) for down, value in self.shifted.items()},
+            {name: round(value, 4) for name, value in self.variants.items()},
+        )
 
 
 def most_probable_levels(
@@ -116,7 +129,7 @@ def number_levels(
 
 def put_in_order(
     logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray
-) -> tuple[Change, ...]:
+) -> tuple[tuple[Change, ...], Certainty | None]:
     """Give the labels of one spine their most probable order; both arrays are changed.
 
     Args:
@@ -125,44 +138,56 @@ def put_in_order(
         cell_mm: size of a cell along x, y and z.
 
     Returns:
-        The changed vertebrae, cranial first.
+        The changed vertebrae, cranial first, and the probability of the new labels; None for an
+        empty map.
     """
     centres = body_centres(label_map, np.diag([*cell_mm, 1.0]))
     # In all scans behind `STEP_MM`, the centres of vertebrae descend from level to level.
     labels = sorted(centres, key=lambda label: -centres[label][2])
     if not labels:
-        return ()
+        return (), None
     cells = np.array([np.count_nonzero(label_map == label) for label in labels])
     evidence = np.stack([_evidence(logits[:, label_map == label]) for label in labels])
-    # To every network the sacrum is background.
-    evidence[:, SACRUM] = evidence[:, BACKGROUND]
-    decoded = most_probable_levels(
-        evidence, np.stack([centres[label] for label in labels]), cells, NETWORK
-    )
-    decoded[decoded == SACRUM] = BACKGROUND
+    if not knows_sacrum(logits):
+        evidence[:, SACRUM] = evidence[:, BACKGROUND]
+    points = np.stack([centres[label] for label in labels])
+    numbering = number_levels(evidence, points, cells, NETWORK)
+    decoded = np.where(numbering.labels == SACRUM, BACKGROUND, numbering.labels)
     changes = [
         Change(label, int(new), round(float(n * np.prod(cell_mm)) / 1000, 2))
         for label, new, n in zip(labels, decoded, cells, strict=True)
         if new != label
     ]
     _apply(changes, logits, label_map, cell_mm)
-    return tuple(changes)
+    return tuple(changes), numbering.certainty()
 
 
-def _same(label: int) -> Sequence[int]:
+def knows_sacrum(logits: np.ndarray) -> bool:
+    """Whether a network has a class for the sacrum; to others the sacrum is background.
+
+    Args:
+        logits: (C, X, Y, Z).
+    """
+    return len(logits) > SACRUM and bool((logits[SACRUM] > IMPOSSIBLE).any())
+
+
+def _same(label: int) -> Collection[int]:
     """Labels that mean the same of a piece."""
     none = (BACKGROUND, SACRUM)
     return none if label in none else (label,)
 
 
-def _shifted(label: int, down: int, model: SpineModel) -> Sequence[int] | np.ndarray:
+def _shifted(label: int, down: int, model: SpineModel) -> Collection[int]:
     """Labels of a piece if all vertebrae lie one level higher or lower than named."""
     if label in (BACKGROUND, SACRUM):
         return range(NUM_CLASSES)
-    return model.graph.beside(label, down)
+    below = model.graph.below
+    if down > 0:
+        return below[label]
+    return [upper for upper, lower in below.items() if label in lower]
 
 
-def _limited(evidence: np.ndarray, labels: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
+def _limited(evidence: np.ndarray, labels: Sequence[Collection[int]]) -> np.ndarray:
     """Evidence (n, C) that rules out all labels of each piece but some."""
     limited = np.full(evidence.shape, -math.inf)
     for row, before, allowed in zip(limited, evidence, labels, strict=True):
@@ -244,7 +269,8 @@ class _Ways:
             for one in spine.candidates
         ]
         self._pieces = len(evidence)
-        self._none = self._without(0, self._pieces)
+        self._stops = np.array([one.stop for one in spine.candidates], int)
+        self._none = float(self._without(0, self._pieces))
         self._sums = self._down_to_each(np.add)
         self.total = float(np.logaddexp.reduce([self._none, *self._complete(self._sums).ravel()]))
 
@@ -275,52 +301,48 @@ class _Ways:
         """Labels (statures, n) of the most probable way for each size of a person."""
         best = self._down_to_each(np.maximum)
         complete = self._complete(best)
-        labels = np.full((len(self.graph.stature), self._pieces), BACKGROUND)
-        for stature, row in enumerate(labels):
-            ends = complete[:, stature]
-            if ends.max(initial=-math.inf) <= self._none + self.graph.stature[stature]:
-                continue
-            number, level = map(int, np.unravel_index(ends.argmax(), ends.shape))
+        ends = complete.max(axis=(0, 2), initial=-math.inf)
+        # No answer is more probable than all statures of another whose best one is more so by this.
+        near = ends > ends.max() - math.log(len(ends))
+        none = ends <= self._none + self.graph.stature
+        labels = np.full((len(ends), self._pieces), BACKGROUND)
+        for stature in np.flatnonzero(near & ~none):
+            row, own = labels[stature], complete[:, stature]
+            number, level = map(int, np.unravel_index(own.argmax(), own.shape))
             while number >= 0:
                 one = self.candidates[number]
                 row[one.start : one.stop] = self.graph.labels[level]
                 number, level = self._above(best, number, stature, level)
-        return labels
+        return labels[near | none]
 
-    def _without(self, start: int, stop: int) -> float:
+    def _without(self, start: np.ndarray | int, stop: np.ndarray | int) -> np.ndarray:
         """Log-probability that no piece from `start` to `stop` is a vertebra."""
-        if self._barred[stop] > self._barred[start]:
-            return -math.inf
-        return float(self._left_out[stop] - self._left_out[start])
+        left_out = self._left_out[stop] - self._left_out[start]
+        return np.where(self._barred[stop] > self._barred[start], -math.inf, left_out)
 
     def _first(self, candidate: _Candidate) -> np.ndarray:
-        """Log-probability (statures, k) of a candidate as the uppermost vertebra, evidence apart."""
+        """Log-probability (statures, k) of a candidate as the first one, but for its evidence."""
         return self.graph.stature[:, None] + self.graph.start + self._without(0, candidate.start)
 
-    def _from(self, ways: Sequence[np.ndarray], candidate: _Candidate) -> np.ndarray:
-        """Log-probability (a, statures, k) of the ways that end above a candidate."""
-        return np.stack(
-            [
-                ways[number] + self._without(self.candidates[number].stop, candidate.start)
-                for number in candidate.above
-            ]
-        )
+    def _between(self, candidate: _Candidate) -> np.ndarray:
+        """Log-probability (a,) of no vertebra between a candidate and those above it."""
+        return self._without(self._stops[candidate.above], candidate.start)
 
-    def _down_to_each(self, combine: np.ufunc) -> list[np.ndarray]:
-        """Log-probability (statures, k) of the ways down to each candidate and level.
+    def _down_to_each(self, combine: np.ufunc) -> np.ndarray:
+        """Log-probability (candidates, statures, k) of the ways down to each candidate and level.
 
         Args:
             combine: `np.add` for the sum of the ways' probabilities, `np.maximum` for the largest.
         """
         graph = self.graph
-        ways: list[np.ndarray] = []
-        for candidate, own in zip(self.candidates, self._own, strict=True):
+        ways = np.empty((len(self.candidates), len(graph.stature), len(graph.labels)))
+        for number, (candidate, own) in enumerate(zip(self.candidates, self._own, strict=True)):
             way = self._first(candidate)
             possible = np.isfinite(own)[graph.lower]
             used = slice(None) if possible.all() else np.flatnonzero(possible)
             lower = graph.lower[used]
             if len(candidate.above) and len(lower):
-                above = self._from(ways, candidate)
+                above = ways[candidate.above] + self._between(candidate)[:, None, None]
                 peak = above.max()
                 if math.isfinite(peak):
                     parts = np.exp(above - peak)[:, :, graph.upper[used]]
@@ -331,19 +353,15 @@ class _Ways:
                         hopped = np.log(hopped) + peak
                     join = np.logaddexp if combine is np.add else np.maximum
                     way[:, levels] = join(way[:, levels], hopped)
-            ways.append(way + own)
+            ways[number] = way + own
         return ways
 
-    def _down_from_each(self) -> list[np.ndarray]:
-        """Log-probability (statures, k) of all that lies below each candidate and level."""
+    def _down_from_each(self) -> np.ndarray:
+        """Log-probability (candidates, statures, k) of what lies below each candidate and level."""
         graph = self.graph
         by_upper = np.argsort(graph.upper, kind="stable")
         levels, starts = np.unique(graph.upper[by_upper], return_index=True)
-        end = np.logaddexp.reduce(graph.end, axis=1)
-        below = [
-            np.tile(end + self._without(one.stop, self._pieces), (len(graph.stature), 1))
-            for one in self.candidates
-        ]
+        below = self._complete(np.zeros_like(self._sums))
         for number in reversed(range(len(self.candidates))):
             candidate = self.candidates[number]
             onwards = below[number] + self._own[number]
@@ -354,23 +372,17 @@ class _Ways:
             hopped = np.add.reduceat(parts[:, :, by_upper], starts, axis=2)
             with np.errstate(divide="ignore"):
                 hopped = np.log(hopped) + peak
-            for upper, part in zip(candidate.above, hopped, strict=True):
-                between = self._without(self.candidates[upper].stop, candidate.start)
-                below[upper][:, levels] = np.logaddexp(below[upper][:, levels], part + between)
+            hopped += self._between(candidate)[:, None, None]
+            onto = np.ix_(candidate.above, range(len(graph.stature)), levels)
+            below[onto] = np.logaddexp(below[onto], hopped)
         return below
 
-    def _complete(self, ways: Sequence[np.ndarray]) -> np.ndarray:
-        """Log-probability (candidates, statures, k) of ways that end with a candidate and level."""
+    def _complete(self, ways: np.ndarray) -> np.ndarray:
+        """Log-probability of ways (candidates, statures, k) that end with a candidate and level."""
         end = np.logaddexp.reduce(self.graph.end, axis=1)
-        complete = [
-            way + end + self._without(one.stop, self._pieces)
-            for one, way in zip(self.candidates, ways, strict=True)
-        ]
-        return np.array(complete).reshape(-1, len(self.graph.stature), len(end))
+        return ways + end + self._without(self._stops, self._pieces)[:, None, None]
 
-    def _above(
-        self, best: Sequence[np.ndarray], number: int, stature: int, level: int
-    ) -> tuple[int, int]:
+    def _above(self, best: np.ndarray, number: int, stature: int, level: int) -> tuple[int, int]:
         """Candidate and level from which the best way to another comes; -1 for none."""
         candidate = self.candidates[number]
         hops = np.flatnonzero(self.graph.lower == level)
@@ -378,7 +390,8 @@ class _Ways:
             return -1, -1
         with np.errstate(divide="ignore"):
             ways = np.log(candidate.hops[:, stature, hops])
-        ways += self._from(best, candidate)[:, stature, self.graph.upper[hops]]
+        ways += best[np.ix_(candidate.above, [stature], self.graph.upper[hops])][:, 0]
+        ways += self._between(candidate)[:, None]
         if ways.max() <= self._first(candidate)[stature, level]:
             return -1, -1
         upper, hop = np.unravel_index(ways.argmax(), ways.shape)

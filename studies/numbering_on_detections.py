@@ -207,6 +207,7 @@ def fit(scans: Sequence[Scan]) -> tuple[SpineModel, np.ndarray]:
         size_sd,
         missed=math.log(np.mean(missed)),
         extra=math.log(np.mean(extra)),
+        extra_small=math.log(np.mean(extra)),
         halved=-math.inf,
         variants={
             "T13": share_of(scans, ("T12", "L1"), "T13"),

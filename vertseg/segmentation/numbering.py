@@ -15,7 +15,7 @@ from scipy import ndimage
 from vertseg.anatomy.centroids import body_centres
 from vertseg.anatomy.labels import BACKGROUND, NUM_CLASSES
 from vertseg.segmentation.pieces import IMPOSSIBLE, Certainty, Change
-from vertseg.segmentation.spine_model import NETWORK, SACRUM, VARIANTS, SpineModel
+from vertseg.segmentation.spine_model import NETWORK, SACRUM, SMALL_SHARE, VARIANTS, SpineModel
 
 HALVES_MM = 12.0
 """Distance between two pieces' centres from which they cannot be halves of one vertebra.
@@ -127,6 +127,27 @@ def number_levels(
     )
 
 
+def log_probability(
+    labels: np.ndarray,
+    evidence: np.ndarray,
+    centres_mm: np.ndarray,
+    sizes: np.ndarray,
+    model: SpineModel,
+) -> float:
+    """Logarithm of the probability that all pieces have given labels.
+
+    Args:
+        labels: (n,) labels; `BACKGROUND` and `SACRUM` mean the same.
+        evidence: as for `number_levels`, like the others.
+        centres_mm: centres of the pieces.
+        sizes: sizes of the pieces.
+        model: model of spines.
+    """
+    spine = _Spine(centres_mm, sizes, model)
+    limited = _limited(evidence, [_same(int(label)) for label in labels])
+    return spine.ways(limited).total - spine.ways(evidence).total
+
+
 def put_in_order(
     logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray
 ) -> tuple[tuple[Change, ...], Certainty | None]:
@@ -227,6 +248,8 @@ class _Spine:
 
     def __init__(self, centres_mm: np.ndarray, sizes: np.ndarray, model: SpineModel) -> None:
         self.model = model
+        is_small = sizes < SMALL_SHARE * np.median(sizes) if len(sizes) else np.zeros(0, bool)
+        self.extra = np.where(is_small, model.extra_small, model.extra)
         self.candidates: list[_Candidate] = []
         for stop in range(1, len(centres_mm) + 1):
             self._add(stop - 1, stop, np.ones(1), centres_mm[stop - 1])
@@ -259,7 +282,7 @@ class _Ways:
         self.graph = spine.model.graph
         self.candidates = spine.candidates
         weighted = spine.model.evidence_weight * evidence
-        left_out = weighted[:, BACKGROUND] + spine.model.extra
+        left_out = weighted[:, BACKGROUND] + spine.extra
         is_possible = np.isfinite(left_out)
         self._left_out = np.concatenate([[0], np.cumsum(np.where(is_possible, left_out, 0))])
         self._barred = np.concatenate([[0], np.cumsum(~is_possible)])

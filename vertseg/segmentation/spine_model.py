@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -44,6 +44,9 @@ SACRUM = next(label for label, name in UNANNOTATED.items() if name == "sacrum")
 TAILS = 4.0
 """Degrees of freedom of Student's t, whose tails allow for fractures and misplaced centres."""
 
+SMALL_SHARE = 0.2
+"""Share of the pieces' median size below which a piece often is a crumb and not a vertebra."""
+
 STATURES = np.linspace(-2, 2, 9)
 """Sizes of a person that are tried, in SDs of the logarithm of people's size."""
 
@@ -67,6 +70,7 @@ class SpineModel:
         size_sd: SD of the logarithm of people's size.
         missed: log-probability of a level without a piece.
         extra: log-probability of a piece that is not a vertebra.
+        extra_small: the same of a piece smaller than `SMALL_SHARE` of the median.
         halved: log-probability of a vertebra in two pieces.
         variants: probabilities of the variants in `VARIANTS`.
         first: (C,) log-probability of each label as the uppermost one found.
@@ -79,6 +83,7 @@ class SpineModel:
     size_sd: float
     missed: float
     extra: float
+    extra_small: float
     halved: float
     variants: Mapping[str, float]
     first: np.ndarray
@@ -97,10 +102,14 @@ NETWORK = SpineModel(
     size_sd=0.062,
     missed=math.log(0.01),
     extra=math.log(0.01),
+    extra_small=math.log(0.3),
     halved=math.log(0.01),
     variants=VARIANTS,
     first=np.zeros(NUM_CLASSES),
     last=np.zeros(len(CRANIOCAUDAL) + 1),
+    # What misleads a network about one vertebra misleads it about the next: five that agree count
+    # as much as one alone would.
+    evidence_weight=0.2,
 )
 
 
@@ -209,6 +218,16 @@ class LevelGraph:
         return {a: frozenset(b for one, b in pairs if one == a) for a, _ in pairs}
 
 
+def usual_mm(upper: int, lower: int) -> float:
+    """Usual distance in mm between two levels' centres, by their labels.
+
+    T13 and L6 count only if they are one of the two.
+    """
+    names = _present({NAMES[upper], NAMES[lower]} & {"T13", "L6"})
+    way = names[names.index(NAMES[upper]) : names.index(NAMES[lower]) + 1]
+    return sum(STEP_MM[pair] for pair in itertools.pairwise(way))
+
+
 def _prior(variant: str | None, among: tuple[str | None, ...], model: SpineModel) -> float:
     """Log-probability of a variant, or of none of those in `among`."""
     if variant:
@@ -216,7 +235,7 @@ def _prior(variant: str | None, among: tuple[str | None, ...], model: SpineModel
     return math.log1p(-sum(model.variants[other] for other in among if other))
 
 
-def _present(variants: set[str | None] | frozenset[str]) -> list[str]:
+def _present(variants: Collection[str | None]) -> list[str]:
     """Names of the levels of a spine with some variants, from C1 downwards."""
     return [
         name

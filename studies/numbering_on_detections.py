@@ -1,12 +1,13 @@
-"""Does numbering in order give a detector's vertebrae the right levels, in real CT?
+"""Does numbering in order give a detector's vertebrae the right levels, in real CT, and know it?
 
     python -m studies.numbering_on_detections training.tsv.gz
 
 Reads points of real scans (columns scan, source, kind, level, x_mm, y_mm, z_mm, p_cervical,
 p_thoracic, p_lumbar): reference vertebrae with their levels, and a detector's finds with
-probabilities of the region. Learns distances and evidence from four fifths of the subjects, numbers
-the last fifth, five times over. Prints Markdown tables: shares of vertebrae and of scans that are
-right before and after, and the distances between neighbours in all scans (`numbering.STEP_MM`).
+probabilities of the region. Learns distances, evidence and the weight of both from four fifths of
+the subjects, numbers the last fifth, five times over. Prints Markdown tables: shares of vertebrae
+and of scans that are right before and after, how probable the answers said they were, and the
+distances between neighbours in all scans (`spine_model.STEP_MM`).
 """
 
 import argparse
@@ -19,18 +20,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy import stats
-from scipy.optimize import linear_sum_assignment
+from scipy.optimize import linear_sum_assignment, minimize
 from scipy.spatial.distance import cdist
 
 from vertseg.anatomy.labels import BACKGROUND, CRANIOCAUDAL, IDS, NAMES, NUM_CLASSES, RANK
 from vertseg.core.progress import progress
-from vertseg.segmentation.numbering import (
+from vertseg.segmentation.numbering import Numbering, log_probability, number_levels
+from vertseg.segmentation.spine_model import (
     SACRUM,
     STEP_MM,
     TAILS,
     VARIANTS,
     SpineModel,
-    most_probable_levels,
 )
 
 SEED, FOLDS = 2021, 5
@@ -49,6 +50,18 @@ RATIO_CUTS = (-5, -2, 0, 2, 5)
 SURE_CUTS = (0.5, 0.9, 0.98)
 """A detector's probabilities are cut into classes by the log-odds of each region against the next,
 and by the largest probability."""
+
+COVERAGES = (1.0, 0.9, 0.8)
+"""Shares of the scans, the surest first, of which the share without a mistake is printed."""
+
+BINS = 10
+"""Classes of probability, equally wide, in the expected calibration error."""
+
+CALIBRATION_SCANS = 80
+"""Scans of a fold's training part by which the weights are set; half lose a fifth of their
+detections."""
+
+RESAMPLES = 1000
 
 SHAPE = (len(RATIO_CUTS) + 1, len(RATIO_CUTS) + 1, len(SURE_CUTS) + 1)
 CLASSES = math.prod(SHAPE)
@@ -207,6 +220,7 @@ def fit(scans: Sequence[Scan]) -> tuple[SpineModel, np.ndarray]:
         size_sd,
         missed=math.log(np.mean(missed)),
         extra=math.log(np.mean(extra)),
+        extra_small=math.log(np.mean(extra)),
         halved=-math.inf,
         variants={
             "T13": share_of(scans, ("T12", "L1"), "T13"),
@@ -219,6 +233,56 @@ def fit(scans: Sequence[Scan]) -> tuple[SpineModel, np.ndarray]:
         last=np.log(last / last.sum()),
     )
     return model, fit_evidence(scans)
+
+
+def calibrate(
+    model: SpineModel, table: np.ndarray, scans: Sequence[Scan], rng: np.random.Generator
+) -> SpineModel:
+    """The model with those weights that make the true labels of some scans most probable.
+
+    Detections err together, people differ in more than size, and nobody knows beforehand how many
+    levels a detector misses in a scan: weight of the evidence, spread of distances and rate of
+    missed levels are set by the likelihood of the truth.
+    """
+    chosen = [scans[at] for at in rng.permutation(len(scans))[:CALIBRATION_SCANS]]
+    half = len(chosen) // 2
+    chosen = [*chosen[:half], *(with_misses(scan, rng) for scan in chosen[half:])]
+    chosen = [scan for scan in chosen if len(scan.truth)]
+
+    def weighted(logarithms: np.ndarray) -> SpineModel:
+        weight, spread, missed = np.exp(logarithms)
+        return replace(
+            model,
+            evidence_weight=float(weight),
+            step_sd=float(spread),
+            missed=math.log(min(missed, 0.5)),
+        )
+
+    def surprise(logarithms: np.ndarray) -> float:
+        """Mean negative log-probability of the truth; a wrong reference costs at most 10."""
+        tried = weighted(logarithms)
+        return float(
+            np.mean(
+                [
+                    min(-log_probability(scan.truth, *_input(scan, table), tried), 10.0)
+                    for scan in chosen
+                ]
+            )
+        )
+
+    found = minimize(
+        surprise,
+        np.log([0.7, 1.3 * model.step_sd, 0.1]),
+        method="Nelder-Mead",
+        options={
+            "maxfev": 24,
+            "xatol": 0.05,
+            "fatol": 0.002,
+            "initial_simplex": np.log([0.7, 1.3 * model.step_sd, 0.1])
+            + 0.4 * np.vstack([np.zeros(3), np.eye(3)]),
+        },
+    )
+    return weighted(found.x)
 
 
 def share_of(
@@ -257,11 +321,15 @@ def count_from_changes(scan: Scan) -> np.ndarray:
     return labels
 
 
-def decode(scan: Scan, model: SpineModel, table: np.ndarray) -> np.ndarray:
-    """Labels (n,) of the most probable order."""
+def _input(scan: Scan, table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Evidence, centres and sizes of a scan's detections."""
     evidence = table[:, region_class(scan.regions)].T
-    labels = most_probable_levels(evidence, scan.found_mm, np.ones(len(evidence)), model)
-    return np.where(labels == SACRUM, BACKGROUND, labels)
+    return evidence, scan.found_mm, np.ones(len(evidence))
+
+
+def decode(scan: Scan, model: SpineModel, table: np.ndarray) -> Numbering:
+    """The most probable order of a scan's detections."""
+    return number_levels(*_input(scan, table), model)
 
 
 def with_misses(scan: Scan, rng: np.random.Generator) -> Scan:
@@ -328,17 +396,88 @@ def groups_of(scan: Scan) -> list[str]:
     return groups
 
 
+@dataclass(frozen=True)
+class Certainty:
+    """What was said of a scan, and what was right.
+
+    Attributes:
+        group: kind of scan.
+        whole: probability of all labels.
+        is_right: every vertebra has its label.
+        vertebrae: probability and rightness (n, 2) of each vertebra's label.
+    """
+
+    group: str
+    whole: float
+    is_right: bool
+    vertebrae: np.ndarray
+
+
 def compare(
     scan: Scan, model: SpineModel, table: np.ndarray, changed: dict[str, Scan]
-) -> Iterator[dict[str, float | str]]:
-    """Rows of the results: of a scan for each of its groups, and of changed copies of it."""
+) -> Iterator[tuple[dict[str, float | str], Certainty]]:
+    """Results of a scan for each of its groups, and of changed copies of it."""
     for groups, one in ((groups_of(scan), scan), *(([name], one) for name, one in changed.items())):
         if not np.isin(one.truth, one.reference).any():
             continue
         before = measure(one, count_from_changes(one))
-        after = measure(one, decode(one, model, table))
+        numbering = decode(one, model, table)
+        labels = np.where(numbering.labels == SACRUM, BACKGROUND, numbering.labels)
+        after = measure(one, labels)
+        is_right = labels == np.where(one.truth == SACRUM, BACKGROUND, one.truth)
+        real = ~np.isin(one.truth, (BACKGROUND, SACRUM))
+        vertebrae = np.stack([numbering.right, is_right], axis=1)[real]
         for group in groups:
-            yield {"group": group} | before | {f"{key} after": n for key, n in after.items()}
+            yield (
+                {"group": group} | before | {f"{key} after": n for key, n in after.items()},
+                Certainty(group, numbering.whole, bool(is_right[real].all()), vertebrae),
+            )
+
+
+def calibration_error(vertebrae: np.ndarray) -> float:
+    """Expected calibration error of probability and rightness (n, 2)."""
+    classes = np.minimum((vertebrae[:, 0] * BINS).astype(int), BINS - 1)
+    return sum(
+        abs(np.diff(vertebrae[classes == one].mean(axis=0))[0]) * np.mean(classes == one)
+        for one in np.unique(classes)
+    )
+
+
+def print_certainty(certainties: Sequence[Certainty]) -> None:
+    """Markdown: how probable the answers said they were, and how often they were right."""
+    rng = np.random.default_rng(SEED)
+    titles = [f"right at {coverage:.0%} coverage" for coverage in COVERAGES]
+    print("\n| scans | n | said to be right, % |", " | ".join(titles),
+          "| calibration error of vertebrae | AUC of the doubt |")  # fmt: skip
+    print("|---|---:|---:|" + "---:|" * (len(COVERAGES) + 2))
+    for group in dict.fromkeys(one.group for one in certainties):
+        part = [one for one in certainties if one.group == group]
+        whole = np.array([one.whole for one in part])
+        right = np.array([one.is_right for one in part])
+        cells = []
+        for coverage in COVERAGES:
+            kept = right[np.argsort(-whole)][: max(round(coverage * len(part)), 1)]
+            low, high = stats.binomtest(int(kept.sum()), len(kept)).proportion_ci(method="wilson")
+            cells.append(f"{100 * kept.mean():.1f} ({100 * low:.1f}-{100 * high:.1f})")
+        errors = [
+            calibration_error(np.concatenate([part[at].vertebrae for at in chosen]))
+            for chosen in (
+                np.arange(len(part)),
+                *rng.integers(0, len(part), (RESAMPLES if len(part) < 500 else 100, len(part))),
+            )
+        ]
+        low, high = np.quantile(errors[1:], [0.025, 0.975])
+        cells += [f"{errors[0]:.3f} ({low:.3f}-{high:.3f})", f"{doubt_auc(whole, right):.2f}"]
+        print(f"| {group} | {len(part)} | {100 * whole.mean():.1f} | {' | '.join(cells)} |")
+
+
+def doubt_auc(whole: np.ndarray, right: np.ndarray) -> float:
+    """Probability that a wrong scan was said to be less probable than a right one."""
+    if right.all() or not right.any():
+        return math.nan
+    return float(
+        stats.mannwhitneyu(whole[right], whole[~right]).statistic / right.sum() / (~right).sum()
+    )
 
 
 def main() -> None:
@@ -346,9 +485,14 @@ def main() -> None:
     parser.add_argument("points", type=Path, help="TSV, may be compressed")
     scans = read_scans(parser.parse_args().points)
     rng = np.random.default_rng(SEED)
-    rows = []
+    rows, certainties = [], []
     for fold, (training, held_out) in enumerate(folds(scans)):
         model, table = fit(training)
+        model = calibrate(model, table, training, rng)
+        print(
+            f"Fold {fold}: weight of the evidence {model.evidence_weight:.2f}, scale of distances "
+            f"{model.step_sd:.3f}, missed levels {math.exp(model.missed):.3f}\n"
+        )
         false_regions = np.concatenate(
             [scan.regions[scan.truth == BACKGROUND] for scan in training]
         )
@@ -357,8 +501,11 @@ def main() -> None:
                 "all, a fifth of detections removed": with_misses(scan, rng),
                 "all, a false one added": with_extras(scan, rng, false_regions),
             }
-            rows += [{"fold": fold} | row for row in compare(scan, model, table, changed)]
+            for row, certainty in compare(scan, model, table, changed):
+                rows.append({"fold": fold} | row)
+                certainties.append(certainty)
     print_results(pd.DataFrame(rows))
+    print_certainty(certainties)
     steps, step_sd, size_sd = fit_spacing(scans)
     print(f"\nSpacing in all scans: scale {step_sd:.3f}, SD of size {size_sd:.3f}\n")
     print("| levels | mm |\n|---|---:|")

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -34,10 +35,13 @@ FINEST_MM = 0.4
 LONGEST_INCH = 6.5
 NARROWEST_INCH = 3.6
 CHARACTERS_INCH = 12
-EDGE_INCH, TITLE_INCH, NOTICE_INCH = 0.1, 0.3, 0.22
+NOTE_CHARACTERS_INCH = 16
+EDGE_INCH, TITLE_INCH, LINE_INCH, NOTICE_INCH = 0.1, 0.3, 0.14, 0.22
 
 
-def draw_preview(ct: Volume, mask: np.ndarray, path: str | os.PathLike[str], title: str) -> None:
+def draw_preview(
+    ct: Volume, mask: np.ndarray, path: str | os.PathLike[str], title: str, note: str = ""
+) -> None:
     """Draw the slices along the spine, or the scan's middle ones if no vertebra was found.
 
     Args:
@@ -45,11 +49,12 @@ def draw_preview(ct: Volume, mask: np.ndarray, path: str | os.PathLike[str], tit
         mask: label map of the scan (x, y, z), VerSe's values.
         path: the PNG file; it appears whole or not at all.
         title: name of the scan.
+        note: how sure the levels are, in words, for a line of its own.
     """
-    save_figure(preview_figure(ct, mask, title), [path], dpi=DPI)
+    save_figure(preview_figure(ct, mask, title, note), [path], dpi=DPI)
 
 
-def preview_figure(ct: Volume, mask: np.ndarray, title: str) -> Figure:
+def preview_figure(ct: Volume, mask: np.ndarray, title: str, note: str = "") -> Figure:
     """The figure that `draw_preview` saves. Arguments as there."""
     use_style()
     found = bool(mask.any())
@@ -59,16 +64,22 @@ def preview_figure(ct: Volume, mask: np.ndarray, title: str) -> Figure:
     lowest = min(bottom for _, bottom, _, _ in places)
     used = max(left + wide for left, _, wide, _ in places) + NAMES_INCH + EDGE_INCH
     width = max(used, NARROWEST_INCH)
-    height = LONGEST_INCH - lowest + TITLE_INCH + NOTICE_INCH
+    lines = wrap(note, int(width * NOTE_CHARACTERS_INCH))
+    height = LONGEST_INCH - lowest + TITLE_INCH + len(lines) * LINE_INCH + NOTICE_INCH
     figure = Figure(figsize=(width, height))
     for (left, bottom, wide, tall), view in zip(places, views, strict=True):
         draw_view(add_axes(figure, (left, bottom - lowest + NOTICE_INCH, wide, tall)), view)
-    note = "" if found else ": no vertebra found"
-    room_for_title = int(width * CHARACTERS_INCH) - len(note)
+    nothing = "" if found else ": no vertebra found"
+    room_for_title = int(width * CHARACTERS_INCH) - len(nothing)
     figure.text(
-        EDGE_INCH / width, 1 - 0.08 / height, _shortened(title, room_for_title) + note,
+        EDGE_INCH / width, 1 - 0.08 / height, _shortened(title, room_for_title) + nothing,
         fontsize=9, color=INK, verticalalignment="top", parse_math=False,
     )  # fmt: skip
+    for number, line in enumerate(lines):
+        figure.text(
+            EDGE_INCH / width, 1 - (TITLE_INCH + number * LINE_INCH) / height, line,
+            fontsize=7, color=INK, verticalalignment="top", parse_math=False,
+        )  # fmt: skip
     figure.text(EDGE_INCH / width, 0.07 / height, RESEARCH_USE_ONLY, fontsize=6, color="#666666")
     return figure
 

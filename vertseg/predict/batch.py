@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from vertseg.core.errors import UserError
 from vertseg.core.logs import logger
 from vertseg.dataset.layout import REPORT_NAME
+from vertseg.predict.certainty import level_words
 from vertseg.predict.earlier import (
     earlier_result,
     failure_path,
@@ -18,7 +19,7 @@ from vertseg.predict.earlier import (
     shown_source,
 )
 from vertseg.predict.pipeline import Options, predict_scan, write_failure
-from vertseg.predict.result import Result
+from vertseg.predict.result import Result, read_result
 from vertseg.segmentation.model import Model
 
 LOCK_NAME = ".vertseg.lock"
@@ -78,8 +79,10 @@ class Batch:
         if name in self.outcomes:
             return
         with self._own_failure(scan, name):
-            self.outcomes[name] = predict_scan(scan, name, self.model, self.options)
-            logger.info("%s: %s", name, self.outcomes[name])
+            path = predict_scan(scan, name, self.model, self.options)
+            self.outcomes[name] = path
+            words = level_words(read_result(path).levels)
+            logger.info("%s: %s%s", name, path, f" ({words})" if words else "")
 
     @contextmanager
     def _own_failure(self, scan: ScanPath, name: str) -> Iterator[None]:

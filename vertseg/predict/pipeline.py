@@ -18,6 +18,7 @@ from vertseg.core.files import write_json
 from vertseg.core.logs import logger
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.dataset.layout import OWN_SCAN_SUFFIXES, RESULT_SUFFIX
+from vertseg.predict.certainty import level_probabilities, level_words
 from vertseg.predict.earlier import (
     failure_path,
     partial_folder,
@@ -157,9 +158,16 @@ class _Prediction:
 
     @property
     def vertebrae(self) -> list[dict[str, Any]]:
-        """Confidence and measures of each vertebra."""
-        confidence = self.spine.confidence
-        return [{"confidence": confidence[one.label], **asdict(one)} for one in self.measures]
+        """Confidence, probability of the level and measures of each vertebra."""
+        confidence, certainty = self.spine.confidence, self.spine.certainty
+        return [
+            {
+                "confidence": confidence[one.label],
+                "probability": certainty.right.get(one.label) if certainty else None,
+                **asdict(one),
+            }
+            for one in self.measures
+        ]
 
 
 def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _Prediction:
@@ -213,6 +221,7 @@ def _write(
             "seconds": watch.seconds,
             "warnings": [asdict(warning) for warning in (*prediction.warnings, *not_written)],
             "vertebrae": prediction.vertebrae,
+            "levels": level_probabilities(prediction.spine.certainty),
             "summary": asdict(summarise(prediction.measures)),
             "files": {kind: files[kind] if kind in paths else None for kind in OWN_SCAN_SUFFIXES},
         },
@@ -230,7 +239,8 @@ def _write_files(prediction: _Prediction, paths: dict[str, Path], watch: Stopwat
         write_centroids(paths["centroids"], prediction.centres, native.affine, RESEARCH_USE_ONLY)
         _write_measures(paths["measures"], prediction.vertebrae)
     with watch.phase("preview"):
-        draw_preview(volume, mask, paths["preview"], scan.name)
+        words = level_words(level_probabilities(prediction.spine.certainty))
+        draw_preview(volume, mask, paths["preview"], scan.name, words)
     if "viewer_ct" in paths:
         from vertseg.predict.viewer_volumes import write_viewer_volumes
 

@@ -31,6 +31,7 @@ class Result:
         geometry: shape, spacing_mm, orientation and field_of_view_mm of the scan.
         warnings: reasons for doubt, each with a message in plain words.
         vertebrae: measures of each vertebra, from C1 downwards.
+        levels: probabilities of the vertebrae's levels together, if stated.
         summary: summary of the spine.
         preview: PNG file.
         viewer: NIfTI files of the viewer's CT and label map.
@@ -47,6 +48,7 @@ class Result:
     geometry: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[Mapping[str, Any]] = ()
     vertebrae: Sequence[Mapping[str, Any]] = ()
+    levels: Mapping[str, Any] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
     preview: Path | None = None
     viewer: tuple[Path, Path] | None = None
@@ -78,6 +80,7 @@ def read_result(path: str | os.PathLike[str]) -> Result:
         geometry=content.get("geometry") or {},
         warnings=content["warnings"],
         vertebrae=sorted(content["vertebrae"], key=lambda one: RANK[one["label"]]),
+        levels=content.get("levels") or {},
         summary=content.get("summary") or {},
         preview=preview,
         viewer=(ct, mask) if ct and mask else None,

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from vertseg.anatomy.centroids import Centres
 from vertseg.anatomy.labels import CRANIOCAUDAL, IDS, NAMES, RANK
+from vertseg.predict.certainty import level_probabilities, level_words, percent
 from vertseg.scans.volumes import Volume
-from vertseg.segmentation.pieces import SMALLEST_ML, SURE, Change, Piece, Spine
+from vertseg.segmentation.pieces import SMALLEST_ML, SURE, Certainty, Change, Piece, Spine
+from vertseg.segmentation.spine_model import usual_mm
 
 DUPLICATE_SHARE = 0.3
 """Smallest share of a label's largest piece at which another piece may be a second vertebra."""
@@ -18,11 +21,35 @@ DUPLICATE_SHARE = 0.3
 FAR_MM = 60.0
 """Distance of the two pieces from which a third of that share is enough."""
 
-GAP_RATIO = 1.7
-"""Distance of two neighbours over the distances beside it, above which a vertebra was missed."""
+USUAL_RATIO = (0.6, 1.5)
+"""Distance of two neighbours over the usual one of their levels, in parts of the scan's median."""
+
+SURE_OF_ALL = 0.9
+"""Smallest probability that all levels are right at which nothing is said about them."""
+
+CONFIDENT = 0.8
+"""Smallest mean softmax of a vertebra at which the network may be called sure.
+
+Of vertebrae in real CT below it, less than half had the right label; of the phantoms' complete
+vertebrae, one in a hundred lies below (docs/predict.md).
+"""
+
+CRUMB_ML = 5.0
+"""Largest volume of a part of which nothing is said when it is left out."""
+
+FEW = 2
+"""Number of vertebrae up to which a scan that could show more is to be looked at."""
+
+HEIGHT_OF_EACH_MM = 60.0
+"""Height of a scan for each vertebra of it from which more of them would be in view."""
+
+PATIENT_HU = -260.0
+"""Lower limit of the patient's density."""
 
 RANGE_TOLERANCE = 0.1
 """Share by which a scan may leave the training scans' range of voxel sizes and extents."""
+
+_COARSE_MM = 5.0
 
 OPTIONAL = frozenset({IDS["T13"], IDS["L6"]})
 """Vertebrae that most people do not have."""
@@ -55,12 +82,14 @@ def warnings_about(
         trained: metadata of the model's training; `training_range` may be absent.
     """
     if not spine.confidence:
-        found = [PredictionWarning("no_vertebra", (), _nothing_found(spine.dismissed))]
+        found = [PredictionWarning("no_vertebra", (), _nothing_found(spine))]
     else:
         found = [
-            *_renamed(spine.changes),
+            *_uncertain(spine.certainty),
             *_out_of_order(centres),
             *_gaps(centres),
+            *_few(ct, centres),
+            *_renamed(spine.changes),
             *_duplicates(spine),
             *_apart(spine.dismissed),
             *_low_confidence(spine.confidence),
@@ -87,7 +116,19 @@ def _renamed(changes: Sequence[Change]) -> list[PredictionWarning]:
             + ", as the order of the spine's labels makes more probable.",
         )
         for change in changes
+        if change.after or change.volume_ml > CRUMB_ML
     ]
+
+
+def _uncertain(certainty: Certainty | None) -> list[PredictionWarning]:
+    if certainty is None or certainty.all_right >= SURE_OF_ALL:
+        return []
+    unsure = [label for label, right in certainty.right.items() if right < SURE_OF_ALL]
+    message = f"The levels are uncertain: {level_words(level_probabilities(certainty))}."
+    if unsure:
+        names = ", ".join(f"{NAMES[label]} ({percent(certainty.right[label])})" for label in unsure)
+        message += f" Least sure: {names}."
+    return [PredictionWarning("uncertain_levels", tuple(unsure), message)]
 
 
 def _out_of_order(centres: Centres) -> list[PredictionWarning]:
@@ -108,19 +149,27 @@ def _gaps(centres: Centres) -> list[PredictionWarning]:
     labels = sorted(centres, key=RANK.__getitem__)
     pairs = list(itertools.pairwise(labels))
     steps = [float(np.linalg.norm(centres[a] - centres[b])) for a, b in pairs]
+    ratios = [step / usual_mm(*pair) for step, pair in zip(steps, pairs, strict=True)]
     found = []
     for index, (upper, lower) in enumerate(pairs):
         between = [
             label for label in CRANIOCAUDAL[RANK[upper] + 1 : RANK[lower]] if label not in OPTIONAL
         ]
         where = f"between {NAMES[upper]} and {NAMES[lower]}"
+        # A median of two or three is no measure of the person.
+        person = float(np.median(ratios)) if len(ratios) > 3 else 1.0
         if between:
             names = ", ".join(NAMES[label] for label in between)
             message = f"{names} missing {where}."
-        elif _is_wide(steps, index):
+        elif ratios[index] > USUAL_RATIO[1] * person:
             message = (
                 f"The distance {where}, {steps[index]:.0f} mm, is that of two levels: a vertebra "
                 "may have been missed and the labels beyond it may be shifted."
+            )
+        elif ratios[index] < USUAL_RATIO[0] * person:
+            message = (
+                f"The distance {where}, {steps[index]:.0f} mm, is too short: one vertebra may "
+                "carry both labels and the labels beyond it may be shifted."
             )
         else:
             continue
@@ -128,19 +177,38 @@ def _gaps(centres: Centres) -> list[PredictionWarning]:
     return found
 
 
-def _is_wide(steps: Sequence[float], index: int) -> bool:
-    """Whether a step is much longer than the steps beside it."""
-    around = [steps[i] for i in (index - 1, index + 1) if 0 <= i < len(steps)]
-    return bool(around) and steps[index] > GAP_RATIO * max(around)
-
-
-def _nothing_found(dismissed: Mapping[int, float]) -> str:
-    if not dismissed:
-        return "No vertebra was found in this scan."
-    return (
-        "No vertebra was found in this scan; candidates of at most "
-        f"{max(dismissed.values()):.0%} confidence were left out."
+def _few(ct: Volume, centres: Centres) -> list[PredictionWarning]:
+    height_mm = patient_extent_mm(ct)[2]
+    if len(centres) > FEW or height_mm <= HEIGHT_OF_EACH_MM * len(centres):
+        return []
+    names = ", ".join(NAMES[label] for label in centres)
+    message = (
+        f"Only {names} in {height_mm:.0f} mm of the patient: check that the scan shows a spine."
     )
+    return [PredictionWarning("few_vertebrae", tuple(centres), message)]
+
+
+def patient_extent_mm(ct: Volume) -> np.ndarray:
+    """Extent (3,) in mm of the largest connected object that is not air."""
+    step = np.maximum(_COARSE_MM // ct.spacing_mm, 1).astype(int)
+    dense = ct.array[tuple(slice(None, None, n) for n in step)] > PATIENT_HU
+    parts, count = ndimage.label(dense)
+    if not count:
+        return np.zeros(3)
+    largest = int(np.bincount(parts.ravel())[1:].argmax())
+    sides = ndimage.find_objects(parts)[largest]
+    voxels = [(side.stop - side.start) * n for side, n in zip(sides, step, strict=True)]
+    return np.minimum(voxels, ct.array.shape) * ct.spacing_mm
+
+
+def _nothing_found(spine: Spine) -> str:
+    found = "No vertebra was found in this scan"
+    if spine.unlike_spine:
+        return f"{found}: {spine.unlike_spine}."
+    if not spine.dismissed:
+        return f"{found}."
+    most = max(spine.dismissed.values())
+    return f"{found}; candidates of at most {most:.0%} confidence were left out."
 
 
 def _apart(dismissed: Mapping[int, float]) -> list[PredictionWarning]:
@@ -173,12 +241,13 @@ def _duplicates(spine: Spine) -> list[PredictionWarning]:
 
 
 def unsure_labels(confidence: Mapping[int, float]) -> tuple[int, ...]:
-    """Labels of the vertebrae of low confidence."""
+    """Labels of the vertebrae whose outlines are too unsure to be measured."""
     return tuple(label for label, value in confidence.items() if value < SURE)
 
 
 def _low_confidence(confidence: Mapping[int, float]) -> list[PredictionWarning]:
-    if not (low := unsure_labels(confidence)):
+    low = tuple(label for label, value in confidence.items() if value < CONFIDENT)
+    if not low:
         return []
     names = ", ".join(f"{NAMES[label]} ({confidence[label]:.0%})" for label in low)
     return [PredictionWarning("low_confidence", low, f"The network is unsure about {names}.")]
@@ -196,7 +265,7 @@ def _acquisition(ct: Volume, training_range: Mapping[str, Any] | None) -> list[P
         )
         return [PredictionWarning("unknown_range", (), message)]
     spacing, extent = (np.array(training_range[key]) for key in ("spacing_mm", "extent_mm"))
-    extent_mm = np.array(ct.array.shape) * ct.spacing_mm
+    extent_mm = patient_extent_mm(ct)
     found = []
     # Voxels finer than in training do no harm: they are averaged to the network's cells.
     if np.any(ct.spacing_mm > spacing[1] * (1 + RANGE_TOLERANCE)):
@@ -214,8 +283,9 @@ def _acquisition(ct: Volume, training_range: Mapping[str, Any] | None) -> list[P
             PredictionWarning(
                 "field_of_view",
                 (),
-                f"The field of view, {_millimetres(extent_mm)}, lies outside the range that the "
-                f"network was trained on ({_millimetres(extent[0])} to {_millimetres(extent[1])}).",
+                f"The patient in the scan, {_millimetres(extent_mm)}, lies outside the range of "
+                "the scans that the network was trained on "
+                f"({_millimetres(extent[0])} to {_millimetres(extent[1])}).",
             )
         )
     return found

@@ -24,6 +24,7 @@ from vertseg.anatomy.palette import label_colour
 from vertseg.core.errors import UserError
 from vertseg.core.files import atomic_path
 from vertseg.core.notice import RESEARCH_USE_ONLY
+from vertseg.predict.certainty import level_words
 from vertseg.predict.result import Result, read_result
 
 MISSING = "–"
@@ -66,6 +67,7 @@ def write_report(
         asset=_asset,
         thumbnail=_thumbnail,
         reach=_reach,
+        level_words=level_words,
         left_out=_left_out,
         unmeasured=_unmeasured,
         positions=_positions,

@@ -138,6 +138,12 @@ def normalise_hu(ct: np.ndarray) -> np.ndarray:
     return (clipped - np.float32(low)) * np.float32(2 / (high - low)) - np.float32(1)
 
 
+def hounsfield(normalised: np.ndarray) -> np.ndarray:
+    """HU of normalised values; those beyond the bone window are lost."""
+    low, high = WINDOW_HU
+    return (normalised + 1) / 2 * (high - low) + low
+
+
 def interpolation_matrix(n_in: int, n_out: int) -> np.ndarray:
     """Linear resampling of one axis as a float32 matrix (n_out, n_in); its rows sum to 1.
 

@@ -2,54 +2,26 @@
 
 The network's probabilities are evidence for the level of each piece, and the distances between
 neighbours are compared with those of the levels in people. Dynamic programming finds the levels
-that fit both best (docs/decoding.md).
+that fit both best, and the probability of all others (docs/decoding.md).
 """
 
-import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
 from vertseg.anatomy.centroids import body_centres
-from vertseg.anatomy.labels import BACKGROUND, CRANIOCAUDAL, IDS, NAMES, NUM_CLASSES, UNANNOTATED
-from vertseg.segmentation.pieces import IMPOSSIBLE, Change
+from vertseg.anatomy.labels import BACKGROUND, NUM_CLASSES
+from vertseg.segmentation.pieces import IMPOSSIBLE, Certainty, Change
+from vertseg.segmentation.spine_model import NETWORK, SACRUM, SMALL_SHARE, VARIANTS, SpineModel
 
-# fmt: off
-STEP_MM: Mapping[tuple[str, str], float] = {
-    ("C1", "C2"): 16.9, ("C2", "C3"): 24.1, ("C3", "C4"): 17.4, ("C4", "C5"): 16.8,
-    ("C5", "C6"): 16.5, ("C6", "C7"): 17.4, ("C7", "T1"): 19.5, ("T1", "T2"): 20.6,
-    ("T2", "T3"): 20.9, ("T3", "T4"): 20.9, ("T4", "T5"): 21.5, ("T5", "T6"): 22.0,
-    ("T6", "T7"): 22.4, ("T7", "T8"): 23.1, ("T8", "T9"): 23.6, ("T9", "T10"): 25.1,
-    ("T10", "T11"): 27.1, ("T11", "T12"): 29.5, ("T12", "L1"): 32.3, ("L1", "L2"): 34.5,
-    ("L2", "L3"): 35.8, ("L3", "L4"): 36.5, ("L4", "L5"): 36.3, ("L5", "L6"): 36.2,
-    ("T11", "L1"): 30.5, ("T12", "T13"): 30.9, ("T13", "L1"): 33.4,
-    ("L4", "S1"): 33.4, ("L5", "S1"): 33.4, ("L6", "S1"): 33.4,
-}
-"""Distance between neighbours' body centres in mm: geometric mean for people of mean size.
+HALVES_MM = 12.0
+"""Distance between two pieces' centres from which they cannot be halves of one vertebra.
 
-From the reference points of 1947 CT scans in ImFusion's vertebra identification data set (Bürgin et
-al., MICCAI 2023, doi:10.1007/978-3-031-43996-4_46; CC BY-SA 4.0), by
-`python -m studies.numbering_on_detections`. T13 does not occur there: its two steps are chosen
-between those of its neighbours.
+Nearer than any two vertebrae of `STEP_MM` in a small person.
 """
-# fmt: on
-
-VARIANTS: Mapping[str, float] = {"T13": 0.017, "no T12": 0.005, "L6": 0.026, "no L5": 0.028}
-"""Probabilities of enumeration variants.
-
-L6 and a missing T12: the data set of `STEP_MM` (46 of 1733 scans that show L5, 8 of 1765 that show
-T11 and L1). T13 and a missing L5: the remainder of all additional and missing vertebrae, 18 and 14
-in 418 whole spines (Tins and Balain, Insights Imaging 2016;7:199-203,
-doi:10.1007/s13244-016-0468-7).
-"""
-
-SACRUM = next(label for label, name in UNANNOTATED.items() if name == "sacrum")
-
-TAILS = 4.0
-"""Degrees of freedom of Student's t, whose tails allow for fractures and misplaced centres."""
 
 LEAST_PROBABILITY = 0.001
 """Lower limit of a network's softmax in the evidence: no label is ruled out."""
@@ -57,51 +29,45 @@ LEAST_PROBABILITY = 0.001
 TERRITORY_MM = 10.0
 """Reach of an exchange of logits around a piece: further than interpolation reads."""
 
-_STATURES = np.linspace(-2, 2, 9)
-"""Sizes of a person that are tried, in SDs of the logarithm of people's size."""
-
-_T_PEAK = math.lgamma((TAILS + 1) / 2) - math.lgamma(TAILS / 2) - math.log(TAILS * math.pi) / 2
-"""Logarithm of the t-distribution's density at 0."""
-
 
 @dataclass(frozen=True)
-class SpineModel:
-    """Distances and variants of spines, and errors in the detection of vertebrae.
+class Numbering:
+    """The most probable labels of a spine's pieces together, and how probable others are.
 
     Attributes:
-        step_mm: distance between neighbours, by their names.
-        step_sd: scale of a distance's logarithm about the person's mean.
-        size_sd: SD of the logarithm of people's size.
-        missed: log-probability of a level without a piece.
-        extra: log-probability of a piece that is not a vertebra.
-        halved: log-probability of a vertebra in two pieces.
-        variants: probabilities of the variants in `VARIANTS`.
-        first: (C,) log-probability of each label as the uppermost one found.
-        last: (27,) log-probability of the lowest level found, by its number of levels above S1.
+        labels: (n,) labels; `BACKGROUND` for pieces that are not vertebrae, `SACRUM` for S1.
+        levels: (n, C) probability of each label for each piece.
+        whole: probability that all pieces have the right labels; those of pieces without a
+            vertebra's name are right if they are not vertebrae or S1.
+        shifted: probability that all vertebrae lie one level higher (-1) or lower (1) than named.
+        variants: probability of each variant in `VARIANTS`.
     """
 
-    step_mm: Mapping[tuple[str, str], float]
-    step_sd: float
-    size_sd: float
-    missed: float
-    extra: float
-    halved: float
+    labels: np.ndarray
+    levels: np.ndarray
+    whole: float
+    shifted: Mapping[int, float]
     variants: Mapping[str, float]
-    first: np.ndarray
-    last: np.ndarray
 
+    @property
+    def right(self) -> np.ndarray:
+        """Probability (n,) that each piece has the right label."""
+        none = [BACKGROUND, SACRUM]
+        own = self.levels[np.arange(len(self.labels)), self.labels]
+        return np.where(np.isin(self.labels, none), self.levels[:, none].sum(axis=1), own)
 
-NETWORK = SpineModel(
-    STEP_MM,
-    step_sd=0.1,
-    size_sd=0.062,
-    missed=math.log(0.01),
-    extra=math.log(0.01),
-    halved=math.log(0.01),
-    variants=VARIANTS,
-    first=np.zeros(NUM_CLASSES),
-    last=np.zeros(len(CRANIOCAUDAL) + 1),
-)
+    def certainty(self) -> Certainty:
+        """The probabilities of the named vertebrae, rounded; of two halves, the smaller one."""
+        right: dict[int, float] = {}
+        for label, probability in zip(self.labels.tolist(), self.right.tolist(), strict=True):
+            if label not in (BACKGROUND, SACRUM):
+                right[label] = round(min(probability, right.get(label, 1.0)), 4)
+        return Certainty(
+            right,
+            round(self.whole, 4),
+            {down: round(value, 4) for down, value in self.shifted.items()},
+            {name: round(value, 4) for name, value in self.variants.items()},
+        )
 
 
 def most_probable_levels(
@@ -109,9 +75,28 @@ def most_probable_levels(
 ) -> np.ndarray:
     """The most probable labels of all pieces of a spine together.
 
-    Each piece is a vertebra, one half of a vertebra whose other half is the next piece, or not a
-    vertebra. Levels follow each other downwards; some may be missing. All enumeration variants and
-    several sizes of a person are tried.
+    Args:
+        evidence: as for `number_levels`, like the others.
+        centres_mm: centres of the pieces.
+        sizes: sizes of the pieces.
+        model: model of spines.
+
+    Returns:
+        (n,) labels; `BACKGROUND` for pieces that are not vertebrae, `SACRUM` for S1.
+    """
+    return number_levels(evidence, centres_mm, sizes, model).labels
+
+
+def number_levels(
+    evidence: np.ndarray, centres_mm: np.ndarray, sizes: np.ndarray, model: SpineModel
+) -> Numbering:
+    """The most probable labels of all pieces of a spine, with the probabilities of all others.
+
+    Each piece is a vertebra, one half of a vertebra whose other half is the next piece, less than
+    `HALVES_MM` away, or not a vertebra. Levels follow each other downwards; some may be missing.
+    All enumeration variants and several sizes of a person are tried. Probabilities are sums over
+    all possible answers; the labels are the most probable ones among the best answers for each
+    size.
 
     Args:
         evidence: (n, C) log-probability of each label for each piece, cranial to caudal; of
@@ -119,26 +104,53 @@ def most_probable_levels(
         centres_mm: (n, 3) centres of the pieces.
         sizes: (n,) sizes of the pieces, by which two halves are weighted.
         model: model of spines.
-
-    Returns:
-        (n,) labels; `BACKGROUND` for pieces that are not vertebrae, `SACRUM` for S1.
     """
-    discarded = np.concatenate([[0], np.cumsum(evidence[:, BACKGROUND] + model.extra)])
-    best, labels = float(discarded[-1]), np.full(len(evidence), BACKGROUND)
-    candidates = _candidates(evidence, centres_mm, sizes, model)
-    for chain, prior in _chains(model):
-        score, vertebrae = _best_vertebrae(candidates, chain, discarded, model)
-        if score + prior > best:
-            best = score + prior
-            labels = np.full(len(evidence), BACKGROUND)
-            for vertebra, level in vertebrae:
-                labels[vertebra.start : vertebra.stop] = chain.labels[level]
-    return labels
+    spine = _Spine(centres_mm, sizes, model)
+    ways = spine.ways(evidence)
+    best, whole = np.full(len(evidence), BACKGROUND), -math.inf
+    for labels in np.unique(ways.best_labels(), axis=0):
+        log_probability = spine.ways(_limited(evidence, [_same(label) for label in labels])).total
+        if log_probability > whole:
+            best, whole = labels, log_probability
+    shifted = {
+        down: spine.ways(_limited(evidence, [_shifted(label, down, model) for label in best])).total
+        if not np.isin(best, [BACKGROUND, SACRUM]).all()
+        else -math.inf
+        for down in (-1, 1)
+    }
+    return Numbering(
+        best,
+        ways.levels(),
+        math.exp(whole - ways.total),
+        {down: math.exp(value - ways.total) for down, value in shifted.items()},
+        ways.variants(),
+    )
+
+
+def log_probability(
+    labels: np.ndarray,
+    evidence: np.ndarray,
+    centres_mm: np.ndarray,
+    sizes: np.ndarray,
+    model: SpineModel,
+) -> float:
+    """Logarithm of the probability that all pieces have given labels.
+
+    Args:
+        labels: (n,) labels; `BACKGROUND` and `SACRUM` mean the same.
+        evidence: as for `number_levels`, like the others.
+        centres_mm: centres of the pieces.
+        sizes: sizes of the pieces.
+        model: model of spines.
+    """
+    spine = _Spine(centres_mm, sizes, model)
+    limited = _limited(evidence, [_same(int(label)) for label in labels])
+    return spine.ways(limited).total - spine.ways(evidence).total
 
 
 def put_in_order(
     logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray
-) -> tuple[Change, ...]:
+) -> tuple[tuple[Change, ...], Certainty | None]:
     """Give the labels of one spine their most probable order; both arrays are changed.
 
     Args:
@@ -147,28 +159,61 @@ def put_in_order(
         cell_mm: size of a cell along x, y and z.
 
     Returns:
-        The changed vertebrae, cranial first.
+        The changed vertebrae, cranial first, and the probability of the new labels; None for an
+        empty map.
     """
     centres = body_centres(label_map, np.diag([*cell_mm, 1.0]))
     # In all scans behind `STEP_MM`, the centres of vertebrae descend from level to level.
     labels = sorted(centres, key=lambda label: -centres[label][2])
     if not labels:
-        return ()
+        return (), None
     cells = np.array([np.count_nonzero(label_map == label) for label in labels])
     evidence = np.stack([_evidence(logits[:, label_map == label]) for label in labels])
-    # To every network the sacrum is background.
-    evidence[:, SACRUM] = evidence[:, BACKGROUND]
-    decoded = most_probable_levels(
-        evidence, np.stack([centres[label] for label in labels]), cells, NETWORK
-    )
-    decoded[decoded == SACRUM] = BACKGROUND
+    if not knows_sacrum(logits):
+        evidence[:, SACRUM] = evidence[:, BACKGROUND]
+    points = np.stack([centres[label] for label in labels])
+    numbering = number_levels(evidence, points, cells, NETWORK)
+    decoded = np.where(numbering.labels == SACRUM, BACKGROUND, numbering.labels)
     changes = [
         Change(label, int(new), round(float(n * np.prod(cell_mm)) / 1000, 2))
         for label, new, n in zip(labels, decoded, cells, strict=True)
         if new != label
     ]
     _apply(changes, logits, label_map, cell_mm)
-    return tuple(changes)
+    return tuple(changes), numbering.certainty()
+
+
+def knows_sacrum(logits: np.ndarray) -> bool:
+    """Whether a network has a class for the sacrum; to others the sacrum is background.
+
+    Args:
+        logits: (C, X, Y, Z).
+    """
+    return len(logits) > SACRUM and bool((logits[SACRUM] > IMPOSSIBLE).any())
+
+
+def _same(label: int) -> Collection[int]:
+    """Labels that mean the same of a piece."""
+    none = (BACKGROUND, SACRUM)
+    return none if label in none else (label,)
+
+
+def _shifted(label: int, down: int, model: SpineModel) -> Collection[int]:
+    """Labels of a piece if all vertebrae lie one level higher or lower than named."""
+    if label in (BACKGROUND, SACRUM):
+        return range(NUM_CLASSES)
+    below = model.graph.below
+    if down > 0:
+        return below[label]
+    return [upper for upper, lower in below.items() if label in lower]
+
+
+def _limited(evidence: np.ndarray, labels: Sequence[Collection[int]]) -> np.ndarray:
+    """Evidence (n, C) that rules out all labels of each piece but some."""
+    limited = np.full(evidence.shape, -math.inf)
+    for row, before, allowed in zip(limited, evidence, labels, strict=True):
+        row[list(allowed)] = before[list(allowed)]
+    return limited
 
 
 @dataclass(frozen=True)
@@ -178,186 +223,202 @@ class _Candidate:
     Attributes:
         start: number of the first piece.
         stop: number of the first piece below.
-        evidence: (C,) log-probability of each label.
+        share: (stop - start,) weight of each piece.
         centre_mm: (3,) centre.
+        above: (a,) numbers of the candidates above.
+        hops: (a, statures, e) probability of all hops from them.
     """
 
     start: int
     stop: int
-    evidence: np.ndarray
+    share: np.ndarray
     centre_mm: np.ndarray
+    above: np.ndarray
+    hops: np.ndarray
 
 
-@dataclass(frozen=True)
-class _Chain:
-    """The m levels of an enumeration variant, down to S1.
-
-    Attributes:
-        labels: (m,) labels.
-        place_mm: (m,) distance below the first level.
-    """
-
-    labels: np.ndarray
-    place_mm: np.ndarray
-
-
-def _candidates(
-    evidence: np.ndarray, centres_mm: np.ndarray, sizes: np.ndarray, model: SpineModel
-) -> list[_Candidate]:
-    """Each piece, and each two neighbouring ones, as a vertebra, in the order of their ends."""
-    candidates = []
-    for stop in range(1, len(evidence) + 1):
-        candidates.append(_Candidate(stop - 1, stop, evidence[stop - 1], centres_mm[stop - 1]))
-        if stop >= 2 and math.isfinite(model.halved):
-            two = slice(stop - 2, stop)
-            share = sizes[two] / sizes[two].sum()
-            joint = share @ evidence[two] + model.halved
-            candidates.append(_Candidate(stop - 2, stop, joint, share @ centres_mm[two]))
-    return candidates
-
-
-def _chains(model: SpineModel) -> list[tuple[_Chain, float]]:
-    """Enumeration variants with their log-probabilities."""
-    chains = []
-    for thoracic, lumbar in itertools.product((None, "T13", "no T12"), (None, "L6", "no L5")):
-        present = {None, thoracic, lumbar}
-        names = [
-            name
-            for name in (NAMES[label] for label in CRANIOCAUDAL)
-            if (name not in ("T13", "L6") or name in present) and f"no {name}" not in present
-        ]
-        place = np.cumsum(
-            [0.0, *(model.step_mm[pair] for pair in itertools.pairwise([*names, "S1"]))]
-        )
-        prior = sum(math.log(model.variants[variant]) for variant in (thoracic, lumbar) if variant)
-        chains.append((_Chain(np.array([*(IDS[name] for name in names), SACRUM]), place), prior))
-    return chains
-
-
-@dataclass(frozen=True)
-class _Hops:
-    """Hops from a vertebra to the next one found below it, along a chain of m levels.
-
-    Attributes:
-        expected_log_mm: (statures, m, m) logarithm of the distance, by stature, upper level and
-            lower level.
-        spread: (m, m) scale of that logarithm.
-        score: (m, m) log-probability of missing the levels between, and of the t-distribution's
-            peak; -inf unless the lower level is below the upper one.
-    """
-
-    expected_log_mm: np.ndarray
-    spread: np.ndarray
-    score: np.ndarray
-
-    @classmethod
-    def along(cls, chain: _Chain, model: SpineModel) -> "_Hops":
-        """All hops along a chain."""
-        rank = np.arange(len(chain.labels))
-        levels_down = rank[None, :] - rank[:, None]
-        is_below = levels_down > 0
-        distance_mm = chain.place_mm[None, :] - chain.place_mm[:, None]
-        log_mm = np.log(np.where(is_below, distance_mm, 1))
-        spread = model.step_sd / np.sqrt(np.maximum(levels_down, 1))
-        score = (levels_down - 1) * model.missed - np.log(spread) + _T_PEAK
-        return cls(
-            log_mm + (model.size_sd * _STATURES)[:, None, None],
-            spread,
-            np.where(is_below, score, -np.inf),
-        )
-
-    def of_length(self, distance_mm: float) -> np.ndarray:
-        """Log-probability (statures, m, m) of hops of a length."""
-        residual = (math.log(max(distance_mm, 1e-3)) - self.expected_log_mm) / self.spread
-        return self.score - (TAILS + 1) / 2 * np.log1p(residual**2 / TAILS)
-
-
-@dataclass(frozen=True)
-class _Arrival:
-    """The best ways down to a candidate, for each stature and each level (m) of the candidate.
-
-    Attributes:
-        candidate: the candidate.
-        score: (statures, m) log-probability of the best way, the candidate included.
-        previous: (statures, m) index of the arrival above on that way; -1 for none.
-        previous_level: (statures, m) level of the candidate above.
-    """
-
-    candidate: _Candidate
-    score: np.ndarray
-    previous: np.ndarray
-    previous_level: np.ndarray
-
-
-def _best_vertebrae(
-    candidates: Sequence[_Candidate], chain: _Chain, discarded: np.ndarray, model: SpineModel
-) -> tuple[float, list[tuple[_Candidate, int]]]:
-    """The best score along a chain, and its vertebrae with their places in the chain.
+class _Spine:
+    """Candidates for vertebrae, and the probabilities of hops between them.
 
     Args:
-        candidates: in the order of their ends.
-        chain: m levels.
-        discarded: (n + 1,) log-probability that none of the pieces above each is a vertebra.
+        centres_mm: (n, 3) centres of the pieces, cranial to caudal.
+        sizes: (n,) sizes of the pieces.
         model: model of spines.
     """
-    if not candidates:
-        return -math.inf, []
-    hops = _Hops.along(chain, model)
-    arrivals: list[_Arrival] = []
-    for candidate in candidates:
-        arrivals.append(_arrive(candidate, arrivals, chain, hops, discarded, model))
-    after_last = model.last[: len(chain.labels)][::-1]
-    ends = [
-        arrival.score + after_last + discarded[-1] - discarded[arrival.candidate.stop]
-        for arrival in arrivals
-    ]
-    last = int(np.argmax([end.max() for end in ends]))
-    stature, level = map(int, np.unravel_index(ends[last].argmax(), ends[last].shape))
-    return float(ends[last].max()), _way_down_to(last, stature, level, arrivals)
+
+    def __init__(self, centres_mm: np.ndarray, sizes: np.ndarray, model: SpineModel) -> None:
+        self.model = model
+        is_small = sizes < SMALL_SHARE * np.median(sizes) if len(sizes) else np.zeros(0, bool)
+        self.extra = np.where(is_small, model.extra_small, model.extra)
+        self.candidates: list[_Candidate] = []
+        for stop in range(1, len(centres_mm) + 1):
+            self._add(stop - 1, stop, np.ones(1), centres_mm[stop - 1])
+            two = slice(stop - 2, stop)
+            if stop >= 2 and np.linalg.norm(np.diff(centres_mm[two], axis=0)) < HALVES_MM:
+                share = sizes[two] / sizes[two].sum()
+                self._add(stop - 2, stop, share, share @ centres_mm[two])
+
+    def _add(self, start: int, stop: int, share: np.ndarray, centre_mm: np.ndarray) -> None:
+        above = [n for n, upper in enumerate(self.candidates) if upper.stop <= start]
+        centres = np.array([self.candidates[n].centre_mm for n in above]).reshape(-1, 3)
+        hops = self.model.graph.hops(np.linalg.norm(centre_mm - centres, axis=1))
+        self.candidates.append(
+            _Candidate(start, stop, share, centre_mm, np.array(above, int), hops)
+        )
+
+    def ways(self, evidence: np.ndarray) -> "_Ways":
+        """All ways down the spine, given the evidence (n, C); -inf rules a label out."""
+        return _Ways(self, evidence)
 
 
-def _arrive(
-    candidate: _Candidate,
-    arrivals: Sequence[_Arrival],
-    chain: _Chain,
-    hops: _Hops,
-    discarded: np.ndarray,
-    model: SpineModel,
-) -> _Arrival:
-    """The best ways down to a candidate, as the first vertebra or from an earlier arrival."""
-    stature_score = -(_STATURES**2)[:, None] / 2
-    score = model.first[chain.labels] + stature_score + discarded[candidate.start]
-    previous = np.full(score.shape, -1)
-    previous_level = np.zeros(score.shape, int)
-    for index, arrival in enumerate(arrivals):
-        upper = arrival.candidate
-        if upper.stop > candidate.start:
-            continue
-        distance_mm = float(np.linalg.norm(candidate.centre_mm - upper.centre_mm))
-        # Axes: stature, level of the upper candidate, level of this one.
-        ways = arrival.score[:, :, None] + hops.of_length(distance_mm)
-        ways = ways + (discarded[candidate.start] - discarded[upper.stop])
-        best = ways.max(axis=1)
-        better = best > score
-        score = np.where(better, best, score)
-        previous = np.where(better, index, previous)
-        previous_level = np.where(better, ways.argmax(axis=1), previous_level)
-    score = score + candidate.evidence[chain.labels]
-    return _Arrival(candidate, score, previous, previous_level)
+class _Ways:
+    """All ways down a spine: which candidates are vertebrae, and of which levels.
 
+    Attributes:
+        total: logarithm of the sum of all ways' probabilities.
+    """
 
-def _way_down_to(
-    last: int, stature: int, level: int, arrivals: Sequence[_Arrival]
-) -> list[tuple[_Candidate, int]]:
-    """Vertebrae and levels, from above, of the best way to an arrival at a level."""
-    way = []
-    index = last
-    while index >= 0:
-        arrival = arrivals[index]
-        way.append((arrival.candidate, level))
-        index = int(arrival.previous[stature, level])
-        level = int(arrival.previous_level[stature, level])
-    return way[::-1]
+    def __init__(self, spine: _Spine, evidence: np.ndarray) -> None:
+        self.graph = spine.model.graph
+        self.candidates = spine.candidates
+        weighted = spine.model.evidence_weight * evidence
+        left_out = weighted[:, BACKGROUND] + spine.extra
+        is_possible = np.isfinite(left_out)
+        self._left_out = np.concatenate([[0], np.cumsum(np.where(is_possible, left_out, 0))])
+        self._barred = np.concatenate([[0], np.cumsum(~is_possible)])
+        self._own = [
+            (one.share @ weighted[one.start : one.stop])[self.graph.labels]
+            + (one.stop - one.start - 1) * spine.model.halved
+            for one in spine.candidates
+        ]
+        self._pieces = len(evidence)
+        self._stops = np.array([one.stop for one in spine.candidates], int)
+        self._none = float(self._without(0, self._pieces))
+        self._sums = self._down_to_each(np.add)
+        self.total = float(np.logaddexp.reduce([self._none, *self._complete(self._sums).ravel()]))
+
+    def levels(self) -> np.ndarray:
+        """Probability (n, C) of each label for each piece."""
+        probability = np.zeros((self._pieces, NUM_CLASSES))
+        for one, above, below in zip(
+            self.candidates, self._sums, self._down_from_each(), strict=True
+        ):
+            share = np.exp(above + below - self.total).sum(axis=0)
+            of_label = np.bincount(self.graph.labels, share, NUM_CLASSES)
+            probability[one.start : one.stop] += of_label
+        probability[:, BACKGROUND] = np.maximum(1 - probability.sum(axis=1), 0)
+        return probability
+
+    def variants(self) -> dict[str, float]:
+        """Probability of each variant."""
+        share = np.exp(self._none - self.total + self.graph.prior)
+        for one, way in zip(self.candidates, self._sums, strict=True):
+            last = np.logaddexp.reduce(way, axis=0)[:, None] + self.graph.end
+            share += np.exp(last + self._without(one.stop, self._pieces) - self.total).sum(axis=0)
+        return {
+            name: float(share[[name in names for names in self.graph.variants]].sum())
+            for name in VARIANTS
+        }
+
+    def best_labels(self) -> np.ndarray:
+        """Labels (statures, n) of the most probable way for each size of a person."""
+        best = self._down_to_each(np.maximum)
+        complete = self._complete(best)
+        ends = complete.max(axis=(0, 2), initial=-math.inf)
+        # No answer is more probable than all statures of another whose best one is more so by this.
+        near = ends > ends.max() - math.log(len(ends))
+        none = ends <= self._none + self.graph.stature
+        labels = np.full((len(ends), self._pieces), BACKGROUND)
+        for stature in np.flatnonzero(near & ~none):
+            row, own = labels[stature], complete[:, stature]
+            number, level = map(int, np.unravel_index(own.argmax(), own.shape))
+            while number >= 0:
+                one = self.candidates[number]
+                row[one.start : one.stop] = self.graph.labels[level]
+                number, level = self._above(best, number, stature, level)
+        return labels[near | none]
+
+    def _without(self, start: np.ndarray | int, stop: np.ndarray | int) -> np.ndarray:
+        """Log-probability that no piece from `start` to `stop` is a vertebra."""
+        left_out = self._left_out[stop] - self._left_out[start]
+        return np.where(self._barred[stop] > self._barred[start], -math.inf, left_out)
+
+    def _first(self, candidate: _Candidate) -> np.ndarray:
+        """Log-probability (statures, k) of a candidate as the first one, but for its evidence."""
+        return self.graph.stature[:, None] + self.graph.start + self._without(0, candidate.start)
+
+    def _between(self, candidate: _Candidate) -> np.ndarray:
+        """Log-probability (a,) of no vertebra between a candidate and those above it."""
+        return self._without(self._stops[candidate.above], candidate.start)
+
+    def _down_to_each(self, combine: np.ufunc) -> np.ndarray:
+        """Log-probability (candidates, statures, k) of the ways down to each candidate and level.
+
+        Args:
+            combine: `np.add` for the sum of the ways' probabilities, `np.maximum` for the largest.
+        """
+        graph = self.graph
+        ways = np.empty((len(self.candidates), len(graph.stature), len(graph.labels)))
+        for number, (candidate, own) in enumerate(zip(self.candidates, self._own, strict=True)):
+            way = self._first(candidate)
+            possible = np.isfinite(own)[graph.lower]
+            used = slice(None) if possible.all() else np.flatnonzero(possible)
+            lower = graph.lower[used]
+            if len(candidate.above) and len(lower):
+                above = ways[candidate.above] + self._between(candidate)[:, None, None]
+                peak = above.max()
+                if math.isfinite(peak):
+                    parts = np.exp(above - peak)[:, :, graph.upper[used]]
+                    parts *= candidate.hops[:, :, used]
+                    levels, starts = np.unique(lower, return_index=True)
+                    hopped = combine.reduceat(combine.reduce(parts, axis=0), starts, axis=1)
+                    with np.errstate(divide="ignore"):
+                        hopped = np.log(hopped) + peak
+                    join = np.logaddexp if combine is np.add else np.maximum
+                    way[:, levels] = join(way[:, levels], hopped)
+            ways[number] = way + own
+        return ways
+
+    def _down_from_each(self) -> np.ndarray:
+        """Log-probability (candidates, statures, k) of what lies below each candidate and level."""
+        graph = self.graph
+        by_upper = np.argsort(graph.upper, kind="stable")
+        levels, starts = np.unique(graph.upper[by_upper], return_index=True)
+        below = self._complete(np.zeros_like(self._sums))
+        for number in reversed(range(len(self.candidates))):
+            candidate = self.candidates[number]
+            onwards = below[number] + self._own[number]
+            peak = onwards.max()
+            if not len(candidate.above) or not math.isfinite(peak):
+                continue
+            parts = candidate.hops * np.exp(onwards - peak)[:, graph.lower]
+            hopped = np.add.reduceat(parts[:, :, by_upper], starts, axis=2)
+            with np.errstate(divide="ignore"):
+                hopped = np.log(hopped) + peak
+            hopped += self._between(candidate)[:, None, None]
+            onto = np.ix_(candidate.above, range(len(graph.stature)), levels)
+            below[onto] = np.logaddexp(below[onto], hopped)
+        return below
+
+    def _complete(self, ways: np.ndarray) -> np.ndarray:
+        """Log-probability of ways (candidates, statures, k) that end with a candidate and level."""
+        end = np.logaddexp.reduce(self.graph.end, axis=1)
+        return ways + end + self._without(self._stops, self._pieces)[:, None, None]
+
+    def _above(self, best: np.ndarray, number: int, stature: int, level: int) -> tuple[int, int]:
+        """Candidate and level from which the best way to another comes; -1 for none."""
+        candidate = self.candidates[number]
+        hops = np.flatnonzero(self.graph.lower == level)
+        if not len(candidate.above) or not len(hops):
+            return -1, -1
+        with np.errstate(divide="ignore"):
+            ways = np.log(candidate.hops[:, stature, hops])
+        ways += best[np.ix_(candidate.above, [stature], self.graph.upper[hops])][:, 0]
+        ways += self._between(candidate)[:, None]
+        if ways.max() <= self._first(candidate)[stature, level]:
+            return -1, -1
+        upper, hop = np.unravel_index(ways.argmax(), ways.shape)
+        return int(candidate.above[upper]), int(self.graph.upper[hops[hop]])
 
 
 def _evidence(logits: np.ndarray) -> np.ndarray:

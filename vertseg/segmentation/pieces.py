@@ -1,6 +1,6 @@
 """Vertebrae as single pieces of one spine, as in every patient."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cc3d
 import numpy as np
@@ -60,6 +60,23 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Certainty:
+    """How probable the levels of a spine's vertebrae are, given their order.
+
+    Attributes:
+        right: probability that a vertebra has its level, by label.
+        all_right: probability that all of them have.
+        shifted: probability that all lie one level higher (-1) or lower (1) than labelled.
+        variants: probability of each enumeration variant.
+    """
+
+    right: dict[int, float]
+    all_right: float
+    shifted: dict[int, float]
+    variants: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Spine:
     """Vertebrae found in a scan, and changes to the network's labels.
 
@@ -70,6 +87,8 @@ class Spine:
             or because the network was not sure of any vertebra in the scan.
         cell_mm: longest side of the network's cells.
         changes: vertebrae whose labels were changed for their order.
+        unlike_spine: reason for which all labels were removed as not those of a spine, if so.
+        certainty: probability of the labels' levels, if their order was looked at.
     """
 
     confidence: dict[int, float]
@@ -77,6 +96,8 @@ class Spine:
     dismissed: dict[int, float] = field(default_factory=dict)
     cell_mm: float = 0
     changes: tuple[Change, ...] = ()
+    unlike_spine: str | None = None
+    certainty: Certainty | None = None
 
 
 def one_spine(logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray) -> Spine:
@@ -105,6 +126,25 @@ def one_spine(logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray) ->
         pieces,
         {label: value for label, value in confidence.items() if label in dismissed},
         float(np.max(cell_mm)),
+    )
+
+
+def dismiss(spine: Spine, reason: str, logits: np.ndarray, label_map: np.ndarray) -> Spine:
+    """The spine without any vertebra; both arrays are changed.
+
+    Args:
+        spine: the vertebrae found.
+        reason: why they are not those of a spine.
+        logits: (C, X, Y, Z).
+        label_map: (X, Y, Z).
+    """
+    logits[1:, label_map != BACKGROUND] = IMPOSSIBLE
+    label_map[...] = BACKGROUND
+    return replace(
+        spine,
+        confidence={},
+        dismissed=spine.dismissed | spine.confidence,
+        unlike_spine=reason,
     )
 
 

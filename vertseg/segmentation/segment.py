@@ -16,9 +16,10 @@ from vertseg.networks import FEATURE_STRIDE
 from vertseg.scans.volumes import Volume
 from vertseg.segmentation.decode import decode_logits
 from vertseg.segmentation.grid import AIR, GridTransform
+from vertseg.segmentation.likeness import why_no_spine
 from vertseg.segmentation.model import Model
 from vertseg.segmentation.numbering import put_in_order
-from vertseg.segmentation.pieces import IMPOSSIBLE, Spine, mean_softmax, one_spine
+from vertseg.segmentation.pieces import IMPOSSIBLE, Spine, dismiss, mean_softmax, one_spine
 from vertseg.segmentation.settings import Decoding
 
 CHUNK_CELLS = 4_000_000
@@ -85,11 +86,13 @@ def segment(
     """
     for box in boxes_to_see(image, model.crop):
         logits, label_map = predict_box(model, image, box)
-        spine = _found(logits, label_map, transform.cell_mm, decoding)
+        spine = _found(logits, label_map, image, transform.cell_mm, decoding)
         if spine.confidence and is_inside(label_map, box):
             break
-    if decoding == "order" and (changes := put_in_order(logits, label_map, transform.cell_mm)):
-        spine = replace(spine, confidence=mean_softmax(logits, label_map), changes=changes)
+    if decoding == "order":
+        changes, certainty = put_in_order(logits, label_map, transform.cell_mm)
+        confidence = mean_softmax(logits, label_map) if changes else spine.confidence
+        spine = replace(spine, confidence=confidence, changes=changes, certainty=certainty)
     return Segmentation(label_map, decode_logits(logits, label_map, transform), spine)
 
 
@@ -170,12 +173,19 @@ def patient_box(image: np.ndarray, smallest: Sequence[int]) -> Box:
 
 
 def _found(
-    logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray, decoding: Decoding
+    logits: np.ndarray,
+    label_map: np.ndarray,
+    image: np.ndarray,
+    cell_mm: np.ndarray,
+    decoding: Decoding,
 ) -> Spine:
-    """The vertebrae found; both arrays are changed, unless the decoding is argmax."""
+    """The vertebrae found; logits and labels are changed, unless the decoding is argmax."""
     if decoding == "argmax":
         return Spine(mean_softmax(logits, label_map), cell_mm=float(np.max(cell_mm)))
-    return one_spine(logits, label_map, cell_mm)
+    spine = one_spine(logits, label_map, cell_mm)
+    if spine.confidence and (reason := why_no_spine(image, label_map, cell_mm)):
+        return dismiss(spine, reason, logits, label_map)
+    return spine
 
 
 def _largest(logits: np.ndarray) -> np.ndarray:

@@ -1,0 +1,51 @@
+"""How sure the levels of a scan's vertebrae are, in plain words and for the result's JSON."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vertseg.segmentation.pieces import Certainty
+
+SHOWN = 0.05
+"""Smallest probability of a shift or of a variant that is put into words."""
+
+SHIFTS = {-1: "one_higher", 1: "one_lower"}
+_IN_WORDS = {
+    "one_higher": "shifted by one, in truth one level higher",
+    "one_lower": "shifted by one, in truth one level lower",
+}
+
+
+def level_probabilities(certainty: Certainty | None) -> dict[str, Any] | None:
+    """Probabilities of a whole scan's levels, as `levels` in its result; None if unknown."""
+    if certainty is None:
+        return None
+    return {
+        "all_right": certainty.all_right,
+        **{key: certainty.shifted[down] for down, key in SHIFTS.items()},
+        "variants": certainty.variants,
+    }
+
+
+def level_words(levels: Mapping[str, Any] | None) -> str:
+    """The probabilities in words, such as "all levels right: 83 %; no T12: 9 %"; "" if unknown."""
+    if not levels or levels.get("all_right") is None:
+        return ""
+    likely = {
+        **{words: levels.get(key) or 0.0 for key, words in _IN_WORDS.items()},
+        **(levels.get("variants") or {}),
+    }
+    return "; ".join(
+        [
+            f"all levels right: {percent(levels['all_right'])}",
+            *(f"{what}: {percent(p)}" for what, p in likely.items() if p >= SHOWN),
+        ]
+    )
+
+
+def percent(probability: float) -> str:
+    """A probability in percent; only certainty is called 0 or 100 %."""
+    if 0 < probability < 0.01:
+        return "below 1 %"
+    if 0.99 < probability < 1:
+        return "above 99 %"
+    return f"{probability:.0%}".replace("%", " %")

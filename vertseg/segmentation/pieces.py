@@ -70,6 +70,8 @@ class Spine:
             or because the network was not sure of any vertebra in the scan.
         cell_mm: longest side of the network's cells.
         changes: vertebrae whose labels were changed for their order.
+        resolved: share of bone that belongs to a vertebra told apart before it was named; 0 where
+            that was no good, so that labels were put in order instead; None for other decodings.
     """
 
     confidence: dict[int, float]
@@ -77,6 +79,7 @@ class Spine:
     dismissed: dict[int, float] = field(default_factory=dict)
     cell_mm: float = 0
     changes: tuple[Change, ...] = ()
+    resolved: float | None = None
 
 
 def one_spine(logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray) -> Spine:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vertseg.anatomy.labels import NUM_CLASSES
+from vertseg.anatomy.labels import NUM_CLASSES, SACRUM
 from vertseg.core.errors import UserError
 
 FORMAT = "vertseg-weights-1"
@@ -124,8 +124,9 @@ def _fault(metadata: dict[str, Any]) -> str | None:
     auxiliary = metadata.get("auxiliary", [])
     if not isinstance(auxiliary, list) or auxiliary not in _AUXILIARY_CHOICES:
         return f"auxiliary is {_short(auxiliary)}, not some of {', '.join(AUXILIARY)} in this order"
-    if not isinstance(metadata.get("sacrum", False), bool):
-        return f"sacrum is {_short(metadata['sacrum'])}, not true or false"
+    sacrum = metadata.get("sacrum", False)
+    if not isinstance(sacrum, bool) or (sacrum and metadata["num_classes"] <= SACRUM):
+        return f"sacrum is {_short(sacrum)}, not true or false, or there is no class for it"
     options = metadata.get("options", {})
     if not isinstance(options, dict) or not _are_rates(options.get("aspp_rates", [])):
         return f"the options are {_short(options)}, whose aspp_rates must lie in 1..{_LARGEST_RATE}"

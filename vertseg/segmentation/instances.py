@@ -39,8 +39,32 @@ VOTE_SPREAD = 1.2
 HALF_VOTES = 2.0
 """Density of smoothed votes, per cell, that counts half: that of a small vertebra counts 0.7."""
 
-LEAST_PEAK = 0.3
-"""Smallest value of a seed in the map of seeds, from 0 to 1."""
+LEAST_PEAK = 0.1
+"""Smallest value of a possible seed in the map of seeds, from 0 to 1."""
+
+MOST_PEAKS = 300
+"""Most peaks that are looked at, the highest first."""
+
+WORTH = 4.0
+"""Value of a seed of height 1 in the chain of seeds."""
+
+SEED_COST = 0.6
+"""Cost of each seed in the chain: peaks lower than 0.15 are worth nothing by themselves."""
+
+SPACING_SD = 0.2
+"""SD of the logarithm of the distance of two seeds in the chain, in steps."""
+
+GAP_COST = 3.0
+"""Largest cost of a distance in the chain: that of a gap."""
+
+TILT_COST = 2.0
+"""Cost of a step across the patient in the chain; by the squared sine for less tilted ones."""
+
+STEEP = 0.4
+"""Smallest share of the distance of two seeds in the chain that leads downwards."""
+
+ASIDE = 0.5
+"""Weight of the part of a vote's distance from a seed that lies across the spine."""
 
 APART_STEPS = 0.6
 """Smallest distance of two seeds, in expected distances between neighbours (steps)."""
@@ -68,6 +92,9 @@ LEAST_RESOLVED = 0.5
 
 SACRUM_ML = 3.0
 """Smallest volume of a sacrum in view."""
+
+SACRUM_REACH_MM = 60.0
+"""Distance from the vertebrae's cells within which a sacrum is looked for."""
 
 MOST_INSTANCES = 40
 """Most instances of a scan: more than a spine has vertebrae."""
@@ -189,7 +216,7 @@ def name_instances(
     kept = np.array(labels_of_spine(in_map, cell_mm)) - 1
     local = logits[(slice(None), *bone.box.slices)]
     scores = log_softmax(local[:, bone.mask].astype(np.float32), axis=0)
-    names = _names(bone, seeds, owner, kept, scores, local, sacrum_learned)
+    names = _names(bone, seeds, owner, kept, scores, logits if sacrum_learned else None)
     found = np.where(owner >= 0, names[owner], BACKGROUND)
     confidence = {
         int(label): round(float(np.exp(scores[label, found == label]).mean()), 3)
@@ -297,18 +324,42 @@ def _find_seeds(bone: Bone, centres: np.ndarray | None, votes: np.ndarray | None
     seeds = np.mean(maps, axis=0)
     peaks = (seeds == ndimage.maximum_filter(seeds, 3)) & (seeds >= LEAST_PEAK)
     cells = np.argwhere(peaks)
-    order = np.argsort(-seeds[peaks], kind="stable")
-    places = cells[order] * bone.cell_mm
+    order = np.argsort(-seeds[peaks], kind="stable")[:MOST_PEAKS]
     nearest = _nearest_bone(bone)
     steps = _local_steps(bone)[tuple(nearest[:, *cells[order].T])]
-    kept: list[int] = []
-    for index, place in enumerate(places):
-        if len(kept) == MOST_INSTANCES:
-            break
-        apart = np.linalg.norm(places[kept] - place, axis=1)
-        if np.all(apart >= APART_STEPS * np.minimum(steps[kept], steps[index])):
-            kept.append(index)
-    return Seeds(places[kept], steps[kept]).sorted()
+    possible = Seeds(cells[order] * bone.cell_mm, steps)
+    return possible.chosen(_best_chain(possible, seeds[peaks][order]))
+
+
+def _best_chain(possible: Seeds, heights: np.ndarray) -> np.ndarray:
+    """Numbers of the seeds, cranial first, that make the best spine: high peaks a step apart.
+
+    Args:
+        possible: n seeds.
+        heights: (n,) values of their peaks, from 0 to 1.
+    """
+    if not len(possible):
+        return np.zeros(0, int)
+    order = np.argsort(-possible.places_mm[:, 2], kind="stable")
+    places, steps = possible.places_mm[order], possible.steps_mm[order]
+    worth = WORTH * heights[order] - SEED_COST
+    best, previous = worth.copy(), np.full(len(order), -1)
+    for index in range(1, len(order)):
+        way = places[:index] - places[index]
+        distance = np.maximum(np.linalg.norm(way, axis=1), 1e-6)
+        in_steps = distance / ((steps[:index] + steps[index]) / 2)
+        cost = np.minimum((np.log(in_steps) / SPACING_SD) ** 2 / 2, GAP_COST)
+        cost += TILT_COST * (1 - (way[:, 2] / distance) ** 2)
+        allowed = (in_steps >= APART_STEPS) & (way[:, 2] >= STEEP * distance)
+        ways = np.where(allowed, best[:index] - cost, -np.inf)
+        above = int(ways.argmax())
+        if ways[above] > 0:
+            best[index] += ways[above]
+            previous[index] = above
+    chain = [int(best.argmax())]
+    while previous[chain[-1]] >= 0:
+        chain.append(int(previous[chain[-1]]))
+    return order[chain[::-1]]
 
 
 def _nearest_bone(bone: Bone) -> np.ndarray:
@@ -336,10 +387,20 @@ def _owners(bone: Bone, seeds: Seeds, votes: np.ndarray | None) -> np.ndarray:
         return np.full(len(bone.cells), -1)
     if votes is None:
         return _filled(bone, seeds, _at_seeds(bone, seeds))
-    distance = np.linalg.norm(votes[:, None] - seeds.places_mm, axis=2) / seeds.steps_mm
+    distance = np.stack([
+        _distance_along(votes - place, seeds.axis(index), ASIDE) / seeds.steps_mm[index]
+        for index, place in enumerate(seeds.places_mm)
+    ], axis=1)  # fmt: skip
     owner = distance.argmin(axis=1)
     near = distance[np.arange(len(owner)), owner] <= VOTE_STEPS
     return np.where(near, owner, -1)
+
+
+def _distance_along(ways: np.ndarray, axis: np.ndarray, aside: float) -> np.ndarray:
+    """Length (n,) of ways (n, 3), whose part across an axis counts less."""
+    along = ways @ axis
+    across = (ways**2).sum(axis=1) - along**2
+    return np.sqrt(along**2 + aside**2 * np.maximum(across, 0))
 
 
 def _at_seeds(bone: Bone, seeds: Seeds) -> np.ndarray:
@@ -395,7 +456,11 @@ def _supported(
 
 
 def _with_rest(bone: Bone, seeds: Seeds, owner: np.ndarray) -> tuple[Seeds, np.ndarray]:
-    """Instances from connected cells without a vote near a seed, if as large as a vertebra."""
+    """Instances from connected cells without a vote near a seed, if they may be a vertebra.
+
+    They are as large as half of the median instance, and their body lies above or below all seeds,
+    not beside one.
+    """
     parts = cc3d.connected_components(bone.as_map(np.where(owner < 0, 0, -1)), connectivity=6)
     part_of = parts[bone.mask].astype(int)
     sizes = np.bincount(part_of)
@@ -406,8 +471,12 @@ def _with_rest(bone: Bone, seeds: Seeds, owner: np.ndarray) -> tuple[Seeds, np.n
         if part == 0 or len(places) == MOST_INSTANCES:
             continue
         own = part_of == part
+        place = _deepest(bone, own)
+        heights = np.abs(np.array(places)[:, 2] - place[2])
+        if np.any(heights < APART_STEPS * np.array(steps)):
+            continue
         owner[own] = len(places)
-        places.append(_deepest(bone, own))
+        places.append(place)
         steps.append(float(np.mean(bone.steps_mm[own])))
     return _renumbered(Seeds(np.array(places), np.array(steps)), owner)
 
@@ -507,8 +576,7 @@ def _names(
     owner: np.ndarray,
     kept: Sequence[int] | np.ndarray,
     scores: np.ndarray,
-    local: np.ndarray,
-    sacrum_learned: bool,
+    logits: np.ndarray | None,
 ) -> np.ndarray:
     """Label (n,) of each instance; background for those that are left out.
 
@@ -518,8 +586,7 @@ def _names(
         owner: instance of each cell.
         kept: numbers of the instances of the spine.
         scores: (C, cells) log-softmax.
-        local: (C, X, Y, Z) logits in the bone's box.
-        sacrum_learned: whether logits of the sacrum mean anything.
+        logits: (C, X, Y, Z) of the scan, if those of the sacrum mean anything.
     """
     names = np.full(len(seeds), BACKGROUND)
     kept = sorted(kept)
@@ -536,8 +603,8 @@ def _names(
     table = np.full((len(kept), NUM_CLASSES), floor)
     table[:, : len(scores)] = evidence
     centres = seeds.places_mm[kept]
-    if sacrum_learned:
-        below = _sacrum(bone, seeds.chosen(np.array(kept)), local)
+    if logits is not None:
+        below = _sacrum(bone, seeds.chosen(np.array(kept)), logits)
         if below is not None:
             table = np.vstack([table, below[0]])
             centres, sizes = np.vstack([centres, below[1]]), [*sizes, below[2]]
@@ -550,29 +617,39 @@ def _names(
 
 
 def _sacrum(
-    bone: Bone, seeds: Seeds, local: np.ndarray
+    bone: Bone, seeds: Seeds, logits: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, int] | None:
     """Evidence (C,), place (3,) in mm and size of the sacrum below the lowest instance, if any.
 
-    The place is the middle of its part near the lowest instance, about the first segment's.
+    The place of a sacrum that touches the lowest instance is where its first segment usually is;
+    that of another one is the middle of its nearest part.
     """
-    vertebra = bone.mask
-    # Background's logit holds the sacrum's share too.
-    likely = (local[SACRUM] > local[BACKGROUND] - math.log(2)) & ~vertebra
+    margin = np.ceil(SACRUM_REACH_MM / bone.cell_mm).astype(int)
+    start = np.maximum(np.array(bone.box.start) - margin, 0)
+    stop = np.minimum(np.array(bone.box.stop) + margin, logits.shape[1:])
+    around = Box.of([slice(int(a), int(b)) for a, b in zip(start, stop, strict=True)])
+    local = logits[(slice(None), *around.slices)]
+    # Background's logit holds the sacrum's share too; outside what the network saw, both are 0.
+    likely = (local[SACRUM] > local[BACKGROUND] - math.log(2)) & (local[SACRUM] != 0)
+    likely[bone.box.inside(around).slices] &= ~bone.mask
     parts = cc3d.connected_components(likely, connectivity=6)
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     if sizes.max() * np.prod(bone.cell_mm) / 1000 < SACRUM_ML:
         return None
     cells = np.argwhere(parts == sizes.argmax())
-    lowest, step = seeds.places_mm[-1], seeds.steps_mm[-1]
-    distance = np.linalg.norm(cells * bone.cell_mm - lowest, axis=1)
-    near = distance <= max(1.35 * step, np.sort(distance)[min(200, len(distance) - 1)])
-    chosen = cells[near]
+    places = (cells + start - bone.box.start) * bone.cell_mm
+    lowest, step = seeds.places_mm[-1], float(seeds.steps_mm[-1])
+    distance = np.linalg.norm(places - lowest, axis=1)
+    near = distance <= float(distance.min()) + step / 2
+    chosen, place = cells[near], places[near].mean(axis=0)
+    if distance.min() <= step:
+        way = place - lowest
+        place = lowest + way / np.linalg.norm(way) * STEP_MM["L5", "S1"]
     scores = log_softmax(local[:, *chosen.T].astype(np.float32), axis=0)
     evidence = np.full(NUM_CLASSES, math.log(LEAST_PROBABILITY))
     evidence[: len(scores)] = np.maximum(scores, math.log(LEAST_PROBABILITY)).mean(axis=1)
-    return evidence, chosen.mean(axis=0) * bone.cell_mm, len(chosen)
+    return evidence, place, len(chosen)
 
 
 def _dismissed(

@@ -99,6 +99,9 @@ SACRUM_REACH_MM = 60.0
 MOST_INSTANCES = 40
 """Most instances of a scan: more than a spine has vertebrae."""
 
+MARGIN_CELLS = 3
+"""Cells around bone whose logits interpolation may read, and where its centres may lie."""
+
 CONTRAST = 1.0
 """Advantage of an instance's own label over its neighbours' labels, as a logit."""
 
@@ -246,10 +249,9 @@ def find_bone(logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray) ->
     spots = ndimage.find_objects((label_map > BACKGROUND).astype(np.uint8))
     if not spots or spots[0] is None:
         return None
-    margin = 3
     box = Box.of(
         [
-            slice(max(side.start - margin, 0), min(side.stop + margin, size))
+            slice(max(side.start - MARGIN_CELLS, 0), min(side.stop + MARGIN_CELLS, size))
             for side, size in zip(spots[0], label_map.shape, strict=True)
         ]
     )
@@ -312,7 +314,7 @@ def _find_seeds(bone: Bone, centres: np.ndarray | None, votes: np.ndarray | None
     maps = []
     shape = bone.mask.shape
     if centres is not None:
-        near = ndimage.binary_dilation(bone.mask, iterations=3)
+        near = ndimage.binary_dilation(bone.mask, iterations=MARGIN_CELLS)
         maps.append(np.where(near, expit(centres[0].astype(np.float32)), 0))
     if votes is not None:
         at = np.rint(votes / bone.cell_mm).astype(int)
@@ -416,26 +418,24 @@ def _at_seeds(bone: Bone, seeds: Seeds) -> np.ndarray:
 def _filled(bone: Bone, seeds: Seeds, owner: np.ndarray) -> np.ndarray:
     """Instances of all cells in reach: others join the instance that is nearest through bone."""
     reach_mm = REACH_STEPS * float(np.max(seeds.steps_mm, initial=0))
-    steps = math.ceil(reach_mm / float(np.min(bone.cell_mm)))
-    grown = np.pad(bone.as_map(owner), 1)
-    inside = np.pad(bone.mask, 1)
-    middle = slice(1, -1)
-    for _ in range(steps):
-        open_cells = inside & (grown == 0)
-        if not open_cells.any():
+    padded = np.pad(bone.as_map(owner), 1)
+    grown = padded.ravel()
+    open_cells = np.pad(bone.mask, 1).ravel() & (grown == 0)
+    strides = (padded.shape[1] * padded.shape[2], padded.shape[2], 1)
+    front = np.flatnonzero(grown)
+    for _ in range(math.ceil(reach_mm / float(np.min(bone.cell_mm)))):
+        reached = []
+        for step in (*strides, *(-stride for stride in strides)):
+            cells = front + step
+            new = open_cells[cells]
+            cells = cells[new]
+            grown[cells] = grown[front[new]]
+            open_cells[cells] = False
+            reached.append(cells)
+        front = np.concatenate(reached)
+        if not len(front):
             break
-        before = grown.copy()
-        for axis in range(3):
-            for shift in (-1, 1):
-                at = [middle] * 3
-                source = [middle] * 3
-                source[axis] = slice(1 + shift, grown.shape[axis] - 1 + shift)
-                target = grown[tuple(at)]
-                empty = open_cells[tuple(at)] & (target == 0)
-                target[empty] = before[tuple(source)][empty]
-        if np.array_equal(before, grown):
-            break
-    return grown[(middle,) * 3][bone.mask].astype(int) - 1
+    return padded[1:-1, 1:-1, 1:-1][bone.mask].astype(int) - 1
 
 
 def _supported(
@@ -690,10 +690,11 @@ def _write(bone: Bone, found: np.ndarray, logits: np.ndarray, label_map: np.ndar
     inner = label_map[bone.box.slices]
     inner[bone.mask] = found
     local = logits[(slice(None), *bone.box.slices)]
-    score = logsumexp(local[vertebrae], axis=0)
-    nearest = ndimage.distance_transform_edt(
-        inner == BACKGROUND, return_distances=False, return_indices=True
-    )
+    to_bone, nearest = ndimage.distance_transform_edt(inner == BACKGROUND, return_indices=True)
+    # Interpolation reads the cells around bone alone.
+    near = to_bone <= MARGIN_CELLS
+    score = np.full(inner.shape, IMPOSSIBLE, np.float32)
+    score[near] = logsumexp(local[:, near][vertebrae], axis=0)
     dropped = bone.mask & (inner == BACKGROUND)
     score[dropped] = IMPOSSIBLE
     owner = inner[tuple(nearest)]

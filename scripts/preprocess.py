@@ -18,7 +18,7 @@ def main(ct_path: str, mask_path: str, labels: str, grid: GridSpec, target: str)
     """Cache one scan."""
     ct = load_ct(ct_path)
     check_ct(ct, Path(ct_path))
-    mask = load_mask(mask_path, ct.native, read_scheme(labels))
+    mask = load_mask(mask_path, ct.native, read_scheme(labels), sacrum=True)
     transform = GridTransform.onto(grid, ct.native)
     image, label = transform.encode_image(ct.array), transform.encode_labels(mask.array)
     write_cache(target, CachedScan(Path(target).stem, image, label, transform))

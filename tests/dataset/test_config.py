@@ -127,7 +127,7 @@ class TestDefaults:
             for entry in ("training", "nnunet", "network_options"):
                 assert methods[key].get(entry) == method.get(entry)
         assert methods["unet"]["engine"] == "vertseg" and methods["unet"]["decoding"] == "argmax"
-        assert methods["spine_crops"]["decoding"] == "spine"
+        assert methods["spine_crops"]["decoding"] == "instances"
 
     def test_differences_go_before_the_recipe_and_the_recipe_before_defaults(self) -> None:
         config = changed(

@@ -36,6 +36,7 @@ class TestWarnings:
         pieces: tuple[Piece, ...] = (),
         spacing_mm: float = 1.0,
         shape: tuple[int, int, int] = (200, 200, 400),
+        resolved: float | None = None,
     ) -> list[tuple[str, tuple[str, ...]]]:
         # A spine that leans backwards.
         centres: Centres = {
@@ -43,7 +44,7 @@ class TestWarnings:
         }
         affine = np.diag([spacing_mm] * 3 + [1.0])
         ct = Volume(np.broadcast_to(np.int16(0), shape), affine, Geometry(shape, affine))
-        spine = Spine(dict.fromkeys(centres, confidence), pieces)
+        spine = Spine(dict.fromkeys(centres, confidence), pieces, resolved=resolved)
         names = {label: name for name, label in IDS.items()}
         return [
             (warning.code, tuple(names[label] for label in warning.labels))
@@ -85,6 +86,12 @@ class TestWarnings:
         assert renamed.labels == (19,) and "L1 (30.0 ml) is named T12" in renamed.message
         assert unknown.code == "unknown_range", "without metadata of the training"
         assert left_out.labels == (25,) and "L6 (2.0 ml) was left out" in left_out.message
+
+    @pytest.mark.parametrize(
+        ("resolved", "found"), [(None, False), (0.95, False), (0.7, True), (0.0, True)]
+    )
+    def test_vertebrae_that_were_not_told_apart(self, resolved: float | None, found: bool) -> None:
+        assert (("not_told_apart", ()) in self.codes(self.GOOD, resolved=resolved)) == found
 
     def test_low_confidence(self) -> None:
         assert self.codes(self.GOOD, confidence=0.4) == [("low_confidence", tuple(self.GOOD))]

@@ -12,6 +12,7 @@ from conftest import ROOT
 from scipy.special import log_softmax
 
 from vertseg.core.errors import UserError
+from vertseg.networks.metadata import AUXILIARY, output_channels
 from vertseg.networks.registry import build_network
 from vertseg.networks.weights import load_network, save_weights
 from vertseg.phantom import generate_phantom, preset
@@ -19,6 +20,7 @@ from vertseg.segmentation.export import export_onnx, largest_difference
 from vertseg.segmentation.model import load_model
 
 CROP = [16, 20, 24]
+CHANNELS = output_channels(29, list(AUXILIARY))
 WITHOUT_TORCH = """
 import sys
 sys.modules["torch"] = None
@@ -29,9 +31,12 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network on crops, untrained but for the statistics of its normalisation."""
+    """A network on crops, untrained but for the statistics of its normalisation.
+
+    It has all auxiliary outputs.
+    """
     torch.manual_seed(0)
-    network = build_network("mobilenet_aspp", aspp_rates=[1, 2, 4, 8])
+    network = build_network("mobilenet_aspp", CHANNELS, aspp_rates=[1, 2, 4, 8])
     with torch.no_grad():
         network.train()(torch.randn(4, 1, *CROP))
     path = tmp_path_factory.mktemp("model") / "untrained.safetensors"
@@ -39,6 +44,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "network": "mobilenet_aspp",
         "options": {"aspp_rates": [1, 2, 4, 8]},
         "num_classes": 29,
+        "auxiliary": list(AUXILIARY),
+        "sacrum": True,
         "settings": {"grid": {"spacing_mm": 4.0}, "crop": CROP},
     }
     save_weights(path, network, metadata)
@@ -55,10 +62,10 @@ def exported(weights: Path) -> Path:
 @pytest.mark.parametrize("size", [tuple(CROP), (33, 41, 50), (64, 24, 90)])
 def test_both_runtimes_agree_on_images_of_any_size(weights, exported, size) -> None:
     image = np.random.default_rng(0).uniform(-1, 1, (1, 1, *size)).astype(np.float32)
-    by_torch, by_onnx = (
-        log_softmax(load_model(path).forward(image), axis=0) for path in (weights, exported)
-    )
-    assert by_torch.shape == by_onnx.shape == (29, *size)
+    both = [load_model(path).forward(image) for path in (weights, exported)]
+    assert both[0].shape == both[1].shape == (CHANNELS, *size)
+    np.testing.assert_allclose(both[1][29:], both[0][29:], atol=1e-3)
+    by_torch, by_onnx = (log_softmax(one[:29], axis=0) for one in both)
     np.testing.assert_allclose(by_onnx, by_torch, atol=1e-3)
     assert (by_onnx.argmax(0) == by_torch.argmax(0)).mean() > 0.9999
 
@@ -71,6 +78,10 @@ def test_the_difference_of_the_two_files_is_measured(weights, exported, tmp_path
     changed = tmp_path / "changed.safetensors"
     save_weights(changed, network, trained)
     assert largest_difference(changed, exported) == pytest.approx(0.25, abs=0.02)
+    with torch.no_grad():
+        network.head.layers[-1].bias[-1] += 0.5
+    save_weights(changed, network, trained)
+    assert largest_difference(changed, exported) == pytest.approx(0.5, abs=0.02)
 
 
 def test_the_model_says_what_it_was_trained_on(weights, exported) -> None:

@@ -114,6 +114,12 @@ FAULTS = [
     (entry("training_range", {**RANGE, "extent_mm": [[1, 1, 1], [2, float("inf"), 2]]}),
      "training_range"),
     (entry("options", {"aspp_rates": [10**9] * 4}), "options"),
+    (entry("auxiliary", ["offsets", "centres"]), "auxiliary"),
+    (entry("auxiliary", ["depth"]), "auxiliary"),
+    (entry("auxiliary", "centres"), "auxiliary"),
+    (entry("auxiliary", [["centres"]]), "auxiliary"),
+    (entry("sacrum", 1), "sacrum"),
+    (lambda metadata: metadata.update({"num_classes": 20, "sacrum": True}), "sacrum"),
 ]  # fmt: skip
 
 
@@ -195,7 +201,7 @@ def test_a_sound_model_is_loaded_and_a_missing_range_is_said(weights, tmp_path, 
 def test_models_that_predict_together_are_alike(weights: Path, tmp_path: Path) -> None:
     other = changed(setting("grid", {"spacing_mm": 3.0}))
     paths = [small_onnx(tmp_path / "a.onnx"), small_onnx(tmp_path / "b.onnx", other)]
-    with pytest.raises(UserError, match=r"b\.onnx: grid, crop and number of classes are"):
+    with pytest.raises(UserError, match=r"b\.onnx: grid, crop, number of classes"):
         load_models(paths)
     with pytest.raises(UserError, match="models of one suffix"):
         load_models([paths[0], weights])

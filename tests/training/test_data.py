@@ -22,7 +22,7 @@ def test_a_crop_is_a_part_of_the_scan_with_air_around(shape: tuple[int, int, int
     image = numbered(shape)
     label = (image % 7).to(torch.uint8)
     for seed in range(20):
-        crop, cropped_label = random_crop(image, label, size, np.random.default_rng(seed))
+        crop, cropped_label, _ = random_crop(image, label, size, np.random.default_rng(seed))
         assert crop.shape == cropped_label.shape == size
         inside = crop != AIR
         assert inside.sum() == np.prod(np.minimum(shape, size))
@@ -62,7 +62,7 @@ def test_scans_of_different_sizes_make_a_batch_of_crops() -> None:
         [],
     )
     settings = recipe("unet", batch_size=3, crop=(8, 12, 16), affine_strength=0.0)
-    images, labels = random_batch(scans, settings, np.random.default_rng(0), torch.device("cpu"))
+    images, labels, _ = random_batch(scans, settings, np.random.default_rng(0), torch.device("cpu"))
     assert images.shape == (3, 1, 8, 12, 16) and labels.shape == (3, 8, 12, 16)
     assert set(labels.unique().tolist()) == {0, 3}
 

@@ -206,6 +206,46 @@ def test_initial_weights_of_other_options_or_that_are_none(tmp_path: Path) -> No
         load_initial_weights(other, tmp_path / "gone.safetensors", "mobilenet_aspp", options, 5)
 
 
+def test_auxiliary_outputs_are_learned_from_a_network_without_them(
+    tmp_path: Path, caches: list[Path]
+) -> None:
+    first, second = (tmp_path / name / "weights.safetensors" for name in ("first", "second"))
+    train(TrainingSettings.from_config(SETTINGS | {"iterations": 2}), caches, [], first.parent)
+    options = {
+        "iterations": 40,
+        "checkpoint_every": 50,
+        "auxiliary": ["centres", "offsets"],
+        "initial_weights": str(first),
+    }
+    settings = TrainingSettings.from_config(SETTINGS | options)
+    train(settings, caches[1:], caches[:1], second.parent)
+    losses = losses_in(second.parent)
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])
+    network, trained = load_network(second)
+    assert trained["auxiliary"] == ["centres", "offsets"] and trained["sacrum"] is False
+    assert network(torch.zeros(1, 1, 8, 8, 16)).shape[1] == 5 + 4
+    fewer = TrainingSettings.from_config(
+        SETTINGS | {"auxiliary": ["offsets"], "initial_weights": str(second)}
+    )
+    with pytest.raises(UserError, match=r"must begin"):
+        train(fewer, caches, [], tmp_path)
+
+
+def test_added_outputs_alone_are_fresh(tmp_path: Path) -> None:
+    path = tmp_path / "first.safetensors"
+    network = build_network("unet", 5)
+    save_weights(path, network, {"network": "unet", "options": {}, "num_classes": 5})
+    grown = build_network("unet", 8)
+    fresh = {name: tensor.clone() for name, tensor in grown.state_dict().items()}
+    load_initial_weights(grown, path, "unet", {}, 5, ["offsets"])
+    for name, tensor in network.state_dict().items():
+        now = grown.state_dict()[name]
+        if now.shape == tensor.shape:
+            assert torch.equal(now, tensor)
+        else:
+            assert torch.equal(now[:5], tensor) and torch.equal(now[5:], fresh[name][5:])
+
+
 def test_mistakes_are_explained(tmp_path: Path, caches: list[Path]) -> None:
     with pytest.raises(UserError, match="training: unknown setting learning_rat"):
         TrainingSettings.from_config(SETTINGS | {"learning_rat": 1})

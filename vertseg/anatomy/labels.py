@@ -22,6 +22,9 @@ IDS: dict[str, int] = {name: label for label, name in NAMES.items()}
 UNANNOTATED: dict[int, str] = {26: "sacrum", 27: "coccyx"}
 """Values of the scheme that VerSe never annotates."""
 
+SACRUM = 26
+"""The sacrum's value."""
+
 VERTEBRAE: tuple[int, ...] = tuple(sorted(NAMES))
 """The 26 annotated values, in numerical order."""
 

@@ -3,11 +3,13 @@
 import json
 import math
 import os
+from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from vertseg.anatomy.labels import NUM_CLASSES
+from vertseg.anatomy.labels import NUM_CLASSES, SACRUM
 from vertseg.core.errors import UserError
 
 FORMAT = "vertseg-weights-1"
@@ -22,6 +24,16 @@ MOST_CELLS = 1 << 24
 MOST_CROP_CELLS = 1 << 22
 """Largest number of cells of a crop, on which a network is tried: 1.5 GB of activations."""
 
+AUXILIARY = {"centres": 1, "offsets": 3}
+"""Channels of the outputs that a network may have beside its classes, in their order.
+
+centres: logit of a map that is 1 at the centres of vertebral bodies; offsets: from each cell along
+x, y and z to the centre of its own vertebra's body, in units of `OFFSET_CELLS`.
+"""
+
+OFFSET_CELLS = 4.0
+"""Unit of predicted offsets in cells."""
+
 SPACING_MM = (0.5, 20.0)
 """Smallest and largest size of a cell. Finer ones would ask for hundreds of GB for a scan."""
 
@@ -32,8 +44,9 @@ _MOST_RATES, _LARGEST_RATE = 16, 256
 def parse_metadata(path: str | os.PathLike[str], text: str) -> dict[str, Any]:
     """The metadata of a model file, complete and within bounds.
 
-    `format`, `num_classes` and `settings` with `grid` and `crop` are needed; `training_range` and
-    `options` may be absent.
+    `format`, `num_classes` and `settings` with `grid` and `crop` are needed; `training_range`,
+    `options`, `auxiliary` (outputs beside the classes) and `sacrum` (whether the network has
+    learned it) may be absent.
 
     Raises:
         UserError: they are not JSON, of another format, incomplete or out of bounds.
@@ -61,6 +74,21 @@ def metadata_of_format(path: str | os.PathLike[str], text: str, file_format: str
             + (f", but of {found}." if found else ".")
         )
     return metadata
+
+
+def output_channels(num_classes: int, auxiliary: Sequence[str]) -> int:
+    """Output channels of a network: its classes, then its auxiliary outputs."""
+    return num_classes + sum(AUXILIARY[name] for name in auxiliary)
+
+
+def auxiliary_slices(num_classes: int, auxiliary: Sequence[str]) -> dict[str, slice]:
+    """Channels of each auxiliary output of a network."""
+    slices = {}
+    start = num_classes
+    for name in auxiliary:
+        slices[name] = slice(start, start + AUXILIARY[name])
+        start += AUXILIARY[name]
+    return slices
 
 
 def array_fault(name: str, values: np.ndarray, rank: int) -> str | None:
@@ -93,11 +121,21 @@ def _fault(metadata: dict[str, Any]) -> str | None:
         return f"the crop is {_short(crop)}, {_NO_CELLS}, {MOST_CROP_CELLS} in all"
     if metadata.get("training_range") is not None and not _is_range(metadata["training_range"]):
         return "training_range lacks least and largest spacing_mm or extent_mm along three axes"
+    auxiliary = metadata.get("auxiliary", [])
+    if not isinstance(auxiliary, list) or auxiliary not in _AUXILIARY_CHOICES:
+        return f"auxiliary is {_short(auxiliary)}, not some of {', '.join(AUXILIARY)} in this order"
+    sacrum = metadata.get("sacrum", False)
+    if not isinstance(sacrum, bool) or (sacrum and metadata["num_classes"] <= SACRUM):
+        return f"sacrum is {_short(sacrum)}, not true or false, or there is no class for it"
     options = metadata.get("options", {})
     if not isinstance(options, dict) or not _are_rates(options.get("aspp_rates", [])):
         return f"the options are {_short(options)}, whose aspp_rates must lie in 1..{_LARGEST_RATE}"
     return None
 
+
+_AUXILIARY_CHOICES: list[list[str]] = [
+    list(some) for count in range(3) for some in combinations(AUXILIARY, count)
+]
 
 _NO_CELLS = f"not three numbers of {CELLS[0]} to {CELLS[1]} cells"
 

@@ -21,7 +21,10 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "resnet18_aspp": ResNet18ASPP,
     "unet": UNet,
 }
-"""Networks map images (N, 1, X, Y, Z) to logits (N, num_classes, X, Y, Z)."""
+"""Networks map images (N, 1, X, Y, Z) to logits (N, num_classes, X, Y, Z).
+
+The last channels may be other outputs than classes (`vertseg.networks.metadata.AUXILIARY`).
+"""
 
 
 def build_network(name: str, num_classes: int = NUM_CLASSES, **options: Any) -> nn.Module:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ from torch import Tensor, nn
 from vertseg.core.errors import UserError
 from vertseg.core.files import atomic_path, file_sha256
 from vertseg.networks.devices import place_network
-from vertseg.networks.metadata import FORMAT, array_fault, metadata_of_format, parse_metadata
+from vertseg.networks.metadata import (
+    FORMAT,
+    array_fault,
+    metadata_of_format,
+    output_channels,
+    parse_metadata,
+)
 from vertseg.networks.registry import build_network, count_parameters, limit_context
 
 
@@ -25,8 +32,9 @@ def save_weights(
 ) -> None:
     """Write a network atomically; the same network and metadata give the same bytes.
 
-    `load_network` reads files whose metadata have `network`, `options` and `num_classes`, the
-    arguments of `build_network` that made the network, and `settings` with `grid` and `crop`.
+    `load_network` reads files whose metadata have `network` and `options`, arguments of
+    `build_network` that made the network, `num_classes`, `auxiliary` if it has outputs beside its
+    classes, and `settings` with `grid` and `crop`.
 
     Args:
         path: target.
@@ -60,7 +68,8 @@ def load_network(
     metadata = parse_metadata(path, text)
     _check_values(path, tensors)
     try:
-        network = build_network(metadata["network"], metadata["num_classes"], **metadata["options"])
+        outputs = output_channels(metadata["num_classes"], metadata.get("auxiliary", []))
+        network = build_network(metadata["network"], outputs, **metadata["options"])
         _check_types(network, tensors)
         network.load_state_dict(tensors)
         limit_context(network, metadata["settings"]["crop"])
@@ -75,15 +84,20 @@ def load_initial_weights(
     name: str,
     options: dict[str, Any],
     num_classes: int,
+    auxiliary: Sequence[str] = (),
 ) -> None:
     """Give a new network the weights of a trained one of the same kind.
 
+    The trained network may lack auxiliary outputs of the new one: their weights stay fresh.
+
     Args:
-        network: made by `build_network(name, num_classes, **options)`; changed.
+        network: made by `build_network`, with `output_channels(num_classes, auxiliary)` outputs;
+            changed.
         path: safetensors file of the trained network.
         name: name of the network.
         options: options of the network; the trained one's `checkpointing` may differ.
-        num_classes: number of output channels.
+        num_classes: number of classes.
+        auxiliary: outputs beside the classes.
 
     Raises:
         UserError: the file cannot be read or is of another network.
@@ -100,10 +114,28 @@ def load_initial_weights(
                 f"{what} is {here}. Choose weights of the same network, or leave out "
                 "training.initial_weights."
             )
+    known = metadata.get("auxiliary", [])
+    if list(auxiliary[: len(known)]) != known:
+        raise UserError(
+            f"{path}: unfit as initial weights: beside its classes it has the outputs "
+            f"{', '.join(known)}, with which training.auxiliary must begin."
+        )
     try:
+        if len(known) < len(auxiliary):
+            tensors = _with_added_outputs(network, tensors)
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise _misfit(path, error) from error
+
+
+def _with_added_outputs(network: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Trained tensors whose missing last output channels are those of a new network."""
+    complete = dict(tensors)
+    for name, own in network.state_dict().items():
+        trained = tensors.get(name)
+        if trained is not None and own.ndim and trained.shape[1:] == own.shape[1:]:
+            complete[name] = torch.cat([trained, own[len(trained) :]])
+    return complete
 
 
 def described_initial_weights(path: str | os.PathLike[str] | None) -> dict[str, str] | None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vertseg.anatomy.labels import SACRUM
 from vertseg.phantom.bones import OTHER_BONE, draw_vertebra
 from vertseg.phantom.degeneration import (
     Wear,
@@ -84,7 +85,7 @@ def generate_phantom(seed: int, settings: PhantomSettings) -> Phantom:
     ct, offset_hu = acquire(streams.scan, scene.grid, canvas.hu, settings, sharpening)
     return Phantom(
         ct=ct,
-        mask=label_map(bones, subject, labelled),
+        mask=label_map(bones, subject, labelled, settings.sacrum_labelled),
         affine=scene.grid.affine,
         centroids_mm={subject.vertebrae[n].label: subject.vertebrae[n].centre for n in labelled},
         truth=describe(scene, labelled, implants, offset_hu),
@@ -123,12 +124,19 @@ def generate_limb(rng: np.random.Generator, settings: PhantomSettings) -> Phanto
     )
 
 
-def label_map(bones: DistanceField, subject: Subject, labelled: list[str]) -> NDArray[np.uint8]:
-    """Label map of the labelled vertebrae; other bone and cut vertebrae are background."""
+def label_map(
+    bones: DistanceField, subject: Subject, labelled: list[str], sacrum: bool
+) -> NDArray[np.uint8]:
+    """Label map of the labelled vertebrae and, if wished, of the sacrum.
+
+    Other bone and cut vertebrae are background.
+    """
     value_of = np.zeros(OTHER_BONE + 1, dtype=np.uint8)
     for name in labelled:
         label = subject.vertebrae[name].label
         value_of[label] = label
+    if sacrum:
+        value_of[SACRUM] = SACRUM
     return value_of[bones.owner] * (bones.distance < 0)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter1d
 
+from vertseg.anatomy.labels import SACRUM
 from vertseg.phantom.bones import OTHER_BONE, neural_arch
 from vertseg.phantom.degeneration import BoneLook
 from vertseg.phantom.geometry import Floats, Frame
@@ -36,7 +37,7 @@ def fill_bone(
     trabecular_of = np.zeros(256, dtype=np.float32)
     for vertebra in subject.vertebrae.values():
         trabecular_of[vertebra.label] = vertebra.trabecular_hu
-    trabecular_of[OTHER_BONE] = _OTHER_BONE_HU * subject.bone_density
+    trabecular_of[[OTHER_BONE, SACRUM]] = _OTHER_BONE_HU * subject.bone_density
     near = bones.distance < 1
     distance = bones.distance[near]
     texture = rng.standard_normal(distance.size, dtype=np.float32) * _TRABECULAR_TEXTURE_HU

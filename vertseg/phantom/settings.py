@@ -57,6 +57,7 @@ class PhantomSettings:
             relative to the vertebrae. It keeps soft tissue from giving the level away.
         minimum_visible: smallest part of the body in the scan for a vertebra to be labelled.
         limb_share: share of scans of legs without a spine.
+        sacrum_labelled: the sacrum has VerSe's value, 26, instead of background.
         omit: structures left out, a subset of `OMITTABLE`.
 
     Raises:
@@ -112,6 +113,7 @@ class PhantomSettings:
     landmark_jitter_mm: float = 12.0
     minimum_visible: float = 0.75
     limb_share: float = 0.0
+    sacrum_labelled: bool = False
     omit: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -179,6 +181,7 @@ PRESETS: dict[str, PhantomSettings] = {
         sharpening=(0.0, 1.5),
         whole_section_share=0.4,
         limb_share=0.08,
+        sacrum_labelled=True,
     ),
 }
 

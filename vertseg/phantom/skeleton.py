@@ -1,6 +1,7 @@
 """Bones beside the vertebrae: ribs and sternum, shoulder girdle, skull, sacrum and pelvis.
 
-They all belong to `OTHER_BONE`. Dimensions in mm are set by eye for an average adult.
+They all belong to `OTHER_BONE` but the sacrum, which has a label. Dimensions in mm are set by eye
+for an average adult.
 """
 
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import CubicSpline
 
+from vertseg.anatomy.labels import SACRUM
 from vertseg.phantom.bones import OTHER_BONE, BonePen, vertebral_body
 from vertseg.phantom.geometry import Floats, Frame, rotation
 from vertseg.phantom.raster import DistanceField, capsule, ellipsoid
@@ -182,13 +184,13 @@ def draw_sacrum(field: DistanceField, subject: Subject) -> None:
     top = subject.sacrum
     for index, (width, depth, height) in enumerate(sizes):
         frame = top.shifted((0, 0, -height * size / 2))
-        pen = BonePen(field, frame, OTHER_BONE)
+        pen = BonePen(field, frame, SACRUM)
         overlap = 2.0 if index else 0.0
         field.add(
             vertebral_body(
                 field.grid, _sacral_segment(frame, width, depth, height + overlap, size)
             ),
-            OTHER_BONE,
+            SACRUM,
         )
         for side in _SIDES:
             wing = (side * wing_x[index] * size, -9, -2)

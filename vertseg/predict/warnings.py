@@ -46,6 +46,9 @@ HEIGHT_OF_EACH_MM = 60.0
 PATIENT_HU = -260.0
 """Lower limit of the patient's density."""
 
+WELL_RESOLVED = 0.8
+"""Share of bone assigned to single vertebrae below which vertebrae may be missed or joined."""
+
 RANGE_TOLERANCE = 0.1
 """Share by which a scan may leave the training scans' range of voxel sizes and extents."""
 
@@ -86,6 +89,7 @@ def warnings_about(
     else:
         found = [
             *_uncertain(spine.certainty),
+            *_not_told_apart(spine.resolved),
             *_out_of_order(centres),
             *_gaps(centres),
             *_few(ct, centres),
@@ -104,6 +108,18 @@ def heights_along_spine(centres: Centres) -> dict[int, float]:
     direction = np.linalg.svd(offsets, full_matrices=False)[2][0]
     direction = direction if direction[2] >= 0 else -direction
     return dict(zip(centres, (offsets @ direction).tolist(), strict=True))
+
+
+def _not_told_apart(resolved: float | None) -> list[PredictionWarning]:
+    if resolved is None or resolved >= WELL_RESOLVED:
+        return []
+    message = (
+        f"Only {resolved:.0%} of the bone could be assigned to single vertebrae by their centres: "
+        "some may be missed or joined."
+        if resolved
+        else "Vertebrae could not be told apart by their centres: labels may run through bodies."
+    )
+    return [PredictionWarning("not_told_apart", (), message)]
 
 
 def _renamed(changes: Sequence[Change]) -> list[PredictionWarning]:

@@ -14,7 +14,7 @@ from nibabel.arrayproxy import ArrayProxy
 from nibabel.spatialimages import HeaderDataError
 from scipy.ndimage import affine_transform
 
-from vertseg.anatomy.labels import UNANNOTATED
+from vertseg.anatomy.labels import BACKGROUND, SACRUM, UNANNOTATED
 from vertseg.anatomy.schemes import VERSE, LabelScheme
 from vertseg.core.errors import UserError
 from vertseg.core.files import atomic_path
@@ -73,11 +73,14 @@ def load_ct(path: str | os.PathLike[str]) -> Volume:
     return canonical_volume(finite_hu(array, path), geometry, remarks)
 
 
-def load_mask(path: str | os.PathLike[str], ct: Geometry, scheme: LabelScheme = VERSE) -> Volume:
+def load_mask(
+    path: str | os.PathLike[str], ct: Geometry, scheme: LabelScheme = VERSE, sacrum: bool = False
+) -> Volume:
     """Read a label map as VerSe's values, uint8, on the grid of its CT, given by its geometry.
 
     A mask with another number of voxels is resampled onto the CT's grid (nearest neighbour) with
-    a warning. A folder of binary masks (`vertseg.scans.mask_folders`) needs no scheme.
+    a warning. A folder of binary masks (`vertseg.scans.mask_folders`) needs no scheme. A sacrum
+    with VerSe's value, as in some phantoms, is background unless `sacrum` is true.
 
     Raises:
         UserError: as for `load_ct`; also values that are not whole numbers or not in the scheme,
@@ -88,7 +91,7 @@ def load_mask(path: str | os.PathLike[str], ct: Geometry, scheme: LabelScheme = 
         array, geometry = load_mask_folder(path, lambda file: _load(file)[:2])
     else:
         array, geometry, _ = _load(path)
-        array = _verse_labels(array, path, scheme)
+        array = _verse_labels(array, path, scheme, sacrum)
     _refuse_ambiguous(path, geometry, ct)
     mask = canonical_volume(array, geometry)
     if same_grid(geometry, ct):
@@ -372,18 +375,21 @@ def _fits_int16(values: np.ndarray) -> bool:
     return bool(values.min() >= limits.min and values.max() <= limits.max)
 
 
-def _verse_labels(array: np.ndarray, path: Path, scheme: LabelScheme) -> np.ndarray:
+def _verse_labels(array: np.ndarray, path: Path, scheme: LabelScheme, sacrum: bool) -> np.ndarray:
     if not np.issubdtype(array.dtype, np.integer):
         whole = np.rint(array)
         if not np.isfinite(array).all() or np.abs(array - whole).max() > 1e-3:
             raise UserError(f"{path}: label values are not whole numbers. Export the mask again.")
         array = whole
     values = [int(value) for value in np.unique(array)]
-    unknown = [value for value in values if value not in scheme]
+    known = scheme
+    if scheme is VERSE:
+        known = {**VERSE, SACRUM: SACRUM if sacrum else BACKGROUND}
+    unknown = [value for value in values if value not in known]
     if unknown:
         raise UserError(_unknown_values(path, unknown, scheme))
     table = np.zeros(max(values, default=0) + 1, np.uint8)
-    table[values] = [scheme[value] for value in values]
+    table[values] = [known[value] for value in values]
     return table[array.astype(np.intp, copy=False)]
 
 
@@ -404,8 +410,9 @@ def _unknown_values(path: Path, unknown: list[int], scheme: LabelScheme) -> str:
         for value in unknown
     )
     return (
-        f"{path}: label values outside VerSe's scheme: {named}. Allowed are 0, 1-25 (C1-L6) and "
-        "28 (T13). If another tool wrote the mask, state its label scheme (docs/own_data.md)."
+        f"{path}: label values outside VerSe's scheme: {named}. Allowed are 0, 1-25 (C1-L6), "
+        "26 (sacrum) and 28 (T13). If another tool wrote the mask, state its label scheme "
+        "(docs/own_data.md)."
     )
 
 

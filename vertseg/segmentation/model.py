@@ -15,7 +15,7 @@ from scipy.special import log_softmax
 from vertseg.core.errors import UserError
 from vertseg.core.files import file_sha256
 from vertseg.core.logs import logger
-from vertseg.networks.metadata import parse_metadata
+from vertseg.networks.metadata import output_channels, parse_metadata
 from vertseg.segmentation.onnx_weights import weights_fault
 from vertseg.segmentation.settings import SHIPPED_FILES, SUFFIXES, RuntimeName
 
@@ -37,9 +37,11 @@ class Model:
         sha256: checksum of the file; for several networks, all checksums.
         runtime: library that runs the network.
         trained: metadata of the file about the training: `settings` with grid and crop,
-            `num_classes` and, if known, `training_range`; checked by `parse_metadata`.
-        forward: images (1, 1, X, Y, Z) float32 to logits (C, X, Y, Z) float32; for several
-            networks, the logarithm of their mean probabilities.
+            `num_classes` and, if known, `training_range`, `auxiliary` and `sacrum`; checked by
+            `parse_metadata`.
+        forward: images (1, 1, X, Y, Z) float32 to outputs (channels, X, Y, Z) float32: logits
+            of the classes, then auxiliary outputs. For several networks, the logarithm of their
+            mean probabilities and the means of the other outputs.
     """
 
     name: str
@@ -52,6 +54,11 @@ class Model:
     def crop(self) -> Sequence[int] | None:
         """Cells (X, Y, Z) of the training crops; None after training on whole scans."""
         return self.trained["settings"]["crop"]
+
+    @property
+    def channels(self) -> int:
+        """Number of outputs."""
+        return _channels(self.trained)
 
 
 def load_model(
@@ -137,14 +144,27 @@ def _runtime(file: Path) -> RuntimeName:
 
 def _common(files: Sequence[Path], each: Sequence[Trained]) -> Trained:
     """The metadata of the first network, whose grid, crops and classes the others must share."""
-    kinds = [(one["settings"]["grid"], one["settings"]["crop"], one["num_classes"]) for one in each]
+    kinds = [
+        (
+            one["settings"]["grid"],
+            one["settings"]["crop"],
+            one["num_classes"],
+            one.get("auxiliary", []),
+            one.get("sacrum", False),
+        )
+        for one in each
+    ]
     for file, kind in zip(files, kinds, strict=True):
         if kind != kinds[0]:
             raise UserError(
-                f"{file}: grid, crop and number of classes are {kind}, those of {files[0]} "
-                f"{kinds[0]}. Give models that are alike."
+                f"{file}: grid, crop, number of classes and other outputs are {kind}, those of "
+                f"{files[0]} {kinds[0]}. Give models that are alike."
             )
     return each[0]
+
+
+def _channels(trained: Trained) -> int:
+    return output_channels(trained["num_classes"], trained.get("auxiliary", []))
 
 
 def _try_out(name: str, trained: Trained, forward: Forward) -> None:
@@ -162,7 +182,7 @@ def _try_out(name: str, trained: Trained, forward: Forward) -> None:
             f"{name}: cannot be run on an image of {size} cells ({error}). Train or download it "
             "again."
         ) from error
-    expected = (trained["num_classes"], *size)
+    expected = (_channels(trained), *size)
     if scores.shape != expected:
         fault = f"have the shape {scores.shape}, not {expected}"
     elif not np.isfinite(scores).all():
@@ -193,11 +213,17 @@ def _load_torch(
         for network in networks:
             fold_batch_norms(network)
 
+    classes = trained[0]["num_classes"]
+
     @torch.inference_mode()
     def forward(images: np.ndarray) -> np.ndarray:
         batch = torch.from_numpy(images).to(place)
-        each = (network(batch)[0].float().log_softmax(dim=0) for network in networks)
-        mean = reduce(torch.logaddexp, each).sub_(math.log(len(networks)))
+        each = [network(batch)[0].float() for network in networks]
+        scores = (one[:classes].log_softmax(dim=0) for one in each)
+        mean = reduce(torch.logaddexp, scores).sub_(math.log(len(networks)))
+        if len(each[0]) > classes:
+            others = reduce(torch.add, (one[classes:] for one in each)) / len(networks)
+            mean = torch.cat([mean, others])
         return mean.cpu().contiguous().numpy()
 
     return trained, forward
@@ -208,11 +234,15 @@ def _load_onnx(
 ) -> tuple[Sequence[Trained], Forward]:
     sessions, trained = zip(*(_onnx_session(file, threads) for file in files), strict=True)
 
+    classes = trained[0]["num_classes"]
+
     def forward(images: np.ndarray) -> np.ndarray:
-        each = (session.run(None, {"image": images})[0][0] for session in sessions)
+        each = [session.run(None, {"image": images})[0][0] for session in sessions]
         if len(sessions) == 1:
-            return next(each)
-        return reduce(np.logaddexp, (log_softmax(logits, axis=0) for logits in each))
+            return each[0]
+        scores = (log_softmax(one[:classes], axis=0) for one in each)
+        mean = reduce(np.logaddexp, scores)
+        return np.concatenate([mean, np.mean([one[classes:] for one in each], axis=0)])
 
     return trained, forward
 

@@ -13,9 +13,9 @@ import numpy as np
 from scipy import ndimage
 
 from vertseg.anatomy.centroids import body_centres
-from vertseg.anatomy.labels import BACKGROUND, NUM_CLASSES
+from vertseg.anatomy.labels import BACKGROUND, NUM_CLASSES, SACRUM
 from vertseg.segmentation.pieces import IMPOSSIBLE, Certainty, Change
-from vertseg.segmentation.spine_model import NETWORK, SACRUM, SMALL_SHARE, VARIANTS, SpineModel
+from vertseg.segmentation.spine_model import NETWORK, SMALL_SHARE, VARIANTS, SpineModel
 
 HALVES_MM = 12.0
 """Distance between two pieces' centres from which they cannot be halves of one vertebra.

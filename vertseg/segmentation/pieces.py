@@ -89,6 +89,8 @@ class Spine:
         changes: vertebrae whose labels were changed for their order.
         unlike_spine: reason for which all labels were removed as not those of a spine, if so.
         certainty: probability of the labels' levels, if their order was looked at.
+        resolved: share of bone that belongs to a vertebra told apart before it was named; 0 where
+            that was no good, so that labels were put in order instead; None for other decodings.
     """
 
     confidence: dict[int, float]
@@ -98,6 +100,7 @@ class Spine:
     changes: tuple[Change, ...] = ()
     unlike_spine: str | None = None
     certainty: Certainty | None = None
+    resolved: float | None = None
 
 
 def one_spine(logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray) -> Spine:

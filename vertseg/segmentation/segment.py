@@ -11,11 +11,13 @@ import numpy as np
 from scipy import ndimage
 
 from vertseg.anatomy.boxes import Box
-from vertseg.anatomy.labels import UNANNOTATED
+from vertseg.anatomy.labels import BACKGROUND, SACRUM, UNANNOTATED
 from vertseg.networks import FEATURE_STRIDE
+from vertseg.networks.metadata import auxiliary_slices
 from vertseg.scans.volumes import Volume
 from vertseg.segmentation.decode import decode_logits
 from vertseg.segmentation.grid import AIR, GridTransform
+from vertseg.segmentation.instances import name_instances
 from vertseg.segmentation.likeness import why_no_spine
 from vertseg.segmentation.model import Model
 from vertseg.segmentation.numbering import put_in_order
@@ -85,11 +87,12 @@ def segment(
         decoding: way from logits to labels.
     """
     for box in boxes_to_see(image, model.crop):
-        logits, label_map = predict_box(model, image, box)
-        spine = _found(logits, label_map, image, transform.cell_mm, decoding)
+        outputs, label_map = predict_box(model, image, box)
+        spine = _found(model, outputs, label_map, image, transform.cell_mm, decoding)
         if spine.confidence and is_inside(label_map, box):
             break
-    if decoding == "order":
+    logits = outputs[: model.trained["num_classes"]]
+    if decoding == "order" or (decoding == "instances" and not spine.resolved):
         changes, certainty = put_in_order(logits, label_map, transform.cell_mm)
         confidence = mean_softmax(logits, label_map) if changes else spine.confidence
         spine = replace(spine, confidence=confidence, changes=changes, certainty=certainty)
@@ -120,12 +123,16 @@ def predict_box(model: Model, image: np.ndarray, box: Box) -> tuple[np.ndarray, 
 
     A box smaller than the training crops is surrounded by air, as in training.
 
+    The sacrum is background, whose logits hold its share; a network that has learned it keeps its
+    own logits too.
+
     Returns:
-        Logits (C, X, Y, Z) float32 and the labels (X, Y, Z) uint8 of the largest ones. Outside the
-        box, logits and labels are 0.
+        Outputs (channels, X, Y, Z) float32, of which the classes' logits come first, and the labels
+        (X, Y, Z) uint8 of the largest logits. Outside the box, outputs and labels are 0.
     """
+    classes = model.trained["num_classes"]
     # Zeros take no memory until they are written to.
-    logits = np.zeros((model.trained["num_classes"], *image.shape), np.float32)
+    outputs = np.zeros((model.channels, *image.shape), np.float32)
     label_map = np.zeros(image.shape, np.uint8)
     smallest = model.crop or (1, 1, 1)
     missing = [max(n - size, 0) for n, size in zip(smallest, box.shape, strict=True)]
@@ -136,11 +143,18 @@ def predict_box(model: Model, image: np.ndarray, box: Box) -> tuple[np.ndarray, 
     for seen, kept in _chunks(padded.shape, z, shortest, model.crop is not None):
         scores = model.forward(np.ascontiguousarray(padded[None, None, :, :, seen]))
         scores = scores[:, :x, :y, kept.start - seen.start : kept.stop - seen.start]
+        unknown = [label for label in UNANNOTATED if label < classes]
+        sacrum = None
+        if model.trained.get("sacrum"):
+            sacrum = scores[SACRUM].copy()
+            np.logaddexp(scores[BACKGROUND], sacrum, out=scores[BACKGROUND])
         # An untrained network may prefer a class that is never annotated.
-        scores[[label for label in UNANNOTATED if label < len(scores)]] = IMPOSSIBLE
-        logits[(slice(None), *box.slices)][..., kept] = scores
-        label_map[box.slices][..., kept] = _largest(scores)
-    return logits, label_map
+        scores[unknown] = IMPOSSIBLE
+        label_map[box.slices][..., kept] = _largest(scores[:classes])
+        if sacrum is not None:
+            scores[SACRUM] = sacrum
+        outputs[(slice(None), *box.slices)][..., kept] = scores
+    return outputs, label_map
 
 
 def is_inside(label_map: np.ndarray, box: Box) -> bool:
@@ -173,16 +187,27 @@ def patient_box(image: np.ndarray, smallest: Sequence[int]) -> Box:
 
 
 def _found(
-    logits: np.ndarray,
+    model: Model,
+    outputs: np.ndarray,
     label_map: np.ndarray,
     image: np.ndarray,
     cell_mm: np.ndarray,
     decoding: Decoding,
 ) -> Spine:
-    """The vertebrae found; logits and labels are changed, unless the decoding is argmax."""
+    """The vertebrae found; outputs and labels are changed, unless the decoding is argmax."""
+    classes = model.trained["num_classes"]
+    logits = outputs[:classes]
     if decoding == "argmax":
         return Spine(mean_softmax(logits, label_map), cell_mm=float(np.max(cell_mm)))
-    spine = one_spine(logits, label_map, cell_mm)
+    slices = auxiliary_slices(classes, model.trained.get("auxiliary", []))
+    spine = None
+    if decoding == "instances" and slices:
+        auxiliary = {name: outputs[part] for name, part in slices.items()}
+        sacrum = bool(model.trained.get("sacrum"))
+        spine = name_instances(logits, label_map, auxiliary, cell_mm, sacrum)
+    if spine is None:
+        resolved = 0.0 if decoding == "instances" and slices else None
+        spine = replace(one_spine(logits, label_map, cell_mm), resolved=resolved)
     if spine.confidence and (reason := why_no_spine(image, label_map, cell_mm)):
         return dismiss(spine, reason, logits, label_map)
     return spine

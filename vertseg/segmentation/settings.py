@@ -3,14 +3,15 @@
 from pathlib import Path
 from typing import Literal, get_args
 
-Decoding = Literal["argmax", "spine", "order"]
+Decoding = Literal["argmax", "spine", "order", "instances"]
 """How logits become labels. argmax: each cell gets its largest. spine: besides, vertebrae are
-single pieces of one spine. order: besides, they get their most probable order
-(docs/decoding.md)."""
+single pieces of one spine. order: besides, they get their most probable order.
+instances: vertebrae are told apart first and then named in that order, if the network has outputs
+for it; else as order (docs/decoding.md)."""
 
 DECODINGS: tuple[Decoding, ...] = get_args(Decoding)
 
-OWN_SCANS_DECODING: Decoding = "order"
+OWN_SCANS_DECODING: Decoding = "instances"
 """Decoding of `vertseg predict`, unless another one is asked for."""
 
 RuntimeName = Literal["onnx", "torch"]

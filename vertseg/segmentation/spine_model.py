@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from vertseg.anatomy.labels import CRANIOCAUDAL, IDS, NAMES, NUM_CLASSES, UNANNOTATED
+from vertseg.anatomy.labels import CRANIOCAUDAL, IDS, NAMES, NUM_CLASSES, SACRUM
 
 # fmt: off
 STEP_MM: Mapping[tuple[str, str], float] = {
@@ -38,8 +38,6 @@ T11 and L1). T13 and a missing L5: the remainder of all additional and missing v
 in 418 whole spines (Tins and Balain, Insights Imaging 2016;7:199-203,
 doi:10.1007/s13244-016-0468-7).
 """
-
-SACRUM = next(label for label, name in UNANNOTATED.items() if name == "sacrum")
 
 TAILS = 4.0
 """Degrees of freedom of Student's t, whose tails allow for fractures and misplaced centres."""

@@ -1,8 +1,9 @@
 """Cached scans in memory, and random augmented batches."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,10 +25,37 @@ from vertseg.training.augmentation import (
     random_rotations,
     warp,
 )
+from vertseg.training.instances import body_centre_cells, moved_points, peak_widths
 from vertseg.training.settings import TrainingSettings
 
 VERTEBRA_SHARE = 0.85
 """Share of random crops placed around a voxel of a vertebra; the others lie anywhere."""
+
+
+class Bodies(NamedTuple):
+    """Vertebral bodies of a scan or, with a first axis more, of a batch.
+
+    Attributes:
+        centres: (C, 3) cells of each label's body centre, float32; NaN for absent ones.
+        widths: (C,) SD in cells of its peak in the map of centres.
+    """
+
+    centres: Tensor
+    widths: Tensor
+
+
+class Batch(NamedTuple):
+    """Augmented scans.
+
+    Attributes:
+        images: float32 (N, 1, X, Y, Z).
+        labels: int64 (N, X, Y, Z).
+        bodies: their vertebral bodies after the augmentation, if a network learns them.
+    """
+
+    images: Tensor
+    labels: Tensor
+    bodies: Bodies | None
 
 
 @dataclass(frozen=True)
@@ -38,21 +66,26 @@ class LabelledScans:
         images: float16 (X, Y, Z) each.
         labels: uint8 (X, Y, Z) each.
         natives: geometry of each scan as stored.
+        bodies: centres and peak widths of each scan's vertebrae, if a network learns them.
     """
 
     images: list[Tensor]
     labels: list[Tensor]
     natives: list[Geometry]
+    bodies: list[Bodies] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def split(self, first: int) -> tuple["LabelledScans", "LabelledScans"]:
         """The first so many scans, and the rest."""
-        return (
-            LabelledScans(self.images[:first], self.labels[:first], self.natives[:first]),
-            LabelledScans(self.images[first:], self.labels[first:], self.natives[first:]),
+        one, other = (
+            LabelledScans(
+                self.images[part], self.labels[part], self.natives[part], self.bodies[part]
+            )
+            for part in (slice(first), slice(first, None))
         )
+        return one, other
 
     def label_counts(self, num_classes: int) -> np.ndarray:
         """Voxels of every class, int64 (num_classes,)."""
@@ -60,6 +93,10 @@ class LabelledScans:
         for label in self.labels:
             counts += np.bincount(label.numpy().ravel(), minlength=num_classes)
         return counts
+
+    def show(self, label: int) -> bool:
+        """Whether any scan has a voxel of a label."""
+        return any(bool((one == label).any()) for one in self.labels)
 
     def acquisition_range(self) -> dict[str, list[list[float]]]:
         """Smallest and largest voxel size and extent of the scans along x, y and z, in mm."""
@@ -71,13 +108,16 @@ class LabelledScans:
         }
 
 
-def load_scans(paths: Sequence[Path], num_classes: int, one_shape: bool) -> LabelledScans:
+def load_scans(
+    paths: Sequence[Path], num_classes: int, one_shape: bool, with_centres: bool = False
+) -> LabelledScans:
     """Load labelled cached scans, one or more.
 
     Args:
         paths: the caches.
-        num_classes: number of the network's output channels.
+        num_classes: number of the network's classes.
         one_shape: require grids of the same shape, for batches of whole scans.
+        with_centres: find the centres of the vertebral bodies, for networks that learn them.
 
     Raises:
         UserError: a file is unreadable or unlabelled, differs from the first in shape where
@@ -102,7 +142,14 @@ def load_scans(paths: Sequence[Path], num_classes: int, one_shape: bool) -> Labe
         scans.images.append(torch.from_numpy(scan.image))
         scans.labels.append(torch.from_numpy(scan.label))
         scans.natives.append(scan.transform.native)
+        if with_centres:
+            scans.bodies.append(_bodies(scan.label, num_classes))
     return scans
+
+
+def _bodies(label: np.ndarray, num_classes: int) -> Bodies:
+    centres = body_centre_cells(label, num_classes)
+    return Bodies(torch.from_numpy(centres), torch.from_numpy(peak_widths(label, centres)))
 
 
 def random_batch(
@@ -110,18 +157,17 @@ def random_batch(
     settings: TrainingSettings,
     rng: np.random.Generator,
     device: torch.device,
-) -> tuple[Tensor, Tensor]:
-    """Random batch of different scans, whole or cropped, augmented on the device.
-
-    Returns:
-        Images float32 (N, 1, X, Y, Z) and labels int64 (N, X, Y, Z).
-    """
+) -> Batch:
+    """Random batch of different scans, whole or cropped, augmented on the device."""
     chosen = rng.choice(len(scans), settings.batch_size, replace=False)
     affines = random_affines(rng, settings.batch_size, settings.affine_strength, settings.flips)
-    pairs = [(scans.images[index], scans.labels[index]) for index in chosen]
+    crops = [(scans.images[index], scans.labels[index], np.zeros(3, int)) for index in chosen]
     if settings.crop:
-        pairs = [random_crop(image, label, settings.crop, rng) for image, label in pairs]
-    images, labels = (torch.stack(part).to(device) for part in zip(*pairs, strict=True))
+        crops = [random_crop(image, label, settings.crop, rng) for image, label, _ in crops]
+    images, labels = (
+        torch.stack(part).to(device)
+        for part in zip(*((image, label) for image, label, _ in crops), strict=True)
+    )
     size = labels.shape[1:]
     if settings.rotation_deg:
         turns = random_rotations(rng, settings.batch_size, size, settings.rotation_deg)
@@ -136,7 +182,15 @@ def random_batch(
         warped = random_densities(rng, warped, targets, settings.density_strength)
     if settings.intensity_strength:
         warped = random_intensities(rng, warped, settings.intensity_strength)
-    return warped, targets
+    if not settings.auxiliary:
+        return Batch(warped, targets, None)
+    bodies = [scans.bodies[index] for index in chosen]
+    corners = torch.from_numpy(np.stack([start for _, _, start in crops])).float()
+    centres = torch.stack([one.centres for one in bodies]) - corners[:, None]
+    moved = moved_points(centres.to(device), affines, size, displacements)
+    return Batch(
+        warped, targets, Bodies(moved, torch.stack([one.widths for one in bodies]).to(device))
+    )
 
 
 def padded(scan: Tensor, outside: float, smallest: Sequence[int] | None) -> Tensor:
@@ -149,10 +203,13 @@ def padded(scan: Tensor, outside: float, smallest: Sequence[int] | None) -> Tens
 
 def random_crop(
     image: Tensor, label: Tensor, size: Sequence[int], rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, np.ndarray]:
     """Random crop of a scan (X, Y, Z), surrounded by air along axes where the scan is smaller.
 
     Most crops have a random voxel of a vertebra in their middle half (`VERTEBRA_SHARE`).
+
+    Returns:
+        The image, the label map, and the voxel (3,) of the scan where they start.
     """
     if label.any() and rng.random() < VERTEBRA_SHARE:
         anchor = _random_labelled_cell(label.numpy(), rng)
@@ -163,7 +220,7 @@ def random_crop(
     # A scan shorter than the crop lies anywhere within it.
     shorter = rng.integers(np.minimum(room, 0), 1)
     start = np.where(room < 0, shorter, np.clip(start, 0, np.maximum(room, 0)))
-    return _cut(image, start, size, AIR), _cut(label, start, size, BACKGROUND)
+    return _cut(image, start, size, AIR), _cut(label, start, size, BACKGROUND), start
 
 
 def _random_labelled_cell(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from vertseg.anatomy.labels import SACRUM
 from vertseg.core.errors import UserError
 from vertseg.core.logs import logger
 from vertseg.networks.registry import count_parameters
@@ -57,7 +58,12 @@ def train(
         )
     validated = validation_caches[: settings.validation_scans] if settings.validate_every else []
     caches = [*training_caches, *validated]
-    scans = load_scans(caches, settings.num_classes, one_shape=not settings.crop)
+    scans = load_scans(
+        caches,
+        settings.num_classes,
+        one_shape=not settings.crop,
+        with_centres=bool(settings.auxiliary),
+    )
     training, validation = scans.split(len(training_caches))
     trainer = Trainer(settings, training, validation)
     folder.mkdir(parents=True, exist_ok=True)
@@ -99,6 +105,8 @@ def train(
             "network": settings.network,
             "options": settings.network_options,
             "num_classes": settings.num_classes,
+            "auxiliary": list(settings.auxiliary),
+            "sacrum": training.show(SACRUM),
             "iterations": settings.iterations,
             "initial_weights": described_initial_weights(settings.initial_weights),
             "training_scans": len(training),

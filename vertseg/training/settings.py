@@ -20,7 +20,7 @@ class TrainingSettings:
     Attributes:
         network: name in `vertseg.networks.registry.NETWORKS`.
         network_options: that network's own, such as `aspp_rates` and `checkpointing`.
-        num_classes: number of output channels.
+        num_classes: number of classes.
         grid: grid of the scans: a shape (X, Y, Z), or `{"spacing_mm": s}`.
         seed: seed of initial weights, batches, augmentation and dropout.
         device: auto, cpu, cuda or cuda:1.
@@ -45,6 +45,7 @@ class TrainingSettings:
     class_weight_exponent: float
     edge_weight: float
     dice_weight: float
+    auxiliary: Sequence[str]
     intensity_strength: float
     density_strength: float
     crop: Sequence[int] | None

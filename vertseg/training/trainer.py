@@ -15,10 +15,12 @@ from vertseg.anatomy.labels import BACKGROUND
 from vertseg.core.errors import UserError
 from vertseg.evaluation.metrics import confusion, multi_label_dice
 from vertseg.networks.devices import choose_device, place_network
+from vertseg.networks.metadata import auxiliary_slices, output_channels
 from vertseg.networks.registry import build_network, limit_context
 from vertseg.networks.weights import load_initial_weights
 from vertseg.segmentation.grid import AIR
-from vertseg.training.data import LabelledScans, padded, random_batch
+from vertseg.training.data import Bodies, LabelledScans, padded, random_batch
+from vertseg.training.instances import centres_loss, instance_targets, offsets_loss
 from vertseg.training.losses import (
     class_weights,
     log_probabilities,
@@ -54,7 +56,8 @@ class Trainer:
         self.precision = automatic if settings.precision == "auto" else settings.precision
         torch.backends.cudnn.benchmark = on_gpu
         torch.manual_seed(settings.seed)
-        network = build_network(settings.network, settings.num_classes, **settings.network_options)
+        outputs = output_channels(settings.num_classes, settings.auxiliary)
+        network = build_network(settings.network, outputs, **settings.network_options)
         if settings.initial_weights:
             load_initial_weights(
                 network,
@@ -62,6 +65,7 @@ class Trainer:
                 settings.network,
                 settings.network_options,
                 settings.num_classes,
+                settings.auxiliary,
             )
         limit_context(network, settings.crop)
         self.network = place_network(network, self.device)
@@ -84,11 +88,11 @@ class Trainer:
         """
         rng = np.random.default_rng([self.settings.seed, iteration])
         torch.manual_seed(int(rng.integers(2**63)))
-        images, labels = random_batch(self._training, self.settings, rng, self.device)
+        batch = random_batch(self._training, self.settings, rng, self.device)
         for group in self._optimiser.param_groups:
             group["lr"] = self.settings.learning_rate_at(iteration)
         self.network.train()
-        loss = self._loss(self._logits(images), labels)
+        loss = self._loss(self._outputs(batch.images), batch.labels, batch.bodies)
         value = loss.item()
         if not math.isfinite(value):
             raise self._diverged(f"The loss is {value} at iteration {iteration}.")
@@ -111,13 +115,19 @@ class Trainer:
             return None, None
         self.network.eval()
         losses, dice = [], []
-        for image, label in zip(self._validation.images, self._validation.labels, strict=True):
+        for index in range(len(self._validation)):
+            image, label = self._validation.images[index], self._validation.labels[index]
             image = padded(image, AIR, self.settings.crop)
             label = padded(label, BACKGROUND, self.settings.crop)
-            logits = self._logits(image[None, None].to(self.device, torch.float32))
+            outputs = self._outputs(image[None, None].to(self.device, torch.float32))
             on_device = label[None].to(self.device, torch.int64)
-            losses.append(self._loss(logits, on_device).item())
-            predicted = logits[0].argmax(0).cpu().numpy()
+            bodies = None
+            if self.settings.auxiliary:
+                own = self._validation.bodies[index]
+                bodies = Bodies(*(part[None].to(self.device) for part in own))
+            losses.append(self._loss(outputs, on_device, bodies).item())
+            logits = outputs[0, : self.settings.num_classes]
+            predicted = logits.argmax(0).cpu().numpy()
             dice.append(multi_label_dice(confusion(label.numpy(), predicted)))
         measured = [value for value in dice if not math.isnan(value)]
         return float(np.mean(losses)), float(np.mean(measured)) if measured else None
@@ -149,17 +159,24 @@ class Trainer:
         if not all(tensor.isfinite().all() for tensor in self.network.state_dict().values()):
             raise self._diverged("Weights are not finite after the last iteration.")
 
-    def _logits(self, images: Tensor) -> Tensor:
+    def _outputs(self, images: Tensor) -> Tensor:
         with torch.autocast(
             self.device.type, DTYPES[self.precision], enabled=self.precision != "fp32"
         ):
             return self.network(images)
 
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        scores = log_probabilities(logits)
+    def _loss(self, outputs: Tensor, labels: Tensor, bodies: Bodies | None) -> Tensor:
+        scores = log_probabilities(outputs[:, : self.settings.num_classes])
         loss = segmentation_loss(scores, labels, self._class_weights, self.settings.edge_weight)
         if self.settings.dice_weight:
             loss = loss + self.settings.dice_weight * soft_dice_loss(scores, labels)
+        if bodies is not None:
+            peaks, offsets = instance_targets(labels, *bodies)
+            slices = auxiliary_slices(self.settings.num_classes, self.settings.auxiliary)
+            if part := slices.get("centres"):
+                loss = loss + centres_loss(outputs[:, part].float()[:, 0], peaks)
+            if part := slices.get("offsets"):
+                loss = loss + offsets_loss(outputs[:, part].float(), offsets)
         return loss
 
     def _diverged(self, what: str) -> UserError:

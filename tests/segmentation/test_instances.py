@@ -1,0 +1,195 @@
+"""Instances on synthetic outputs: touching vertebrae, missed seeds, necks, mixed labels."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from vertseg.anatomy.labels import BACKGROUND, IDS, NUM_CLASSES, SACRUM
+from vertseg.networks.metadata import OFFSET_CELLS
+from vertseg.scans.volumes import Geometry
+from vertseg.segmentation.decode import decode_logits
+from vertseg.segmentation.grid import GridTransform
+from vertseg.segmentation.instances import name_instances
+from vertseg.segmentation.numbering import STEP_MM
+from vertseg.segmentation.pieces import Spine
+
+CELL = np.full(3, 2.5)
+SURE_LOGIT = 6.0
+BOTH = ("centres", "offsets")
+
+
+class Outputs:
+    """A network's outputs of a column of boxes, each a vertebra, with a process behind.
+
+    Args:
+        names: vertebrae, cranial first.
+        gap: cells of background between neighbours.
+        called: names that the classes give to vertebrae, where they differ.
+        mixed: vertebrae whose upper half has the class of the vertebra above.
+        missed: vertebrae without a peak, whose cells vote for the vertebra above.
+        without: vertebrae without a peak, whose cells vote for themselves.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        gap: int = 0,
+        called: Mapping[str, str] | None = None,
+        mixed: Sequence[str] = (),
+        missed: Sequence[str] = (),
+        without: Sequence[str] = (),
+    ) -> None:
+        steps = [round(STEP_MM[pair] / CELL[2]) for pair in itertools.pairwise(names)]
+        steps.append(steps[-1])
+        size = (28, 36, sum(steps) + 12)
+        self.truth = np.zeros(size, np.uint8)
+        shown = np.zeros(size, np.uint8)
+        self.auxiliary = {
+            "centres": np.full((1, *size), -6.0, np.float32),
+            "offsets": np.zeros((3, *size), np.float32),
+        }
+        places = np.stack(np.indices(size))
+        top = size[2] - 6
+        above: np.ndarray | None = None
+        upper = names[0]
+        for name, step in zip(names, steps, strict=True):
+            height = step - gap
+            half = max(height // 2, 3)
+            own = np.zeros(size, bool)
+            own[14 - half : 14 + half, 20 - half : 20 + half, top - height : top] = True
+            own[13:15, 6 : 20 - half, top - height : top - height + 3] = True
+            centre = np.array([13.5, 19.5, top - height / 2 - 0.5])
+            self.truth[own] = IDS[name]
+            shown[own] = IDS[(called or {}).get(name, name)]
+            if name in mixed:
+                high = own & (places[2] >= centre[2])
+                shown[high] = IDS[upper]
+            target = above if name in missed and above is not None else centre
+            offsets = (target[:, None, None, None] - places) / OFFSET_CELLS
+            self.auxiliary["offsets"][:, own] = offsets[:, own]
+            if name not in (*missed, *without):
+                squared = ((places - centre[:, None, None, None]) ** 2).sum(axis=0)
+                peak = 8 * np.exp(-squared / (2 * (0.25 * step) ** 2)) - 4
+                np.maximum(self.auxiliary["centres"][0], peak, out=self.auxiliary["centres"][0])
+            above, upper = centre, name
+            top -= step
+        self.logits = np.zeros((NUM_CLASSES, *size), np.float32)
+        self.logits[[SACRUM, 27]] = -1000
+        np.put_along_axis(self.logits, shown[None].astype(int), SURE_LOGIT, axis=0)
+        self.label_map = shown
+
+    def decoded(self, kinds: Sequence[str] = BOTH, sacrum: bool = False) -> Spine | None:
+        """The spine found; logits and label map are changed."""
+        auxiliary = {kind: self.auxiliary[kind] for kind in kinds}
+        return name_instances(self.logits, self.label_map, auxiliary, CELL, sacrum)
+
+    def agreement(self) -> float:
+        """Share of the vertebrae's cells with their right label."""
+        inside = self.truth > 0
+        return float(np.mean(self.label_map[inside] == self.truth[inside]))
+
+
+LUMBAR = ("T11", "T12", "L1", "L2", "L3", "L4")
+NECK = ("C3", "C4", "C5", "C6", "C7", "T1", "T2")
+
+
+@pytest.mark.parametrize("names", [LUMBAR, NECK])
+@pytest.mark.parametrize("kinds", [BOTH, ("offsets",), ("centres",)])
+@pytest.mark.parametrize("gap", [0, 2])
+def test_touching_vertebrae_are_told_apart(
+    names: Sequence[str], kinds: Sequence[str], gap: int
+) -> None:
+    outputs = Outputs(names, gap)
+    spine = outputs.decoded(kinds)
+    assert spine is not None and list(spine.confidence) == [IDS[name] for name in names]
+    assert spine.changes == () and spine.resolved == pytest.approx(1, abs=0.1)
+    least = 0.93 if kinds == ("centres",) else 1.0
+    assert outputs.agreement() >= least
+
+
+@pytest.mark.parametrize("kinds", [BOTH, ("offsets",)])
+def test_a_vertebra_gets_one_label_whatever_its_cells_are_called(kinds: Sequence[str]) -> None:
+    outputs = Outputs(LUMBAR, mixed=["L1", "L2"])
+    assert outputs.agreement() < 0.9
+    assert outputs.decoded(kinds) is not None
+    assert outputs.agreement() == 1
+
+
+def test_two_bodies_with_one_class_get_two_names() -> None:
+    outputs = Outputs(LUMBAR, called={"L3": "L2"})
+    spine = outputs.decoded()
+    assert spine is not None and outputs.agreement() == 1
+    [change] = spine.changes
+    assert (change.before, change.after) == (IDS["L2"], IDS["L3"])
+
+
+def test_a_missed_seed_lets_no_label_cover_two_bodies() -> None:
+    outputs = Outputs(LUMBAR, missed=["L2"])
+    assert outputs.decoded() is not None
+    assert outputs.agreement() > 0.95
+
+
+def test_votes_find_a_vertebra_without_a_peak() -> None:
+    outputs = Outputs(NECK, without=["C5"])
+    assert outputs.decoded() is not None
+    assert outputs.agreement() == 1
+
+
+def test_without_votes_a_gap_between_peaks_is_filled() -> None:
+    outputs = Outputs(LUMBAR, without=["L1"])
+    assert outputs.decoded(["centres"]) is not None
+    assert outputs.agreement() > 0.9
+
+
+def test_votes_into_nowhere_are_not_trusted() -> None:
+    outputs = Outputs(LUMBAR)
+    before = outputs.logits.copy(), outputs.label_map.copy()
+    outputs.auxiliary["centres"][:] = -6
+    outputs.auxiliary["offsets"] = np.random.default_rng(0).normal(
+        0, 20, outputs.auxiliary["offsets"].shape
+    )
+    assert outputs.decoded() is None
+    np.testing.assert_array_equal(outputs.logits, before[0])
+    np.testing.assert_array_equal(outputs.label_map, before[1])
+
+
+def test_no_bone_is_no_spine() -> None:
+    outputs = Outputs(LUMBAR)
+    outputs.logits[1:] = -9
+    outputs.label_map[:] = BACKGROUND
+    spine = outputs.decoded()
+    assert spine is not None and not spine.confidence
+
+
+def test_a_learned_sacrum_names_the_last_vertebra() -> None:
+    """Classes that call the spine one level too high give way to a sacrum below L5."""
+    names = ("L1", "L2", "L3", "L4", "L5")
+    shifted = dict(zip(names, ("T12", "L1", "L2", "L3", "L4"), strict=True))
+    outputs = Outputs(names, called=shifted)
+    for name, label in shifted.items():
+        # The right class is the second best of each vertebra.
+        own = outputs.truth == IDS[name]
+        outputs.logits[IDS[name], own] = SURE_LOGIT - 0.3
+        assert (outputs.label_map[own] == IDS[label]).all()
+    bottom = int(np.argwhere(outputs.truth == IDS["L5"])[:, 2].min())
+    below = (slice(6, 22), slice(12, 28), slice(max(bottom - 5, 0), bottom))
+    outputs.logits[SACRUM][below] = SURE_LOGIT
+    outputs.logits[BACKGROUND][below] = SURE_LOGIT + 0.01
+    spine = outputs.decoded(sacrum=True)
+    assert spine is not None
+    assert list(spine.confidence) == [IDS[name] for name in names]
+
+
+def test_the_mask_follows_the_instances_on_finer_voxels() -> None:
+    outputs = Outputs(LUMBAR, mixed=["L1", "L2"])
+    shape = tuple(2 * n for n in outputs.truth.shape)
+    native = Geometry(shape, np.diag([1.25, 1.25, 1.25, 1]))
+    assert outputs.decoded() is not None
+    mask = decode_logits(
+        outputs.logits, outputs.label_map, GridTransform(outputs.truth.shape, native)
+    )
+    fine = outputs.truth.repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    assert np.mean(mask[fine > 0] == fine[fine > 0]) > 0.97
+    assert np.mean(mask[fine == 0] == 0) > 0.99

@@ -75,6 +75,20 @@ class TestOutputs:
             distance = nib.affines.apply_affine(affine, voxel) - phantom.centroids_mm[label]
             assert np.linalg.norm(distance) < 12
 
+    def test_points_of_all_forms_agree(self, output) -> None:
+        affine = nib.load(output / "patient_seg-vert_msk.nii.gz").affine
+        _, *entries = json.loads((output / "patient_seg-vert_ctd.json").read_text())
+        markups = json.loads((output / "patient_seg-vert_ctd.mrk.json").read_text())
+        points = {one["label"]: one["position"] for one in markups["markups"][0]["controlPoints"]}
+        rows = list(csv.DictReader((output / "patient_seg-vert_ctd.csv").open()))
+        assert len(entries) == len(points) == len(rows) > 3
+        for entry, row in zip(entries, rows, strict=True):
+            assert int(row["label"]) == entry["label"]
+            ras = nib.affines.apply_affine(affine, [entry[axis] for axis in "XYZ"])
+            np.testing.assert_allclose([float(row[f"{axis}_ras_mm"]) for axis in "xyz"], ras,
+                                       atol=3e-3)  # fmt: skip
+            np.testing.assert_allclose(points[row["name"]], [-1, -1, 1] * ras, atol=3e-3)
+
     def test_result_table_and_pictures_agree(self, output, scan, phantom) -> None:
         result = read_result(output / "patient_result.json")
         names = [vertebra["name"] for vertebra in result.vertebrae]

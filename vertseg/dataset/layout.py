@@ -25,6 +25,8 @@ GRID_SUFFIX = "_grid.safetensors"
 OWN_SCAN_SUFFIXES = {
     "mask": MASK_SUFFIX,
     "centroids": CENTROIDS_SUFFIX,
+    "markups": "_seg-vert_ctd.mrk.json",
+    "points": "_seg-vert_ctd.csv",
     "preview": "_preview.png",
     "measures": "_measures.csv",
     "viewer_ct": VIEWER_CT_SUFFIX,

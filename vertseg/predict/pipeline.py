@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 
 from vertseg.anatomy.centroids import Centres, body_centres, write_centroids
+from vertseg.anatomy.points import write_markups, write_points_table
 from vertseg.core.errors import UserError
 from vertseg.core.files import write_json
 from vertseg.core.logs import logger
@@ -228,6 +229,8 @@ def _write_files(prediction: _Prediction, paths: dict[str, Path], watch: Stopwat
     with watch.phase("write"):
         save_mask(paths["mask"], mask, native, RESEARCH_USE_ONLY)
         write_centroids(paths["centroids"], prediction.centres, native.affine, RESEARCH_USE_ONLY)
+        write_markups(paths["markups"], prediction.centres, RESEARCH_USE_ONLY)
+        write_points_table(paths["points"], prediction.centres, RESEARCH_USE_ONLY)
         _write_measures(paths["measures"], prediction.vertebrae)
     with watch.phase("preview"):
         draw_preview(volume, mask, paths["preview"], scan.name)

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from dicom_series import ct_slices, save_slices
-from oracle import oracle
+from oracle import oracle, trained
 from pydicom import Dataset
 
 from vertseg import cli
@@ -44,6 +44,19 @@ def output(scan: Path, phantom: Phantom, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("output")
     predict_scan(scan, "patient", oracle(phantom), Options(folder))
     return folder
+
+
+def sees_l1() -> Model:
+    """A network that sees L1 in the middle of every image."""
+
+    def forward(images: np.ndarray) -> np.ndarray:
+        scores = np.zeros((29, *images.shape[2:]), np.float32)
+        middle = tuple(slice(size // 2 - 3, size // 2 + 3) for size in images.shape[2:])
+        scores[0] = 5
+        scores[(20, *middle)] = 10
+        return scores
+
+    return Model("l1", "0" * 64, "torch", trained(), forward)
 
 
 class TestOutputs:
@@ -138,6 +151,26 @@ class TestOutputs:
         assert [warning["code"] for warning in result.warnings] == ["no_vertebra"]
         assert not np.asanyarray(nib.load(tmp_path / "patient_seg-vert_msk.nii.gz").dataobj).any()
         assert not result.vertebrae and result.preview
+
+    def test_a_tilted_series_has_its_straight_ct_beside_it(self, tmp_path, phantom) -> None:
+        slices = ct_slices(phantom.ct, phantom.affine)
+        for index, dataset in enumerate(slices):
+            x, y, z = dataset.ImagePositionPatient
+            dataset.ImagePositionPatient = [x, round(float(y) - 0.2 * index, 6), z]
+        folder = save_slices(tmp_path / "scan", slices)
+        options = Options(tmp_path, dicom_seg=True, viewer=False)
+        result = read_result(predict_scan(folder, "patient", sees_l1(), options))
+        (message,) = (one["message"] for one in result.warnings if one["code"] == "tilt")
+        assert "patient_straight_ct.nii.gz" in message
+        ct = nib.load(tmp_path / "patient_straight_ct.nii.gz")
+        mask = nib.load(tmp_path / "patient_seg-vert_msk.nii.gz")
+        assert ct.shape == mask.shape and ct.shape[1] > slices[0].Rows
+        np.testing.assert_array_equal(ct.affine, mask.affine)
+        axes = ct.affine[:3, :3] / nib.affines.voxel_sizes(ct.affine)
+        np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-6)
+        assert (tmp_path / "patient_seg.dcm").exists()
+        values = np.asanyarray(ct.dataobj)
+        assert values.dtype == np.int16 and values.min() == -1024 and values.max() > 300
 
     def test_a_series_that_no_dicom_seg_can_refer_to(self, tmp_path, phantom) -> None:
         def edit(dataset: Dataset, index: int) -> None:

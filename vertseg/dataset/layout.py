@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
-from vertseg.scans.find import VIEWER_CT_SUFFIX
+from vertseg.scans.find import STRAIGHT_CT_SUFFIX, VIEWER_CT_SUFFIX
 
 DATA_FOLDERS = ("rawdata", "derivatives")
 """Folders of a data set: of CTs, and of masks and centroids."""
@@ -31,6 +31,7 @@ OWN_SCAN_SUFFIXES = {
     "measures": "_measures.csv",
     "viewer_ct": VIEWER_CT_SUFFIX,
     "viewer_mask": "_viewer_msk.nii.gz",
+    "straight_ct": STRAIGHT_CT_SUFFIX,
     "dicom_seg": "_seg.dcm",
 }
 """Ends of the names of the files that `vertseg predict` writes for a scan, by kind."""

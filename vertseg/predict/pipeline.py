@@ -29,10 +29,15 @@ from vertseg.predict.earlier import (
     source_state,
 )
 from vertseg.predict.result import FORMAT
-from vertseg.predict.warnings import PredictionWarning, unsure_labels, warnings_about
-from vertseg.scans.nifti import save_mask
+from vertseg.predict.warnings import (
+    PredictionWarning,
+    tilt_warnings,
+    unsure_labels,
+    warnings_about,
+)
+from vertseg.scans.nifti import save_mask, write_nifti
 from vertseg.scans.read import Scan, read_scan
-from vertseg.scans.volumes import Volume
+from vertseg.scans.volumes import Volume, native_array
 from vertseg.screening import VertebraMeasures, measure_vertebrae, summarise, without_coarse_heights
 from vertseg.segmentation.model import Model
 from vertseg.segmentation.pieces import Spine
@@ -182,7 +187,10 @@ def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _P
         spine=spine,
         centres=centres,
         measures=measures,
-        warnings=warnings_about(volume, spine, centres, model.trained),
+        warnings=[
+            *warnings_about(volume, spine, centres, model.trained),
+            *tilt_warnings(scan),
+        ],
     )
 
 
@@ -195,6 +203,8 @@ def _write(
         del files["viewer_ct"], files["viewer_mask"]
     if not (options.dicom_seg and scan.series and prediction.measures):
         del files["dicom_seg"]
+    if not scan.tilt:
+        del files["straight_ct"]
     paths = {kind: folder / name for kind, name in files.items()}
     _write_files(prediction, paths, watch)
     not_written = _write_dicom_seg(prediction, paths, watch)
@@ -231,6 +241,9 @@ def _write_files(prediction: _Prediction, paths: dict[str, Path], watch: Stopwat
         write_centroids(paths["centroids"], prediction.centres, native.affine, RESEARCH_USE_ONLY)
         write_markups(paths["markups"], prediction.centres, RESEARCH_USE_ONLY)
         write_points_table(paths["points"], prediction.centres, RESEARCH_USE_ONLY)
+        if "straight_ct" in paths:
+            stored = native_array(volume.array, native)
+            write_nifti(paths["straight_ct"], stored, native, notice=RESEARCH_USE_ONLY)
         _write_measures(paths["measures"], prediction.vertebrae)
     with watch.phase("preview"):
         draw_preview(volume, mask, paths["preview"], scan.name)

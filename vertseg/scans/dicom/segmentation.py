@@ -32,7 +32,7 @@ from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.scans.dicom.files import text
 from vertseg.scans.dicom.series import DicomSeries
 from vertseg.scans.dicom.stack import Frame
-from vertseg.scans.volumes import WIDEST_MM, Geometry, native_array
+from vertseg.scans.volumes import WIDEST_MM, Geometry
 
 _SERIES_NUMBER_OFFSET = 1000
 _LARGEST_SERIES_NUMBER = 10**9
@@ -72,7 +72,7 @@ def write_segmentation(
     Args:
         path: the file; it appears whole or not at all.
         mask: VerSe label values, canonical (x, y, z).
-        native: the grid of the series.
+        native: the grid of the series' volume.
         series: the series that the mask was drawn on.
         model: name of the network, part of the algorithm's identification.
 
@@ -89,7 +89,7 @@ def write_segmentation(
     sources, order = _sources(series)
     number_of = np.zeros(256, np.uint8)
     number_of[labels] = np.arange(1, len(labels) + 1)
-    stored = native_array(mask, native).transpose(2, 1, 0)
+    stored = series.on_slices(mask, native)
     segments = number_of[stored[np.argsort(order)]]
     try:
         with warnings.catch_warnings():

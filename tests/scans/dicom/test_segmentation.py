@@ -106,7 +106,8 @@ def test_a_tilted_series_is_referred_to_slice_by_slice(tmp_path: Path) -> None:
     ct, affine = random_ct((12, 10, 8)), np.diag([0.8, 0.8, 2.0, 1])
 
     def edit(dataset: Dataset, index: int) -> None:
-        dataset.ImagePositionPatient[1] = float(dataset.ImagePositionPatient[1]) + 0.8 * index
+        x, y, z = dataset.ImagePositionPatient
+        dataset.ImagePositionPatient = [x, round(float(y) + 0.8 * index, 6), z]
 
     slices = ct_slices(ct, affine, edit=edit)
     scan = read_scan(save_slices(tmp_path / "scan", slices))

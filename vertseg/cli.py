@@ -63,7 +63,8 @@ def _parser() -> argparse.ArgumentParser:
         "scans",
         nargs="+",
         metavar="SCAN",
-        help="NIfTI, NRRD or MetaImage file, DICOM folder or zip archive",
+        help="NIfTI, NRRD or MetaImage file, DICOM folder or zip archive; or the folder of a BIDS "
+        "data set: all its CTs, with --bids",
     )
     predict.add_argument(
         "--output", metavar="DIR", type=Path, required=True, help="folder of all outputs"
@@ -95,6 +96,11 @@ def _parser() -> argparse.ArgumentParser:
         "--dicom-seg", action="store_true", help="also write a DICOM SEG for each DICOM series"
     )
     predict.add_argument(
+        "--bids",
+        action="store_true",
+        help="write a BIDS derivative data set, a folder for each participant and session",
+    )
+    predict.add_argument(
         "--no-report",
         action="store_true",
         help="leave out the HTML page and the volumes for its viewer",
@@ -104,14 +110,24 @@ def _parser() -> argparse.ArgumentParser:
 
 def _predict(arguments: argparse.Namespace) -> int:
     from vertseg.predict.batch import Batch, locked_output, tidy
+    from vertseg.predict.bids import start_data_set
     from vertseg.predict.pipeline import Options
+    from vertseg.scans.bids import bids_stems, data_set_scans, is_data_set
     from vertseg.scans.find import one_path_each, scan_names
     from vertseg.segmentation.model import load_model
 
-    scans = one_path_each(arguments.scans)
-    if repeated := len(arguments.scans) - len(scans):
+    given = [
+        scan
+        for path in arguments.scans
+        for scan in (data_set_scans(path) if is_data_set(path) else [path])
+    ]
+    scans = one_path_each(given)
+    if repeated := len(given) - len(scans):
         logger.info("%d of the given paths lead to DICOM series named before.", repeated)
     names = scan_names(scans)
+    bids = arguments.bids or any(map(is_data_set, arguments.scans))
+    if bids:
+        names = bids_stems(names)
     pairs = list(zip(scans, names, strict=True))
     output: Path = arguments.output
     _require_writable(output)
@@ -121,9 +137,12 @@ def _predict(arguments: argparse.Namespace) -> int:
         arguments.dicom_seg,
         viewer=not arguments.no_report,
         decoding=arguments.decoding,
+        bids=bids,
     )
     with locked_output(output):
-        tidy(output, names)
+        tidy(options, names)
+        if bids:
+            start_data_set(output, scans)
         model = load_model(arguments.model, arguments.threads)
         batch = Batch(pairs, model, options)
         stopped = _predict_all(batch)

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from dicom_series import ct_slices, save_slices
-from oracle import oracle, trained
+from oracle import oracle, sees_l1
 from pydicom import Dataset
 
 from vertseg import cli
@@ -44,19 +44,6 @@ def output(scan: Path, phantom: Phantom, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("output")
     predict_scan(scan, "patient", oracle(phantom), Options(folder))
     return folder
-
-
-def sees_l1() -> Model:
-    """A network that sees L1 in the middle of every image."""
-
-    def forward(images: np.ndarray) -> np.ndarray:
-        scores = np.zeros((29, *images.shape[2:]), np.float32)
-        middle = tuple(slice(size // 2 - 3, size // 2 + 3) for size in images.shape[2:])
-        scores[0] = 5
-        scores[(20, *middle)] = 10
-        return scores
-
-    return Model("l1", "0" * 64, "torch", trained(), forward)
 
 
 class TestOutputs:

@@ -24,6 +24,9 @@ GRID_SUFFIX = "_grid.safetensors"
 
 OWN_SCAN_SUFFIXES = {
     "mask": MASK_SUFFIX,
+    "bids_mask": "_desc-vertseg_dseg.nii.gz",
+    "bids_sidecar": "_desc-vertseg_dseg.json",
+    "bids_labels": "_desc-vertseg_dseg.tsv",
     "centroids": CENTROIDS_SUFFIX,
     "markups": "_seg-vert_ctd.mrk.json",
     "points": "_seg-vert_ctd.csv",
@@ -34,7 +37,8 @@ OWN_SCAN_SUFFIXES = {
     "straight_ct": STRAIGHT_CT_SUFFIX,
     "dicom_seg": "_seg.dcm",
 }
-"""Ends of the names of the files that `vertseg predict` writes for a scan, by kind."""
+"""Ends of the names of the files that `vertseg predict` writes for a scan, by kind. In a BIDS data
+set the first three of BIDS take the mask's place."""
 
 RESULT_SUFFIX = "_result.json"
 """End of the name of a scan's result, which is written last."""

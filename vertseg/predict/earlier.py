@@ -20,7 +20,7 @@ from vertseg.scans.find import absolute_path, file_suffix
 PARTIAL_SUFFIX = ".vertseg-partial"
 """End of the name of the hidden folder in which a scan's files wait until all are written."""
 
-_WITH_NOTICE = ("mask", "centroids", "markups")
+_WITH_NOTICE = ("mask", "bids_mask", "centroids", "markups")
 _HEAD_BYTES = 1 << 16
 
 

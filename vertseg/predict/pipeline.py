@@ -19,6 +19,7 @@ from vertseg.core.files import write_json
 from vertseg.core.logs import logger
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.dataset.layout import OWN_SCAN_SUFFIXES, RESULT_SUFFIX
+from vertseg.predict.bids import write_label_table, write_sidecar
 from vertseg.predict.earlier import (
     failure_path,
     partial_folder,
@@ -35,6 +36,7 @@ from vertseg.predict.warnings import (
     unsure_labels,
     warnings_about,
 )
+from vertseg.scans.bids import participant_folder
 from vertseg.scans.nifti import save_mask, write_nifti
 from vertseg.scans.read import Scan, read_scan
 from vertseg.scans.volumes import Volume, native_array
@@ -55,6 +57,7 @@ class Options:
         dicom_seg: also write a DICOM SEG if the scan is a DICOM series.
         viewer: also write small volumes for the report's viewer.
         decoding: rule by which the network's logits become labels.
+        bids: write a BIDS derivative data set; names of scans are then made of its entities.
     """
 
     output: Path
@@ -62,6 +65,11 @@ class Options:
     dicom_seg: bool = False
     viewer: bool = True
     decoding: Decoding = OWN_SCANS_DECODING
+    bids: bool = False
+
+    def folder_of(self, name: str) -> Path:
+        """Folder of a scan's files."""
+        return self.output / participant_folder(name) if self.bids else self.output
 
 
 class Stopwatch:
@@ -93,8 +101,9 @@ def predict_scan(path: str | os.PathLike[str], name: str, model: Model, options:
     Raises:
         UserError: the scan cannot be used, outputs exist already, or they cannot be written.
     """
+    target = options.folder_of(name)
     if not options.force:
-        refuse_existing(options.output, name)
+        refuse_existing(target, name)
     watch = Stopwatch()
     state = source_state(path)
     try:
@@ -103,16 +112,17 @@ def predict_scan(path: str | os.PathLike[str], name: str, model: Model, options:
                 scan = read_scan(path, name)
             prediction = _predict(scan, model, options, watch)
             _write(prediction, options, folder, watch, state)
-            _publish(folder, options.output, name)
+            _publish(folder, target, name)
     except OSError as error:
         raise UserError(
             f"{options.output}: the files of {name} cannot be written ({error.strerror or error})."
         ) from error
-    return result_path(options.output, name)
+    return result_path(target, name)
 
 
 def _publish(folder: Path, output: Path, name: str) -> None:
     """Move a scan's files to their places, the result last: where it exists, all others do."""
+    output.mkdir(parents=True, exist_ok=True)
     remove_outputs(output, name)
     try:
         files = sorted(folder.iterdir(), key=lambda f: (f.name.endswith(RESULT_SUFFIX), f.name))
@@ -127,7 +137,7 @@ def write_failure(output: Path, name: str, source: str | os.PathLike[str], error
     """Write the reason for which a scan has no result.
 
     Args:
-        output: folder of all outputs.
+        output: folder of the scan's files.
         name: stem of the outputs' names.
         source: the scan.
         error: reason of the failure.
@@ -205,8 +215,19 @@ def _write(
         del files["dicom_seg"]
     if not scan.tilt:
         del files["straight_ct"]
+    if options.bids:
+        files["mask"] = files["bids_mask"]
+    else:
+        del files["bids_sidecar"], files["bids_labels"]
+    del files["bids_mask"]
     paths = {kind: folder / name for kind, name in files.items()}
     _write_files(prediction, paths, watch)
+    if options.bids:
+        stated = {"Name": model.name, "SHA256": model.sha256}
+        write_sidecar(
+            paths["bids_sidecar"], scan.source, options.output, stated, prediction.decoding
+        )
+        write_label_table(paths["bids_labels"])
     not_written = _write_dicom_seg(prediction, paths, watch)
     write_json(
         result_path(folder, scan.name),
@@ -225,7 +246,11 @@ def _write(
             "warnings": [asdict(warning) for warning in (*prediction.warnings, *not_written)],
             "vertebrae": prediction.vertebrae,
             "summary": asdict(summarise(prediction.measures)),
-            "files": {kind: files[kind] if kind in paths else None for kind in OWN_SCAN_SUFFIXES},
+            "files": {
+                kind: files[kind] if kind in paths else None
+                for kind in OWN_SCAN_SUFFIXES
+                if kind != "bids_mask"
+            },
         },
     )
 

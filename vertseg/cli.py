@@ -16,7 +16,7 @@ from vertseg.core.errors import UserError
 from vertseg.core.interruption import exit_status, sigterm_as_exception
 from vertseg.core.logs import logger
 from vertseg.core.notice import RESEARCH_USE_ONLY
-from vertseg.dataset.layout import REPORT_NAME
+from vertseg.dataset.layout import DICOM_KINDS, REPORT_NAME
 from vertseg.segmentation.settings import DECODINGS, OWN_SCANS_DECODING
 
 if TYPE_CHECKING:
@@ -93,8 +93,15 @@ def _parser() -> argparse.ArgumentParser:
         "besides, they get the labels that are most probable together (default: %(default)s)",
     )
     predict.add_argument(
-        "--dicom-seg", action="store_true", help="also write a DICOM SEG for each DICOM series"
+        "--dicom",
+        action="append",
+        choices=DICOM_KINDS,
+        default=[],
+        help="also write a DICOM object for each DICOM series: a segmentation, one of the form "
+        "LABELMAP, a structure set, or a report of the measures with the segmentation that it "
+        "refers to; may be given several times",
     )
+    predict.add_argument("--dicom-seg", action="store_true", help="the same as --dicom seg")
     predict.add_argument(
         "--bids",
         action="store_true",
@@ -134,7 +141,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     options = Options(
         output,
         arguments.force,
-        arguments.dicom_seg,
+        frozenset(arguments.dicom) | ({"seg"} if arguments.dicom_seg else set()),
         viewer=not arguments.no_report,
         decoding=arguments.decoding,
         bids=bids,

@@ -145,7 +145,7 @@ class TestOutputs:
             x, y, z = dataset.ImagePositionPatient
             dataset.ImagePositionPatient = [x, round(float(y) - 0.2 * index, 6), z]
         folder = save_slices(tmp_path / "scan", slices)
-        options = Options(tmp_path, dicom_seg=True, viewer=False)
+        options = Options(tmp_path, dicom=frozenset({"seg"}), viewer=False)
         result = read_result(predict_scan(folder, "patient", sees_l1(), options))
         (message,) = (one["message"] for one in result.warnings if one["code"] == "tilt")
         assert "patient_straight_ct.nii.gz" in message
@@ -159,17 +159,19 @@ class TestOutputs:
         values = np.asanyarray(ct.dataobj)
         assert values.dtype == np.int16 and values.min() == -1024 and values.max() > 300
 
-    def test_a_series_that_no_dicom_seg_can_refer_to(self, tmp_path, phantom) -> None:
+    def test_a_series_that_no_dicom_object_can_refer_to(self, tmp_path, phantom) -> None:
         def edit(dataset: Dataset, index: int) -> None:
             del dataset.FrameOfReferenceUID
 
         folder = save_slices(tmp_path / "scan", ct_slices(phantom.ct, phantom.affine, edit=edit))
-        options = Options(tmp_path, dicom_seg=True)
+        options = Options(tmp_path, dicom=frozenset({"sr", "rtstruct", "labelmap"}))
         result = read_result(predict_scan(folder, "patient", oracle(phantom), options))
         warnings = {warning["code"]: warning["message"] for warning in result.warnings}
-        assert "states no frame of reference" in warnings["no_dicom_seg"]
+        for kind in ("seg", "labelmap", "rtstruct"):
+            assert "states no frame of reference" in warnings[f"no_dicom_{kind}"]
+        assert "no DICOM SEG for it to refer to" in warnings["no_dicom_sr"]
         assert (tmp_path / "patient_seg-vert_msk.nii.gz").exists()
-        assert not (tmp_path / "patient_seg.dcm").exists()
+        assert not list(tmp_path.glob("*.dcm"))
         content = json.loads((tmp_path / "patient_result.json").read_text())
         assert content["files"]["dicom_seg"] is None
 

@@ -36,9 +36,16 @@ OWN_SCAN_SUFFIXES = {
     "viewer_mask": "_viewer_msk.nii.gz",
     "straight_ct": STRAIGHT_CT_SUFFIX,
     "dicom_seg": "_seg.dcm",
+    "dicom_labelmap": "_labelmap.dcm",
+    "dicom_rtstruct": "_rtstruct.dcm",
+    "dicom_sr": "_sr.dcm",
 }
 """Ends of the names of the files that `vertseg predict` writes for a scan, by kind. In a BIDS data
 set the first three of BIDS take the mask's place."""
+
+DICOM_KINDS = ("seg", "labelmap", "rtstruct", "sr")
+"""DICOM objects of a prediction: a segmentation, the same in the form LABELMAP, a structure set of
+contours, and a structured report of the measures."""
 
 RESULT_SUFFIX = "_result.json"
 """End of the name of a scan's result, which is written last."""

@@ -3,7 +3,7 @@
 import csv
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,9 +16,8 @@ from vertseg.anatomy.centroids import Centres, body_centres, write_centroids
 from vertseg.anatomy.points import write_markups, write_points_table
 from vertseg.core.errors import UserError
 from vertseg.core.files import write_json
-from vertseg.core.logs import logger
 from vertseg.core.notice import RESEARCH_USE_ONLY
-from vertseg.dataset.layout import OWN_SCAN_SUFFIXES, RESULT_SUFFIX
+from vertseg.dataset.layout import DICOM_KINDS, OWN_SCAN_SUFFIXES, RESULT_SUFFIX
 from vertseg.predict.bids import write_label_table, write_sidecar
 from vertseg.predict.earlier import (
     failure_path,
@@ -54,7 +53,7 @@ class Options:
     Attributes:
         output: folder of all outputs.
         force: replace outputs of an earlier call.
-        dicom_seg: also write a DICOM SEG if the scan is a DICOM series.
+        dicom: kinds of DICOM objects to write if the scan is a DICOM series, of `DICOM_KINDS`.
         viewer: also write small volumes for the report's viewer.
         decoding: rule by which the network's logits become labels.
         bids: write a BIDS derivative data set; names of scans are then made of its entities.
@@ -62,7 +61,7 @@ class Options:
 
     output: Path
     force: bool = False
-    dicom_seg: bool = False
+    dicom: frozenset[str] = frozenset()
     viewer: bool = True
     decoding: Decoding = OWN_SCANS_DECODING
     bids: bool = False
@@ -211,8 +210,9 @@ def _write(
     files = {kind: f"{scan.name}{suffix}" for kind, suffix in OWN_SCAN_SUFFIXES.items()}
     if not options.viewer:
         del files["viewer_ct"], files["viewer_mask"]
-    if not (options.dicom_seg and scan.series and prediction.measures):
-        del files["dicom_seg"]
+    wanted = _dicom_files(options.dicom) if scan.series and prediction.measures else set()
+    for kind in _dicom_files(DICOM_KINDS) - wanted:
+        del files[kind]
     if not scan.tilt:
         del files["straight_ct"]
     if options.bids:
@@ -228,7 +228,7 @@ def _write(
             paths["bids_sidecar"], scan.source, options.output, stated, prediction.decoding
         )
         write_label_table(paths["bids_labels"])
-    not_written = _write_dicom_seg(prediction, paths, watch)
+    not_written = _write_dicom(prediction, paths, wanted, watch) if wanted else []
     write_json(
         result_path(folder, scan.name),
         {
@@ -240,7 +240,7 @@ def _write(
             "status": "done",
             "model": {"name": model.name, "sha256": model.sha256, "runtime": model.runtime},
             "decoding": prediction.decoding,
-            "dicom_seg_wanted": options.dicom_seg,
+            "dicom_wanted": sorted(options.dicom),
             "geometry": _geometry(scan.volume),
             "seconds": watch.seconds,
             "warnings": [asdict(warning) for warning in (*prediction.warnings, *not_written)],
@@ -279,24 +279,30 @@ def _write_files(prediction: _Prediction, paths: dict[str, Path], watch: Stopwat
             write_viewer_volumes(volume, mask, paths["viewer_ct"], paths["viewer_mask"])
 
 
-def _write_dicom_seg(
-    prediction: _Prediction, paths: dict[str, Path], watch: Stopwatch
+def _write_dicom(
+    prediction: _Prediction, paths: dict[str, Path], wanted: set[str], watch: Stopwatch
 ) -> list[PredictionWarning]:
-    """Write the DICOM SEG if `paths` has one; without success, it leaves `paths` with a warning."""
-    scan = prediction.scan
-    if "dicom_seg" not in paths or not scan.series:
-        return []
-    from vertseg.scans.dicom.segmentation import write_segmentation
+    """Write DICOM objects; those that cannot be written leave `paths` with a warning."""
+    from vertseg.predict.dicom_objects import write_dicom
 
-    path, native = paths["dicom_seg"], scan.volume.native
-    try:
-        with watch.phase("dicom_seg"):
-            write_segmentation(path, prediction.mask, native, scan.series, prediction.model.name)
-    except UserError as error:
-        del paths["dicom_seg"]
-        logger.warning("%s: no DICOM SEG was written. %s", scan.source, error)
-        return [PredictionWarning("no_dicom_seg", (), f"No DICOM SEG was written. {error}")]
-    return []
+    with watch.phase("dicom"):
+        failed = write_dicom(
+            {kind: paths[kind] for kind in wanted},
+            prediction.scan,
+            prediction.mask,
+            prediction.vertebrae,
+            prediction.model.name,
+        )
+    for kind in wanted:
+        if not paths[kind].exists():
+            del paths[kind]
+    return failed
+
+
+def _dicom_files(kinds: Iterable[str]) -> set[str]:
+    """Kinds of files of DICOM objects; a report comes with the segmentation it refers to."""
+    files = {f"dicom_{kind}" for kind in kinds}
+    return files | {"dicom_seg"} if "dicom_sr" in files else files
 
 
 def _write_measures(path: Path, vertebrae: Sequence[dict[str, Any]]) -> None:

@@ -32,7 +32,7 @@ rule predict_own_scan:
     params:
         results=lambda wildcards, output: str(Path(output[0]).parents[1]),
         model=PREDICT.get("model"),
-        dicom_seg=PREDICT.get("dicom_seg", False),
+        dicom=PREDICT.get("dicom", []),
         decoding=PREDICT.get("decoding", OWN_SCANS_DECODING),
         code=code("predict_own_scan.py"),
     script:

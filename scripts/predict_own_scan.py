@@ -2,8 +2,8 @@
 
 Reads the scan (any format of `vertseg predict`) and a model. Writes {scan}_result.json and beside
 it the label map, centroids, measures, preview and the report's small volumes, and for a DICOM
-series, if asked for, {scan}_seg.dcm; in case of a failure {scan}_failed.json alone, with the
-reason. The outcome is the name of the JSON file.
+series the DICOM objects asked for; in case of a failure {scan}_failed.json alone, with the reason.
+The outcome is the name of the JSON file.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ with step_log(snakemake.log[0]):
     options = Options(
         folder,
         force=True,
-        dicom_seg=snakemake.params.dicom_seg,
+        dicom=frozenset(snakemake.params.dicom),
         decoding=snakemake.params.decoding,
     )
     try:

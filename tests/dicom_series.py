@@ -9,6 +9,7 @@ import SimpleITK as sitk  # noqa: N813
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from pydicom import Dataset, FileMetaDataset, dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from scipy import ndimage
 
 PLANES = {"axial": "LPS", "sagittal": "PIR", "coronal": "LIP"}
 """Directions of columns, rows and slices; slices follow the plane's normal."""
@@ -98,6 +99,23 @@ def _slice(
     dataset.RescaleType = "HU"
     dataset.PixelData = (hu.astype(np.int32) + 1024).astype("<u2").tobytes()
     return dataset
+
+
+def tilt_gantry(slices: list[Dataset], rows_per_slice: float, digits: int = 6) -> None:
+    """Shift slices within their planes as a tilted gantry does, each further than the one before.
+
+    The patient stays in place: the content is shifted against the position, by Fourier's theorem
+    for fractions of a row. Content must be smooth, and end in air before the first and last rows.
+    """
+    for index, dataset in enumerate(slices):
+        rows = index * rows_per_slice
+        stored = dataset.pixel_array.astype(np.float64)
+        spectrum = ndimage.fourier_shift(np.fft.fft2(stored), (-rows, 0))
+        shifted = np.rint(np.fft.ifft2(spectrum).real).clip(0, 65535)
+        dataset.PixelData = shifted.astype("<u2").tobytes()
+        down = np.array(dataset.ImageOrientationPatient[3:], float) * dataset.PixelSpacing[0]
+        position = np.array(dataset.ImagePositionPatient, float) + rows * down
+        dataset.ImagePositionPatient = [round(float(value), digits) for value in position]
 
 
 def compress_with_itk(slices: list[Dataset], compressor: str, folder: Path) -> None:

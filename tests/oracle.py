@@ -35,6 +35,19 @@ def oracle(phantom: Phantom) -> Model:
     return Model("oracle", "0" * 64, "torch", trained(), forward)
 
 
+def sees_l1() -> Model:
+    """A network that sees L1 in the middle of every image."""
+
+    def forward(images: np.ndarray) -> np.ndarray:
+        scores = np.zeros((29, *images.shape[2:]), np.float32)
+        middle = tuple(slice(size // 2 - 3, size // 2 + 3) for size in images.shape[2:])
+        scores[0] = 5
+        scores[(20, *middle)] = 10
+        return scores
+
+    return Model("l1", "0" * 64, "torch", trained(), forward)
+
+
 def volume_of(phantom: Phantom) -> Volume:
     """A phantom's CT."""
     return Volume(phantom.ct, phantom.affine, Geometry(phantom.ct.shape, phantom.affine))

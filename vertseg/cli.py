@@ -16,7 +16,7 @@ from vertseg.core.errors import UserError
 from vertseg.core.interruption import exit_status, sigterm_as_exception
 from vertseg.core.logs import logger
 from vertseg.core.notice import RESEARCH_USE_ONLY
-from vertseg.dataset.layout import REPORT_NAME
+from vertseg.dataset.layout import DICOM_KINDS, REPORT_NAME
 from vertseg.segmentation.settings import DECODINGS, OWN_SCANS_DECODING
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def _parser() -> argparse.ArgumentParser:
         "scans",
         nargs="+",
         metavar="SCAN",
-        help="NIfTI, NRRD or MetaImage file, DICOM folder or zip archive",
+        help="NIfTI, NRRD or MetaImage file, DICOM folder or zip archive; or the folder of a BIDS "
+        "data set: all its CTs, with --bids",
     )
     predict.add_argument(
         "--output", metavar="DIR", type=Path, required=True, help="folder of all outputs"
@@ -92,7 +93,19 @@ def _parser() -> argparse.ArgumentParser:
         "besides, they get the labels that are most probable together (default: %(default)s)",
     )
     predict.add_argument(
-        "--dicom-seg", action="store_true", help="also write a DICOM SEG for each DICOM series"
+        "--dicom",
+        action="append",
+        choices=DICOM_KINDS,
+        default=[],
+        help="also write a DICOM object for each DICOM series: a segmentation, one of the form "
+        "LABELMAP, a structure set, or a report of the measures with the segmentation that it "
+        "refers to; may be given several times",
+    )
+    predict.add_argument("--dicom-seg", action="store_true", help="the same as --dicom seg")
+    predict.add_argument(
+        "--bids",
+        action="store_true",
+        help="write a BIDS derivative data set, a folder for each participant and session",
     )
     predict.add_argument(
         "--no-report",
@@ -104,26 +117,39 @@ def _parser() -> argparse.ArgumentParser:
 
 def _predict(arguments: argparse.Namespace) -> int:
     from vertseg.predict.batch import Batch, locked_output, tidy
+    from vertseg.predict.bids import start_data_set
     from vertseg.predict.pipeline import Options
+    from vertseg.scans.bids import bids_stems, data_set_scans, is_data_set
     from vertseg.scans.find import one_path_each, scan_names
     from vertseg.segmentation.model import load_model
 
-    scans = one_path_each(arguments.scans)
-    if repeated := len(arguments.scans) - len(scans):
+    given = [
+        scan
+        for path in arguments.scans
+        for scan in (data_set_scans(path) if is_data_set(path) else [path])
+    ]
+    scans = one_path_each(given)
+    if repeated := len(given) - len(scans):
         logger.info("%d of the given paths lead to DICOM series named before.", repeated)
     names = scan_names(scans)
+    bids = arguments.bids or any(map(is_data_set, arguments.scans))
+    if bids:
+        names = bids_stems(names)
     pairs = list(zip(scans, names, strict=True))
     output: Path = arguments.output
     _require_writable(output)
     options = Options(
         output,
         arguments.force,
-        arguments.dicom_seg,
+        frozenset(arguments.dicom) | ({"seg"} if arguments.dicom_seg else set()),
         viewer=not arguments.no_report,
         decoding=arguments.decoding,
+        bids=bids,
     )
     with locked_output(output):
-        tidy(output, names)
+        tidy(options, names)
+        if bids:
+            start_data_set(output, scans)
         model = load_model(arguments.model, arguments.threads)
         batch = Batch(pairs, model, options)
         stopped = _predict_all(batch)

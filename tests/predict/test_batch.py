@@ -164,7 +164,7 @@ def test_a_result_of_something_else_is_not_kept(
 
     refused(arguments(scans[:1], out), f"is of another scan, {scan}, not of {scans[0]}")
     refused(arguments([scan], out, "--decoding", "argmax"), "the decoding order, not argmax")
-    refused(arguments([scan], out, "--dicom-seg"), "made without --dicom-seg")
+    refused(arguments([scan], out, "--dicom-seg"), "made without --dicom seg")
     os.utime(scan, (1, 1))
     refused(arguments([scan], out), "which have changed since")
     known = oracle(phantom)

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from dicom_series import ct_slices, save_slices
-from oracle import oracle
+from oracle import oracle, sees_l1
 from pydicom import Dataset
 
 from vertseg import cli
@@ -75,6 +75,20 @@ class TestOutputs:
             distance = nib.affines.apply_affine(affine, voxel) - phantom.centroids_mm[label]
             assert np.linalg.norm(distance) < 12
 
+    def test_points_of_all_forms_agree(self, output) -> None:
+        affine = nib.load(output / "patient_seg-vert_msk.nii.gz").affine
+        _, *entries = json.loads((output / "patient_seg-vert_ctd.json").read_text())
+        markups = json.loads((output / "patient_seg-vert_ctd.mrk.json").read_text())
+        points = {one["label"]: one["position"] for one in markups["markups"][0]["controlPoints"]}
+        rows = list(csv.DictReader((output / "patient_seg-vert_ctd.csv").open()))
+        assert len(entries) == len(points) == len(rows) > 3
+        for entry, row in zip(entries, rows, strict=True):
+            assert int(row["label"]) == entry["label"]
+            ras = nib.affines.apply_affine(affine, [entry[axis] for axis in "XYZ"])
+            np.testing.assert_allclose([float(row[f"{axis}_ras_mm"]) for axis in "xyz"], ras,
+                                       atol=3e-3)  # fmt: skip
+            np.testing.assert_allclose(points[row["name"]], [-1, -1, 1] * ras, atol=3e-3)
+
     def test_result_table_and_pictures_agree(self, output, scan, phantom) -> None:
         result = read_result(output / "patient_result.json")
         names = [vertebra["name"] for vertebra in result.vertebrae]
@@ -125,17 +139,39 @@ class TestOutputs:
         assert not np.asanyarray(nib.load(tmp_path / "patient_seg-vert_msk.nii.gz").dataobj).any()
         assert not result.vertebrae and result.preview
 
-    def test_a_series_that_no_dicom_seg_can_refer_to(self, tmp_path, phantom) -> None:
+    def test_a_tilted_series_has_its_straight_ct_beside_it(self, tmp_path, phantom) -> None:
+        slices = ct_slices(phantom.ct, phantom.affine)
+        for index, dataset in enumerate(slices):
+            x, y, z = dataset.ImagePositionPatient
+            dataset.ImagePositionPatient = [x, round(float(y) - 0.2 * index, 6), z]
+        folder = save_slices(tmp_path / "scan", slices)
+        options = Options(tmp_path, dicom=frozenset({"seg"}), viewer=False)
+        result = read_result(predict_scan(folder, "patient", sees_l1(), options))
+        (message,) = (one["message"] for one in result.warnings if one["code"] == "tilt")
+        assert "patient_straight_ct.nii.gz" in message
+        ct = nib.load(tmp_path / "patient_straight_ct.nii.gz")
+        mask = nib.load(tmp_path / "patient_seg-vert_msk.nii.gz")
+        assert ct.shape == mask.shape and ct.shape[1] > slices[0].Rows
+        np.testing.assert_array_equal(ct.affine, mask.affine)
+        axes = ct.affine[:3, :3] / nib.affines.voxel_sizes(ct.affine)
+        np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-6)
+        assert (tmp_path / "patient_seg.dcm").exists()
+        values = np.asanyarray(ct.dataobj)
+        assert values.dtype == np.int16 and values.min() == -1024 and values.max() > 300
+
+    def test_a_series_that_no_dicom_object_can_refer_to(self, tmp_path, phantom) -> None:
         def edit(dataset: Dataset, index: int) -> None:
             del dataset.FrameOfReferenceUID
 
         folder = save_slices(tmp_path / "scan", ct_slices(phantom.ct, phantom.affine, edit=edit))
-        options = Options(tmp_path, dicom_seg=True)
+        options = Options(tmp_path, dicom=frozenset({"sr", "rtstruct", "labelmap"}))
         result = read_result(predict_scan(folder, "patient", oracle(phantom), options))
         warnings = {warning["code"]: warning["message"] for warning in result.warnings}
-        assert "states no frame of reference" in warnings["no_dicom_seg"]
+        for kind in ("seg", "labelmap", "rtstruct"):
+            assert "states no frame of reference" in warnings[f"no_dicom_{kind}"]
+        assert "no DICOM SEG for it to refer to" in warnings["no_dicom_sr"]
         assert (tmp_path / "patient_seg-vert_msk.nii.gz").exists()
-        assert not (tmp_path / "patient_seg.dcm").exists()
+        assert not list(tmp_path.glob("*.dcm"))
         content = json.loads((tmp_path / "patient_result.json").read_text())
         assert content["files"]["dicom_seg"] is None
 

@@ -155,7 +155,7 @@ def test_our_own_results_are_passed_over(tmp_path: Path) -> None:
     earlier = tmp_path / "scans/earlier"
     for kind, suffix in OWN_SCAN_SUFFIXES.items():
         if suffix.endswith(".nii.gz"):
-            image(earlier / f"sub-x{suffix}", np.int16 if kind == "viewer_ct" else np.uint8)
+            image(earlier / f"sub-x{suffix}", np.int16 if kind.endswith("_ct") else np.uint8)
         else:
             (earlier / f"sub-x{suffix}").write_text("{}")
     (segmentation,) = series(tmp_path / "seg", 1, SOPClassUID=SegmentationStorage).iterdir()

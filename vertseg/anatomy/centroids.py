@@ -1,4 +1,4 @@
-"""Vertebral body centres: from masks, and in VerSe's centroid JSON.
+"""Vertebral body centres: from masks, in VerSe's centroid JSON and in TPTBox's points.
 
 VerSe annotates the centre of the vertebral body. A mask's centre of mass lies behind it, pulled
 towards the spinous process; the body is where a vertebra is thickest, so its deepest voxels mark
@@ -9,6 +9,7 @@ import json
 import math
 import os
 import reprlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from scipy import ndimage
 
 from vertseg.anatomy.labels import NAMES, RANK
+from vertseg.anatomy.poi import is_poi, poi_centres
 from vertseg.core.errors import UserError
 from vertseg.core.files import write_json
 from vertseg.core.logs import logger
@@ -58,11 +60,12 @@ def body_centres(mask: np.ndarray, affine: np.ndarray) -> Centres:
 
 
 def read_centroids(path: str | os.PathLike[str], affine: np.ndarray) -> Centres:
-    """Read VerSe's centroid JSON.
+    """Read VerSe's centroid JSON, or the body centres of TPTBox's points.
 
     The file holds the image's axis codes and one entry a vertebra, in voxels of the image's array
     order: `[{"direction": ["P", "I", "R"]}, {"label": 20, "X": 75.1, "Y": 35.0, "Z": 22.6}, ...]`.
-    Entries whose coordinates are NaN mark absent vertebrae and are skipped.
+    Entries whose coordinates are NaN mark absent vertebrae and are skipped. For TPTBox's form see
+    `vertseg.anatomy.poi`.
 
     Args:
         path: the JSON file.
@@ -75,25 +78,25 @@ def read_centroids(path: str | os.PathLike[str], affine: np.ndarray) -> Centres:
         UserError: the file is missing or malformed, or its direction is not the image's.
     """
     path = Path(path)
-    header, entries = _split(path, _load(path))
+    content = _load(path)
+    if is_poi(content):
+        try:
+            return _one_each(path, poi_centres(content, affine))
+        except ValueError as error:
+            raise UserError(f"{path}: not a file of TPTBox's points: {error}.") from error
+    header, entries = _split(path, content)
     codes = list(nib.aff2axcodes(affine))
     if header != codes:
         raise UserError(
             f"{path}: its direction is {header}, but the image's axes are {codes}. The points are "
             "voxels of an image in the former orientation: pair the file with that image."
         )
-    centres = {}
+    points = []
     for entry in entries:
         label, voxel = _parse(path, entry)
-        if np.isnan(voxel).any():
-            continue
-        if label not in NAMES:
-            logger.warning("%s: label %d names no vertebra; its point is ignored.", path, label)
-            continue
-        if label in centres:
-            raise UserError(f"{path}: label {label} occurs twice. Keep one point a vertebra.")
-        centres[label] = nib.affines.apply_affine(affine, voxel)
-    return centres
+        if not np.isnan(voxel).any():
+            points.append((label, nib.affines.apply_affine(affine, voxel)))
+    return _one_each(path, points)
 
 
 def write_centroids(
@@ -121,6 +124,19 @@ def write_centroids(
         x, y, z = (round(float(value), decimals) for value in voxel)
         content.append({"label": label, "X": x, "Y": y, "Z": z})
     write_json(path, content)
+
+
+def _one_each(path: Path, points: Iterable[tuple[int, np.ndarray]]) -> Centres:
+    """The points of vertebrae, of which each may have one."""
+    centres: Centres = {}
+    for label, point in points:
+        if label not in NAMES:
+            logger.warning("%s: label %d names no vertebra; its point is ignored.", path, label)
+            continue
+        if label in centres:
+            raise UserError(f"{path}: label {label} occurs twice. Keep one point a vertebra.")
+        centres[label] = point
+    return centres
 
 
 def _load(path: Path) -> Any:

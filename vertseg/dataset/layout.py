@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
-from vertseg.scans.find import VIEWER_CT_SUFFIX
+from vertseg.scans.find import STRAIGHT_CT_SUFFIX, VIEWER_CT_SUFFIX
 
 DATA_FOLDERS = ("rawdata", "derivatives")
 """Folders of a data set: of CTs, and of masks and centroids."""
@@ -24,14 +24,28 @@ GRID_SUFFIX = "_grid.safetensors"
 
 OWN_SCAN_SUFFIXES = {
     "mask": MASK_SUFFIX,
+    "bids_mask": "_desc-vertseg_dseg.nii.gz",
+    "bids_sidecar": "_desc-vertseg_dseg.json",
+    "bids_labels": "_desc-vertseg_dseg.tsv",
     "centroids": CENTROIDS_SUFFIX,
+    "markups": "_seg-vert_ctd.mrk.json",
+    "points": "_seg-vert_ctd.csv",
     "preview": "_preview.png",
     "measures": "_measures.csv",
     "viewer_ct": VIEWER_CT_SUFFIX,
     "viewer_mask": "_viewer_msk.nii.gz",
+    "straight_ct": STRAIGHT_CT_SUFFIX,
     "dicom_seg": "_seg.dcm",
+    "dicom_labelmap": "_labelmap.dcm",
+    "dicom_rtstruct": "_rtstruct.dcm",
+    "dicom_sr": "_sr.dcm",
 }
-"""Ends of the names of the files that `vertseg predict` writes for a scan, by kind."""
+"""Ends of the names of the files that `vertseg predict` writes for a scan, by kind. In a BIDS data
+set the first three of BIDS take the mask's place."""
+
+DICOM_KINDS = ("seg", "labelmap", "rtstruct", "sr")
+"""DICOM objects of a prediction: a segmentation, the same in the form LABELMAP, a structure set of
+contours, and a structured report of the measures."""
 
 RESULT_SUFFIX = "_result.json"
 """End of the name of a scan's result, which is written last."""

@@ -64,14 +64,15 @@ class Batch:
         if self.options.force:
             return
         for scan, name in self.scans:
-            path = result_path(self.options.output, name)
+            folder = self.options.folder_of(name)
+            path = result_path(folder, name)
             with self._own_failure(scan, name):
                 if earlier_result(
-                    path, scan, self.model.sha256, self.options.decoding, self.options.dicom_seg
+                    path, scan, self.model.sha256, self.options.decoding, self.options.dicom
                 ):
                     self.outcomes[name] = path
                     self.kept.append(name)
-                    _remove_failure(self.options.output, name)
+                    failure_path(folder, name).unlink(missing_ok=True)
                     logger.info("%s: kept from an earlier call: %s", name, path)
 
     def predict(self, scan: ScanPath, name: str) -> None:
@@ -91,11 +92,11 @@ class Batch:
         except Exception as error:
             reason = log_failure(scan, error)
             self.outcomes[name] = Result(name, shown_source(scan), reason)
-            output = self.options.output
+            folder = self.options.folder_of(name)
             # A result of an earlier call stays, and has no failure beside it.
             with suppress(OSError):
-                if not result_path(output, name).exists():
-                    write_failure(output, name, scan, reason)
+                if not result_path(folder, name).exists():
+                    write_failure(folder, name, scan, reason)
 
 
 def log_failure(scan: ScanPath, error: Exception) -> str:
@@ -136,12 +137,7 @@ def locked_output(output: Path) -> Iterator[None]:
         lock.release()
 
 
-def tidy(output: Path, names: Sequence[str]) -> None:
+def tidy(options: Options, names: Sequence[str]) -> None:
     """Remove what killed calls left in a locked output folder: hidden folders and files."""
-    remove_leftovers(
-        output, [output / REPORT_NAME, *(failure_path(output, name) for name in names)]
-    )
-
-
-def _remove_failure(output: Path, name: str) -> None:
-    failure_path(output, name).unlink(missing_ok=True)
+    failures = (failure_path(options.folder_of(name), name) for name in names)
+    remove_leftovers(options.output, [options.output / REPORT_NAME, *failures])

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from vertseg.scans.find import absolute_path, file_suffix
 PARTIAL_SUFFIX = ".vertseg-partial"
 """End of the name of the hidden folder in which a scan's files wait until all are written."""
 
-_WITH_NOTICE = ("mask", "centroids")
+_WITH_NOTICE = ("mask", "bids_mask", "centroids", "markups")
 _HEAD_BYTES = 1 << 16
 
 
@@ -72,7 +72,11 @@ def source_state(path: str | os.PathLike[str]) -> str:
 
 
 def earlier_result(
-    path: Path, source: str | os.PathLike[str], model_sha256: str, decoding: str, dicom_seg: bool
+    path: Path,
+    source: str | os.PathLike[str],
+    model_sha256: str,
+    decoding: str,
+    dicom: Collection[str],
 ) -> Result | None:
     """Result of a scan from an earlier call that would be the same now; None if there is none.
 
@@ -81,7 +85,7 @@ def earlier_result(
         source: the scan.
         model_sha256: checksum of the model.
         decoding: rule by which the network's logits become labels.
-        dicom_seg: a DICOM SEG is wanted.
+        dicom: kinds of DICOM objects that are wanted.
 
     Raises:
         UserError: the result has another scan, model or decoding, is damaged or lacks files.
@@ -107,8 +111,8 @@ def earlier_result(
         flaws.append(f"was made with another model, {result.model.get('name')}")
     if result.decoding != decoding:
         flaws.append(f"was made with the decoding {result.decoding}, not {decoding}")
-    if dicom_seg and result.dicom_seg_wanted is False:
-        flaws.append("was made without --dicom-seg")
+    if result.dicom_wanted is not None and (missing := set(dicom) - set(result.dicom_wanted)):
+        flaws.append(f"was made without --dicom {' '.join(sorted(missing))}")
     if flaws:
         raise UserError(
             f"{path}: this earlier result {'; it '.join(flaws)}. Give --force to predict the scan "

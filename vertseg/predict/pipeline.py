@@ -3,7 +3,7 @@
 import csv
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,11 +13,12 @@ import nibabel as nib
 import numpy as np
 
 from vertseg.anatomy.centroids import Centres, body_centres, write_centroids
+from vertseg.anatomy.points import write_markups, write_points_table
 from vertseg.core.errors import UserError
 from vertseg.core.files import write_json
-from vertseg.core.logs import logger
 from vertseg.core.notice import RESEARCH_USE_ONLY
-from vertseg.dataset.layout import OWN_SCAN_SUFFIXES, RESULT_SUFFIX
+from vertseg.dataset.layout import DICOM_KINDS, OWN_SCAN_SUFFIXES, RESULT_SUFFIX
+from vertseg.predict.bids import write_label_table, write_sidecar
 from vertseg.predict.certainty import level_probabilities, level_words
 from vertseg.predict.earlier import (
     failure_path,
@@ -29,10 +30,16 @@ from vertseg.predict.earlier import (
     source_state,
 )
 from vertseg.predict.result import FORMAT
-from vertseg.predict.warnings import PredictionWarning, unsure_labels, warnings_about
-from vertseg.scans.nifti import save_mask
+from vertseg.predict.warnings import (
+    PredictionWarning,
+    tilt_warnings,
+    unsure_labels,
+    warnings_about,
+)
+from vertseg.scans.bids import participant_folder
+from vertseg.scans.nifti import save_mask, write_nifti
 from vertseg.scans.read import Scan, read_scan
-from vertseg.scans.volumes import Volume
+from vertseg.scans.volumes import Volume, native_array
 from vertseg.screening import VertebraMeasures, measure_vertebrae, summarise, without_coarse_heights
 from vertseg.segmentation.model import Model
 from vertseg.segmentation.pieces import Spine
@@ -47,16 +54,22 @@ class Options:
     Attributes:
         output: folder of all outputs.
         force: replace outputs of an earlier call.
-        dicom_seg: also write a DICOM SEG if the scan is a DICOM series.
+        dicom: kinds of DICOM objects to write if the scan is a DICOM series, of `DICOM_KINDS`.
         viewer: also write small volumes for the report's viewer.
         decoding: rule by which the network's logits become labels.
+        bids: write a BIDS derivative data set; names of scans are then made of its entities.
     """
 
     output: Path
     force: bool = False
-    dicom_seg: bool = False
+    dicom: frozenset[str] = frozenset()
     viewer: bool = True
     decoding: Decoding = OWN_SCANS_DECODING
+    bids: bool = False
+
+    def folder_of(self, name: str) -> Path:
+        """Folder of a scan's files."""
+        return self.output / participant_folder(name) if self.bids else self.output
 
 
 class Stopwatch:
@@ -88,8 +101,9 @@ def predict_scan(path: str | os.PathLike[str], name: str, model: Model, options:
     Raises:
         UserError: the scan cannot be used, outputs exist already, or they cannot be written.
     """
+    target = options.folder_of(name)
     if not options.force:
-        refuse_existing(options.output, name)
+        refuse_existing(target, name)
     watch = Stopwatch()
     state = source_state(path)
     try:
@@ -98,16 +112,17 @@ def predict_scan(path: str | os.PathLike[str], name: str, model: Model, options:
                 scan = read_scan(path, name)
             prediction = _predict(scan, model, options, watch)
             _write(prediction, options, folder, watch, state)
-            _publish(folder, options.output, name)
+            _publish(folder, target, name)
     except OSError as error:
         raise UserError(
             f"{options.output}: the files of {name} cannot be written ({error.strerror or error})."
         ) from error
-    return result_path(options.output, name)
+    return result_path(target, name)
 
 
 def _publish(folder: Path, output: Path, name: str) -> None:
     """Move a scan's files to their places, the result last: where it exists, all others do."""
+    output.mkdir(parents=True, exist_ok=True)
     remove_outputs(output, name)
     try:
         files = sorted(folder.iterdir(), key=lambda f: (f.name.endswith(RESULT_SUFFIX), f.name))
@@ -122,7 +137,7 @@ def write_failure(output: Path, name: str, source: str | os.PathLike[str], error
     """Write the reason for which a scan has no result.
 
     Args:
-        output: folder of all outputs.
+        output: folder of the scan's files.
         name: stem of the outputs' names.
         source: the scan.
         error: reason of the failure.
@@ -189,7 +204,10 @@ def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _P
         spine=spine,
         centres=centres,
         measures=measures,
-        warnings=warnings_about(volume, spine, centres, model.trained),
+        warnings=[
+            *warnings_about(volume, spine, centres, model.trained),
+            *tilt_warnings(scan),
+        ],
     )
 
 
@@ -200,11 +218,25 @@ def _write(
     files = {kind: f"{scan.name}{suffix}" for kind, suffix in OWN_SCAN_SUFFIXES.items()}
     if not options.viewer:
         del files["viewer_ct"], files["viewer_mask"]
-    if not (options.dicom_seg and scan.series and prediction.measures):
-        del files["dicom_seg"]
+    wanted = _dicom_files(options.dicom) if scan.series and prediction.measures else set()
+    for kind in _dicom_files(DICOM_KINDS) - wanted:
+        del files[kind]
+    if not scan.tilt:
+        del files["straight_ct"]
+    if options.bids:
+        files["mask"] = files["bids_mask"]
+    else:
+        del files["bids_sidecar"], files["bids_labels"]
+    del files["bids_mask"]
     paths = {kind: folder / name for kind, name in files.items()}
     _write_files(prediction, paths, watch)
-    not_written = _write_dicom_seg(prediction, paths, watch)
+    if options.bids:
+        stated = {"Name": model.name, "SHA256": model.sha256}
+        write_sidecar(
+            paths["bids_sidecar"], scan.source, options.output, stated, prediction.decoding
+        )
+        write_label_table(paths["bids_labels"])
+    not_written = _write_dicom(prediction, paths, wanted, watch) if wanted else []
     write_json(
         result_path(folder, scan.name),
         {
@@ -216,14 +248,18 @@ def _write(
             "status": "done",
             "model": {"name": model.name, "sha256": model.sha256, "runtime": model.runtime},
             "decoding": prediction.decoding,
-            "dicom_seg_wanted": options.dicom_seg,
+            "dicom_wanted": sorted(options.dicom),
             "geometry": _geometry(scan.volume),
             "seconds": watch.seconds,
             "warnings": [asdict(warning) for warning in (*prediction.warnings, *not_written)],
             "vertebrae": prediction.vertebrae,
             "levels": level_probabilities(prediction.spine.certainty),
             "summary": asdict(summarise(prediction.measures)),
-            "files": {kind: files[kind] if kind in paths else None for kind in OWN_SCAN_SUFFIXES},
+            "files": {
+                kind: files[kind] if kind in paths else None
+                for kind in OWN_SCAN_SUFFIXES
+                if kind != "bids_mask"
+            },
         },
     )
 
@@ -237,6 +273,11 @@ def _write_files(prediction: _Prediction, paths: dict[str, Path], watch: Stopwat
     with watch.phase("write"):
         save_mask(paths["mask"], mask, native, RESEARCH_USE_ONLY)
         write_centroids(paths["centroids"], prediction.centres, native.affine, RESEARCH_USE_ONLY)
+        write_markups(paths["markups"], prediction.centres, RESEARCH_USE_ONLY)
+        write_points_table(paths["points"], prediction.centres, RESEARCH_USE_ONLY)
+        if "straight_ct" in paths:
+            stored = native_array(volume.array, native)
+            write_nifti(paths["straight_ct"], stored, native, notice=RESEARCH_USE_ONLY)
         _write_measures(paths["measures"], prediction.vertebrae)
     with watch.phase("preview"):
         words = level_words(level_probabilities(prediction.spine.certainty))
@@ -248,24 +289,30 @@ def _write_files(prediction: _Prediction, paths: dict[str, Path], watch: Stopwat
             write_viewer_volumes(volume, mask, paths["viewer_ct"], paths["viewer_mask"])
 
 
-def _write_dicom_seg(
-    prediction: _Prediction, paths: dict[str, Path], watch: Stopwatch
+def _write_dicom(
+    prediction: _Prediction, paths: dict[str, Path], wanted: set[str], watch: Stopwatch
 ) -> list[PredictionWarning]:
-    """Write the DICOM SEG if `paths` has one; without success, it leaves `paths` with a warning."""
-    scan = prediction.scan
-    if "dicom_seg" not in paths or not scan.series:
-        return []
-    from vertseg.scans.dicom.segmentation import write_segmentation
+    """Write DICOM objects; those that cannot be written leave `paths` with a warning."""
+    from vertseg.predict.dicom_objects import write_dicom
 
-    path, native = paths["dicom_seg"], scan.volume.native
-    try:
-        with watch.phase("dicom_seg"):
-            write_segmentation(path, prediction.mask, native, scan.series, prediction.model.name)
-    except UserError as error:
-        del paths["dicom_seg"]
-        logger.warning("%s: no DICOM SEG was written. %s", scan.source, error)
-        return [PredictionWarning("no_dicom_seg", (), f"No DICOM SEG was written. {error}")]
-    return []
+    with watch.phase("dicom"):
+        failed = write_dicom(
+            {kind: paths[kind] for kind in wanted},
+            prediction.scan,
+            prediction.mask,
+            prediction.vertebrae,
+            prediction.model.name,
+        )
+    for kind in wanted:
+        if not paths[kind].exists():
+            del paths[kind]
+    return failed
+
+
+def _dicom_files(kinds: Iterable[str]) -> set[str]:
+    """Kinds of files of DICOM objects; a report comes with the segmentation it refers to."""
+    files = {f"dicom_{kind}" for kind in kinds}
+    return files | {"dicom_seg"} if "dicom_sr" in files else files
 
 
 def _write_measures(path: Path, vertebrae: Sequence[dict[str, Any]]) -> None:

@@ -37,7 +37,7 @@ class Result:
         viewer: NIfTI files of the viewer's CT and label map.
         outputs: names of the files written for the scan, by kind.
         source_state: checksum of the names, sizes and times of the scan's files, if stated.
-        dicom_seg_wanted: a DICOM SEG was asked for; None if not stated.
+        dicom_wanted: kinds of DICOM objects that were asked for; None if not stated.
     """
 
     scan: str
@@ -54,7 +54,7 @@ class Result:
     viewer: tuple[Path, Path] | None = None
     outputs: Mapping[str, str] = field(default_factory=dict)
     source_state: str | None = None
-    dicom_seg_wanted: bool | None = None
+    dicom_wanted: Sequence[str] | None = None
 
 
 def read_result(path: str | os.PathLike[str]) -> Result:
@@ -86,7 +86,7 @@ def read_result(path: str | os.PathLike[str]) -> Result:
         viewer=(ct, mask) if ct and mask else None,
         outputs=outputs,
         source_state=content.get("source_state"),
-        dicom_seg_wanted=content.get("dicom_seg_wanted"),
+        dicom_wanted=content.get("dicom_wanted"),
     )
 
 

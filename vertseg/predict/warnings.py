@@ -11,6 +11,8 @@ from scipy import ndimage
 from vertseg.anatomy.centroids import Centres
 from vertseg.anatomy.labels import CRANIOCAUDAL, IDS, NAMES, RANK
 from vertseg.predict.certainty import level_probabilities, level_words, percent
+from vertseg.scans.find import STRAIGHT_CT_SUFFIX
+from vertseg.scans.read import Scan
 from vertseg.scans.volumes import Volume
 from vertseg.segmentation.pieces import SMALLEST_ML, SURE, Certainty, Change, Piece, Spine
 from vertseg.segmentation.spine_model import usual_mm
@@ -99,6 +101,18 @@ def warnings_about(
             *_low_confidence(spine.confidence),
         ]
     return [*found, *_header(ct), *_acquisition(ct, trained.get("training_range"))]
+
+
+def tilt_warnings(scan: Scan) -> list[PredictionWarning]:
+    """The warning about a series of a tilted gantry, whose results lie on another grid."""
+    if scan.tilt is None:
+        return []
+    message = (
+        f"The gantry was tilted by {scan.tilt.degrees:.1f} degrees. The series was resampled to a "
+        "straight grid, on which label map and centres lie: show them on "
+        f"{scan.name}{STRAIGHT_CT_SUFFIX}. DICOM objects lie on the series' own slices."
+    )
+    return [PredictionWarning("tilt", (), message)]
 
 
 def heights_along_spine(centres: Centres) -> dict[int, float]:

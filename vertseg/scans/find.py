@@ -35,6 +35,8 @@ FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), D
 
 VIEWER_CT_SUFFIX = "_viewer_ct.nii.gz"
 """End of the name of the small CT that `vertseg predict` writes for its report."""
+STRAIGHT_CT_SUFFIX = "_straight_ct.nii.gz"
+"""End of the name of the CT that `vertseg predict` writes for a series of a tilted gantry."""
 
 _MASK_FOLDERS = {"segmentations", "labelstr", "labelsts"}
 """Folders of masks alone, in TotalSegmentator's and nnU-Net's data sets, in lower case."""
@@ -54,10 +56,10 @@ def find_scans(
     """All scans below a folder, sorted: images, archives of scans, and folders of DICOM images.
 
     Links are followed; hidden files and folders are passed over. So are masks, known by their name
-    or by a header of 8 bits, which HU do not fit into; volumes for the report's viewer; DICOM files
-    other than images; and, with a warning, folders whose images are localisers, secondary captures
-    or of another modality than CT. A folder of DICOM images is one scan. If other scans lie below
-    it, one of its files stands for it, unless its series goes on in all of them.
+    or by a header of 8 bits, which HU do not fit into; CTs that `vertseg predict` wrote; DICOM
+    files other than images; and, with a warning, folders whose images are localisers, secondary
+    captures or of another modality than CT. A folder of DICOM images is one scan. If other scans
+    lie below it, one of its files stands for it, unless its series goes on in all of them.
 
     Args:
         folder: where to look.
@@ -77,7 +79,7 @@ def find_scans(
         for name in names:
             if not file_suffix(name):
                 others.append(name)
-            elif not name.lower().endswith(VIEWER_CT_SUFFIX):
+            elif not name.lower().endswith((VIEWER_CT_SUFFIX, STRAIGHT_CT_SUFFIX)):
                 path = place / name
                 if reason := _no_scan_reason(path):
                     passed_over.setdefault(reason, []).append(path)

@@ -83,8 +83,8 @@ def check_grid(affine: np.ndarray, shape: tuple[int, ...], path: Path) -> None:
     if angle > SHEAR_TOLERANCE_DEG:
         raise UserError(
             f"{path}: the voxel axes are {angle:.1f} degrees off perpendicular (gantry tilt?), so "
-            "that voxels are not rectangular boxes. Resample the scan to a straight grid first, "
-            "for example from DICOM with dcm2niix, whose file with _Tilt in its name can be given."
+            "that voxels are not rectangular boxes. Give the DICOM series, which is resampled to a "
+            "straight grid when it is read, or resample the scan."
         )
 
 

@@ -23,6 +23,7 @@ from vertseg.scans.volumes import AIR_HU, Volume
 
 if TYPE_CHECKING:
     from vertseg.scans.dicom.series import DicomSeries
+    from vertseg.scans.dicom.tilt import Tilt
 
 
 _WHOLE_IMAGES = (*NIFTI, ".nrrd", ".mha")
@@ -44,6 +45,11 @@ class Scan:
     source: Path
     volume: Volume
     series: "DicomSeries | None" = None
+
+    @property
+    def tilt(self) -> "Tilt | None":
+        """The tilt that the volume was resampled from; None if it is as stored."""
+        return self.series.tilt if self.series else None
 
 
 def read_scan(path: str | os.PathLike[str], name: str | None = None) -> Scan:

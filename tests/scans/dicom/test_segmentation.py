@@ -102,6 +102,26 @@ def test_a_segmentation_lies_where_its_mask_does(
             np.testing.assert_array_equal(found[name], stored == label)
 
 
+def test_a_tilted_series_is_referred_to_slice_by_slice(tmp_path: Path) -> None:
+    ct, affine = random_ct((12, 10, 8)), np.diag([0.8, 0.8, 2.0, 1])
+
+    def edit(dataset: Dataset, index: int) -> None:
+        x, y, z = dataset.ImagePositionPatient
+        dataset.ImagePositionPatient = [x, round(float(y) + 0.8 * index, 6), z]
+
+    slices = ct_slices(ct, affine, edit=edit)
+    scan = read_scan(save_slices(tmp_path / "scan", slices))
+    assert scan.volume.array.shape == (12, 17, 8)
+    mask = np.zeros(scan.volume.array.shape, np.uint8)
+    mask[3:9, 7:12, 2:7], mask[:2] = 20, 21
+    found = rebuilt_by_pydicom(write(scan, mask, tmp_path / "seg.dcm"), slices)
+    for index, plane in enumerate(found["L1"]):
+        # Row r of slice i lies at y = -0.8 (r + i); the lowest voxel of the volume at -0.8 * 16.
+        rows, _ = np.nonzero(plane)
+        inside = [r for r in range(10) if 7 <= 16 - (r + index) < 12 and 2 <= index < 7]
+        assert rows.tolist() == sorted(6 * inside)
+
+
 def test_a_multi_frame_series_is_referred_to(tmp_path: Path) -> None:
     ct = random_ct((12, 10, 8))
     mask = np.zeros(ct.shape, np.uint8)

@@ -286,7 +286,7 @@ def delete(keyword: str) -> Change:
 def tilt(slices: list[Dataset]) -> None:
     for index, dataset in enumerate(slices):
         x, y, z = dataset.ImagePositionPatient
-        dataset.ImagePositionPatient = [x, round(float(y) + 0.5 * index, 4), z]
+        dataset.ImagePositionPatient = [x, round(float(y) + 2.5 * index, 4), z]
 
 
 def shift_one(slices: list[Dataset]) -> None:
@@ -381,7 +381,7 @@ BAD_SERIES: dict[str, tuple[Change, str]] = {
         set_each(BitsAllocated=8, BitsStored=8, HighBit=7),
         r"IM\d+.dcm is damaged \(240 bytes of voxels, but its header states 120\)",
     ),
-    "tilt": (tilt, r"shifted against each other by 14.0 degrees \(gantry tilt\)"),
+    "tilt": (tilt, r"shifted against each other by 51.3 degrees, more than any gantry"),
     "uneven": (
         shift_one,
         r"not evenly spaced: IM\d+.dcm at z = 6.6 mm lies 0.5\d* mm off its place",

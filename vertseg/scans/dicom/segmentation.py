@@ -1,27 +1,18 @@
 """Label maps as DICOM segmentations (DICOM SEG) that refer to the series they were drawn on.
 
-Needs highdicom (`pip install "vertseg[dicom-seg]"`). Vertebrae carry their SNOMED CT codes; DICOM's
-subset of SNOMED knows no T13 and no L6, which are coded as `Vertebra` and named by their label.
-
-De-identification leaves attributes out, blanks them or puts words in their place. So highdicom is
-given data sets made for it: places and UIDs from the series, and those patients' and study's
-attributes that can be written, the others blank.
+Needs highdicom (`pip install "vertseg[dicom-seg]"`).
 """
 
 import io
 import os
 import warnings
-from collections.abc import Sequence
 from types import ModuleType
+from typing import Literal
 
 import numpy as np
-from pydicom import DataElement, Dataset, config
-from pydicom.datadict import keyword_for_tag
+from pydicom import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code
-from pydicom.tag import BaseTag
-from pydicom.uid import UID, generate_uid
-from pydicom.valuerep import DA, DT, TM, DSfloat
+from pydicom.uid import generate_uid
 
 from vertseg import __version__
 from vertseg.anatomy.labels import CRANIOCAUDAL, NAMES
@@ -29,35 +20,19 @@ from vertseg.anatomy.palette import label_colour
 from vertseg.core.errors import UserError
 from vertseg.core.files import atomic_path
 from vertseg.core.notice import RESEARCH_USE_ONLY
-from vertseg.scans.dicom.files import text
+from vertseg.scans.dicom.references import (
+    highdicom,
+    refuse_unreferable,
+    series_number,
+    sources,
+    vertebra_code,
+)
 from vertseg.scans.dicom.series import DicomSeries
-from vertseg.scans.dicom.stack import Frame
-from vertseg.scans.volumes import WIDEST_MM, Geometry, native_array
+from vertseg.scans.volumes import Geometry
 
-_SERIES_NUMBER_OFFSET = 1000
-_LARGEST_SERIES_NUMBER = 10**9
-_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
-_NEVER_ABSENT = (
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-    "ReferringPhysicianName",
-)
-"""Attributes that a DICOM SEG states, empty if unknown."""
-_COPIED_GROUPS = (0x0008, 0x0010, 0x0012, 0x0018, 0x0020)
-"""Groups of the attributes of patient, trial, study and equipment; highdicom chooses among them."""
-_COPIED = (
-    "LossyImageCompression",
-    "LossyImageCompressionRatio",
-    "LossyImageCompressionMethod",
-)
-_SEXES = ("M", "F", "O")
-_PARSERS = {"DA": DA, "TM": TM, "DT": DT}
+Form = Literal["BINARY", "LABELMAP"]
+
+_SERIES_NUMBER_OFFSETS = {"BINARY": 1000, "LABELMAP": 2000}
 
 
 def write_segmentation(
@@ -66,36 +41,44 @@ def write_segmentation(
     native: Geometry,
     series: DicomSeries,
     model: str = "vertseg",
-) -> None:
-    """Write a label map as a binary DICOM SEG, one segment a vertebra, from head to foot.
+    form: Form = "BINARY",
+) -> Dataset:
+    """Write a label map as a DICOM SEG, one segment a vertebra, from head to foot.
+
+    A binary SEG numbers its segments from 1; one of the form LABELMAP by VerSe's values, which are
+    its voxels, too.
 
     Args:
         path: the file; it appears whole or not at all.
         mask: VerSe label values, canonical (x, y, z).
-        native: the grid of the series.
+        native: the grid of the series' volume.
         series: the series that the mask was drawn on.
         model: name of the network, part of the algorithm's identification.
+        form: one plane a segment and slice, or one plane a slice.
+
+    Returns:
+        The data set, for objects that refer to it.
 
     Raises:
         UserError: highdicom is not installed, the mask is empty, or the series cannot be referred
             to.
     """
-    hd = _highdicom()
+    hd = highdicom()
     present = set(np.unique(mask).tolist())
     labels = [label for label in CRANIOCAUDAL if label in present]
     if not labels:
         raise UserError(f"{path}: no vertebra was found, so there is no segmentation to write.")
-    _refuse_unreferable(series)
-    sources, order = _sources(series)
+    refuse_unreferable(series)
+    images, order = sources(series)
     number_of = np.zeros(256, np.uint8)
-    number_of[labels] = np.arange(1, len(labels) + 1)
-    stored = native_array(mask, native).transpose(2, 1, 0)
-    segments = number_of[stored[np.argsort(order)]]
+    number_of[labels] = labels if form == "LABELMAP" else np.arange(1, len(labels) + 1)
+    segments = number_of[series.on_slices(mask, native)[np.argsort(order)]]
     try:
         with warnings.catch_warnings():
             # Anonymised series often hold names and UIDs that break DICOM's rules.
             warnings.simplefilter("ignore", UserWarning)
-            segmentation = _segmentation(hd, sources, segments, labels, model)
+            numbers = {int(number_of[label]): label for label in labels}
+            segmentation = _segmentation(hd, images, segments, numbers, model, form)
             content = io.BytesIO()
             segmentation.save_as(content)
     except Exception as error:
@@ -105,19 +88,25 @@ def write_segmentation(
         ) from error
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.getbuffer())
+    return segmentation
 
 
 def _segmentation(
-    hd: ModuleType, sources: list[Dataset], segments: np.ndarray, labels: list[int], model: str
+    hd: ModuleType,
+    images: list[Dataset],
+    segments: np.ndarray,
+    labels: dict[int, int],
+    model: str,
+    form: Form,
 ) -> Dataset:
-    """The data set; `segments` (frames, rows, columns) numbers the labels from 1."""
+    """The data set; `segments` (frames, rows, columns) holds the numbers of `labels`."""
     algorithm = hd.AlgorithmIdentificationSequence(
         name=model, version=__version__, family=codes.DCM.ArtificialIntelligence
     )
     return hd.seg.Segmentation(
-        source_images=sources,
+        source_images=images,
         pixel_array=segments,
-        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segmentation_type=hd.seg.SegmentationTypeValues(form),
         segment_descriptions=[
             hd.seg.SegmentDescription(
                 segment_number=number,
@@ -128,10 +117,10 @@ def _segmentation(
                 algorithm_identification=algorithm,
                 display_color=hd.color.CIELabColor.from_string(label_colour(label)),
             )
-            for number, label in enumerate(labels, start=1)
+            for number, label in sorted(labels.items())
         ],
         series_instance_uid=generate_uid(),
-        series_number=_series_number(sources[0]),
+        series_number=series_number(images[0], _SERIES_NUMBER_OFFSETS[form]),
         sop_instance_uid=generate_uid(),
         instance_number=1,
         manufacturer="vertseg",
@@ -142,145 +131,3 @@ def _segmentation(
         content_description=RESEARCH_USE_ONLY,
         series_description="Vertebrae (vertseg, research use only)",
     )
-
-
-def vertebra_code(label: int) -> Code:
-    """SNOMED CT code of a vertebra; the general one for T13 and L6."""
-    code = getattr(codes.SCT, f"{NAMES[label]}Vertebra", None)
-    return codes.SCT.Vertebra if code is None else code
-
-
-def _highdicom() -> ModuleType:
-    try:
-        import highdicom
-    except ImportError as error:
-        raise UserError(
-            "DICOM SEG needs the package highdicom: pip install 'vertseg[dicom-seg]'."
-        ) from error
-    return highdicom
-
-
-def _refuse_unreferable(series: DicomSeries) -> None:
-    reason = None
-    uids = [text(header, "SOPInstanceUID") for header in series.headers]
-    if len(series.headers) > 1 and len(series.frames) > len(series.headers):
-        reason = "consists of several multi-frame files"
-    elif "" in uids or len(set(uids)) < len(uids):
-        reason = "has files with an empty or repeated SOPInstanceUID"
-    elif any(not UID(text(header, "SOPClassUID")).keyword for header in series.headers):
-        reason = "states an unknown SOPClassUID"
-    else:
-        for keyword in _UIDS:
-            stated = {text(header, keyword) for header in series.headers}
-            if stated <= {""}:
-                name = "frame of reference" if keyword == "FrameOfReferenceUID" else keyword
-                reason = f"states no {name}"
-            elif len(stated) > 1:
-                reason = f"states several values of {keyword}"
-    if reason:
-        raise UserError(
-            f"The series {series.description} {reason}, so that no DICOM SEG can refer to it. Use "
-            "the NIfTI label map instead."
-        )
-
-
-def _sources(series: DicomSeries) -> tuple[list[Dataset], list[int]]:
-    """The data sets to refer to, and the index of each native slice among their frames."""
-    frames = series.frames
-    thickness = _thickness(series.headers[0], frames)
-    if len(series.headers) == 1:
-        source = _source(series.headers[0], frames[0])
-        _add_frames(source, sorted(frames, key=lambda frame: frame.index), thickness)
-        return [source], [frame.index for frame in frames]
-    sources = []
-    orientation = _decimals(frames[0].axes.ravel())
-    spacing = _decimals(frames[0].spacing_mm[::-1])
-    for frame in frames:
-        source = _source(series.headers[frame.instance], frame)
-        source.ImagePositionPatient = _decimals(frame.position_mm)
-        # Headers round axes and spacing of equal slices in different ways.
-        source.ImageOrientationPatient, source.PixelSpacing = orientation, spacing
-        source.SliceThickness = thickness
-        sources.append(source)
-    return sources, list(range(len(frames)))
-
-
-def _source(header: Dataset, frame: Frame) -> Dataset:
-    """A data set with all that a DICOM SEG takes from a file, but for the places of its frames."""
-    source = Dataset()
-    for tag in header.keys():  # noqa: SIM118 - iteration would convert damaged elements
-        wanted = tag.group in _COPIED_GROUPS or keyword_for_tag(tag) in _COPIED
-        if wanted and (element := _valid_element(header, tag)):
-            source.add(element)
-    if text(source, "PatientSex") not in _SEXES:
-        source.PatientSex = ""
-    for keyword in _NEVER_ABSENT:
-        if keyword not in source:
-            setattr(source, keyword, "")
-    # Text was decoded by the file's character set.
-    source.SpecificCharacterSet = "ISO_IR 192"
-    for keyword in ("SOPClassUID", "SOPInstanceUID", *_UIDS):
-        setattr(source, keyword, text(header, keyword))
-    source.Modality = "CT"
-    source.Rows, source.Columns = frame.shape
-    return source
-
-
-def _valid_element(header: Dataset, tag: BaseTag) -> DataElement | None:
-    """An element that can be read and breaks no rule of its type, or None; no sequences."""
-    try:
-        element = header[tag]
-        if element.VR == "SQ":
-            return None
-        value = str(element.value) if element.VR == "PN" else element.value
-        if value and element.VR in _PARSERS:
-            _PARSERS[element.VR](value)
-        return DataElement(tag, element.VR, value, validation_mode=config.RAISE)
-    except Exception:  # pydicom raises nearly any exception on damaged data
-        return None
-
-
-def _decimals(values: np.ndarray) -> list[DSfloat]:
-    return [DSfloat(float(value), auto_format=True) for value in values]
-
-
-def _add_frames(source: Dataset, frames: Sequence[Frame], thickness: DSfloat) -> None:
-    """Add the functional groups of a multi-frame file, its frames in order."""
-    measures, plane, shared = Dataset(), Dataset(), Dataset()
-    measures.PixelSpacing = _decimals(frames[0].spacing_mm[::-1])
-    measures.SliceThickness = thickness
-    plane.ImageOrientationPatient = _decimals(frames[0].axes.ravel())
-    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
-    source.SharedFunctionalGroupsSequence = [shared]
-    groups = []
-    for frame in frames:
-        place, group = Dataset(), Dataset()
-        place.ImagePositionPatient = _decimals(frame.position_mm)
-        group.PlanePositionSequence = [place]
-        groups.append(group)
-    source.PerFrameFunctionalGroupsSequence = groups
-    source.NumberOfFrames = len(groups)
-
-
-def _thickness(header: Dataset, frames: Sequence[Frame]) -> DSfloat:
-    """The slices' thickness by the header or, if it is missing or no length, their distance."""
-    shared = header.get("SharedFunctionalGroupsSequence") or [Dataset()]
-    measures = shared[0].get("PixelMeasuresSequence") or [Dataset()]
-    for place in (header, measures[0]):
-        try:
-            stated = float(place.SliceThickness)
-        except Exception:  # missing, or a value that pydicom cannot convert
-            continue
-        if 0 < stated <= WIDEST_MM:
-            return DSfloat(stated, auto_format=True)
-    ends = [frame.position_mm for frame in (frames[0], frames[-1])]
-    step = np.linalg.norm(ends[1] - ends[0]) / (len(frames) - 1)
-    return DSfloat(float(step), auto_format=True)
-
-
-def _series_number(header: Dataset) -> int:
-    try:
-        stated = int(header.SeriesNumber)
-    except Exception:  # missing, or a value that pydicom cannot convert
-        return _SERIES_NUMBER_OFFSET
-    return max(0, min(stated, _LARGEST_SERIES_NUMBER)) + _SERIES_NUMBER_OFFSET

@@ -31,8 +31,9 @@ from vertseg.scans.dicom.files import (
     text,
 )
 from vertseg.scans.dicom.stack import POSITION_TOLERANCE, Frame, frames_of, stack
+from vertseg.scans.dicom.tilt import Tilt
 from vertseg.scans.dicom.voxels import read_voxels
-from vertseg.scans.volumes import Volume, canonical_volume
+from vertseg.scans.volumes import Geometry, Volume, canonical_volume, native_array
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,26 @@ class DicomSeries:
         headers: the files' data sets without voxels; one a slice, or one multi-frame file.
         frames: the slices in the order of the native grid's last axis.
         description: for messages.
+        tilt: shift of the slices against the volume's straight grid; None without a tilt.
     """
 
     headers: tuple[Dataset, ...]
     frames: tuple[Frame, ...]
     description: str
+    tilt: Tilt | None = None
+
+    def on_slices(self, label_map: np.ndarray, native: Geometry) -> np.ndarray:
+        """A label map of the series' volume on the series' own slices.
+
+        Args:
+            label_map: values, canonical (x, y, z).
+            native: the volume's grid.
+
+        Returns:
+            Values (slices, rows, columns), in the order of `frames`.
+        """
+        stored = native_array(label_map, native)
+        return (self.tilt.on_slices(stored) if self.tilt else stored).transpose(2, 1, 0)
 
 
 def read_series(path: str | os.PathLike[str]) -> tuple[Volume, DicomSeries]:
@@ -56,7 +72,8 @@ def read_series(path: str | os.PathLike[str]) -> tuple[Volume, DicomSeries]:
     In a folder with several series, the path of one file chooses the series.
 
     Returns:
-        The volume, int16 HU, its native grid (columns, rows, slices along the slices' normal).
+        The volume, int16 HU, its native grid (columns, rows, slices along the slices' normal). That
+        of a tilted gantry's series is resampled to a straight grid (see `Tilt`).
 
     Raises:
         UserError: there is no CT series, or several; its slices do not form a volume (see
@@ -88,15 +105,20 @@ def _read(source: Source, uid: str | None) -> tuple[Volume, DicomSeries]:
     headers = [instance.header for instance in found]
     _refuse_several_patients(found, name)
     remarks += _contradictions(headers)
-    frames, native = stack(frames_of(headers, [i.name for i in found], name), name)
+    frames, native, tilt = stack(frames_of(headers, [i.name for i in found], name), name)
     names = {instance.name for instance in found}
     single = [one[0] for one in by_series if len(one) == 1 and one[0].name not in names]
     remarks += _beyond_the_ends(single, frames)
     for remark in remarks:
         logger.warning("%s: %s", name, remark)
     array = read_voxels(source, found, frames)
+    if tilt:
+        logger.warning(
+            "%s: tilted by %.1f degrees; resampled to a straight grid.", name, tilt.degrees
+        )
+        array = tilt.straightened(array)
     volume = canonical_volume(array, native, tuple(remarks))
-    return volume, DicomSeries(tuple(headers), tuple(frames), describe(found))
+    return volume, DicomSeries(tuple(headers), tuple(frames), describe(found), tilt)
 
 
 def describe(series: Sequence[Instance]) -> str:

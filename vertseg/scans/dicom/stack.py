@@ -6,6 +6,7 @@ a mask drawn on it would lie in the wrong place. So are values that contradict e
 """
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,13 @@ from pydicom import Dataset
 
 from vertseg.core.errors import UserError
 from vertseg.scans.dicom.files import frame_count
-from vertseg.scans.volumes import LONGEST_MM, WIDEST_MM, Geometry
+from vertseg.scans.dicom.tilt import Tilt, tilt_of
+from vertseg.scans.volumes import LONGEST_MM, MOST_BYTES, WIDEST_MM, Geometry
 
 TILT_TOLERANCE_DEG = 1.0
+"""Largest shift of slices against each other, as an angle, that counts as none."""
+LARGEST_TILT_DEG = 45.0
+"""Largest tilt of a gantry; scanners reach 30 degrees."""
 POSITION_TOLERANCE = 0.1
 POSITION_TOLERANCE_MM = 0.1
 """Largest distance of a slice from its place in an even stack: this share of the slice spacing, or
@@ -185,20 +190,24 @@ def _numbers(value: Any, count: int, keyword: str) -> np.ndarray:
     return numbers
 
 
-def stack(frames: Sequence[Frame], series: str) -> tuple[list[Frame], Geometry]:
+def stack(frames: Sequence[Frame], series: str) -> tuple[list[Frame], Geometry, Tilt | None]:
     """Order slices along their normal and derive the grid they form.
+
+    Slices that are shifted against each other (gantry tilt) form no grid of rectangular voxels; for
+    them the grid is the straight one that holds all of them (see `Tilt`).
 
     Args:
         frames: at least two slices of one series, in any order.
         series: what the series is called in messages.
 
     Returns:
-        The slices in order, and the grid (columns, rows, slices) with its affine to RAS+ mm.
+        The slices in order; the grid (columns, rows, slices) with its affine to RAS+ mm; and the
+        tilt, or None.
 
     Raises:
         UserError: there is a single slice; slices differ in size, voxel size or axes, share a
-            position, are missing or unevenly spaced, or are shifted against each other (gantry
-            tilt); or the stack is longer than a patient.
+            position, are missing or unevenly spaced, or are shifted against each other further
+            than by a gantry's tilt; or the stack is longer than a patient.
     """
     if len(frames) < 2:
         raise UserError(f"{series}: a single slice. Give the folder of the whole series.")
@@ -216,16 +225,21 @@ def stack(frames: Sequence[Frame], series: str) -> tuple[list[Frame], Geometry]:
     _refuse_gaps(ordered, heights, series)
     # A line through all positions, since many headers round them.
     step, start = np.polyfit(np.arange(len(ordered)), positions, 1)
-    _refuse_tilt(step, normal, series)
     _refuse_uneven(ordered, positions, start, step, series)
 
     first = ordered[0]
-    affine = np.eye(4)
-    columns = [*(first.axes * first.spacing_mm[:, None]), step]
-    affine[:3, :3] = _LPS_TO_RAS @ np.transpose(columns)
-    affine[:3, 3] = _LPS_TO_RAS @ start
     rows, across = first.shape
-    return ordered, Geometry((across, rows, len(ordered)), affine)
+    shape = (across, rows, len(ordered))
+    in_plane = first.axes * first.spacing_mm[:, None]
+    tilt = _tilt(ordered, step, series)
+    if tilt:
+        shape = tilt.straight_shape
+        start = start - tilt.offsets[0] @ in_plane
+        step = (step @ normal) * normal
+    affine = np.eye(4)
+    affine[:3, :3] = _LPS_TO_RAS @ np.transpose([*in_plane, step])
+    affine[:3, 3] = _LPS_TO_RAS @ start
+    return ordered, Geometry(shape, affine), tilt
 
 
 def _require_same(
@@ -328,15 +342,32 @@ def _refuse_gaps(ordered: list[Frame], heights: np.ndarray, series: str) -> None
     )
 
 
-def _refuse_tilt(step: np.ndarray, normal: np.ndarray, series: str) -> None:
-    along = float(step @ normal)
-    tilt = float(np.degrees(np.arctan2(np.linalg.norm(step - along * normal), along)))
-    if tilt > TILT_TOLERANCE_DEG:
+def _tilt(ordered: Sequence[Frame], step: np.ndarray, series: str) -> Tilt | None:
+    """The tilt of slices whose first voxels lie one `step` (LPS mm) from each other; or None.
+
+    Raises:
+        UserError: the tilt is larger than any gantry's, or the straight grid too large.
+    """
+    first = ordered[0]
+    along = float(step @ first.normal)
+    shear_mm = step - along * first.normal
+    degrees = float(np.degrees(np.arctan2(np.linalg.norm(shear_mm), along)))
+    if degrees <= TILT_TOLERANCE_DEG:
+        return None
+    if degrees > LARGEST_TILT_DEG:
         raise UserError(
-            f"{series}: the slices are shifted against each other by {tilt:.1f} degrees (gantry "
-            "tilt), so that voxels are not rectangular boxes. Resample the series to a straight "
-            "grid first, for example with dcm2niix, whose file with _Tilt in its name can be given."
+            f"{series}: the slices are shifted against each other by {degrees:.1f} degrees, more "
+            "than any gantry tilts. Give the series as the scanner reconstructed it."
         )
+    rows, columns = first.shape
+    tilt = tilt_of(first.axes @ shear_mm / first.spacing_mm, len(ordered), (columns, rows), degrees)
+    voxels = math.prod(tilt.straight_shape)
+    if voxels * np.dtype(np.int16).itemsize > MOST_BYTES:
+        raise UserError(
+            f"{series}: tilted by {degrees:.1f} degrees; on a straight grid it has {voxels} voxels,"
+            f" over {MOST_BYTES >> 30} GiB. A header may be damaged: export the series again."
+        )
+    return tilt
 
 
 def _refuse_uneven(

@@ -37,6 +37,7 @@ class Result:
         outputs: names of the files written for the scan, by kind.
         source_state: checksum of the names, sizes and times of the scan's files, if stated.
         dicom_seg_wanted: a DICOM SEG was asked for; None if not stated.
+        version: version of vertseg that predicted the scan, if stated.
     """
 
     scan: str
@@ -53,6 +54,7 @@ class Result:
     outputs: Mapping[str, str] = field(default_factory=dict)
     source_state: str | None = None
     dicom_seg_wanted: bool | None = None
+    version: str | None = None
 
 
 def read_result(path: str | os.PathLike[str]) -> Result:
@@ -84,6 +86,7 @@ def read_result(path: str | os.PathLike[str]) -> Result:
         outputs=outputs,
         source_state=content.get("source_state"),
         dicom_seg_wanted=content.get("dicom_seg_wanted"),
+        version=content.get("version"),
     )
 
 

@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 
-.PHONY: demo demo-nnunet test test-nnunet test-conda test-schedulers test-slurm test-wheel wheel check viewer reference rulegraph pins clean
+.PHONY: demo demo-nnunet test test-nnunet test-conda test-schedulers test-slurm test-release wheel check viewer reference rulegraph pins clean
 
 demo: .venv/demo.ready
 	@$(BIN)/python -m vertseg.core.stale_lock results/demo config/demo.yaml
@@ -32,9 +32,9 @@ test-schedulers: .venv/test.ready
 test-slurm: .venv/test.ready
 	$(BIN)/python -m pytest tests/clusters/slurm/on_slurm.py
 
-# The wheel, installed in an environment of its own without the repository, predicts a scan.
-test-wheel: .venv/test.ready
-	$(BIN)/python -m pytest -m wheel
+# Before a release: the wheel predicts without the repository; every command of the tutorial runs.
+test-release: .venv/test.ready
+	$(BIN)/python -m pytest -m release
 
 wheel: .venv/test.ready
 	rm -rf build/lib build/bdist.* dist

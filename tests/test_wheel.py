@@ -14,7 +14,7 @@ from vertseg import __version__
 from vertseg.phantom import generate_phantom, preset
 from vertseg.segmentation.model import load_model
 
-pytestmark = pytest.mark.wheel
+pytestmark = pytest.mark.release
 
 
 def run(folder: Path, *command: str | Path) -> str:

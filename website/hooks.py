@@ -1,0 +1,36 @@
+"""The site's pages are files of the repository at their own paths, so that links hold in both."""
+
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+SHOWN = (
+    "*.md",
+    "CITATION.cff",
+    "LICENSE",
+    "config.yaml",
+    "config/*.*",
+    "docs/**/*.*",
+    "profiles/**/*.*",
+    "vertseg/models/*.md",
+    "website/*.css",
+)
+"""Pages, and the files that they link to."""
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Put the repository's files in place of those of the documents' folder."""
+    theme = [file for file in files if file.src_dir != config.docs_dir]
+    paths = {path for pattern in SHOWN for path in ROOT.glob(pattern) if path.is_file()}
+    own = [
+        File(
+            path.relative_to(ROOT).as_posix(),
+            src_dir=str(ROOT),
+            dest_dir=config.site_dir,
+            use_directory_urls=config.use_directory_urls,
+        )
+        for path in sorted(paths)
+    ]
+    return Files([*own, *theme])

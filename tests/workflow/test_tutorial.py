@@ -20,7 +20,7 @@ BLOCK = re.compile(r"^```\n(.+?)^```", re.MULTILINE | re.DOTALL)
 
 
 def test_every_command_runs(tmp_path: Path) -> None:
-    """All blocks in order, in one shell, but for the installation: this environment stands for it."""
+    """All blocks in order, in one shell; this environment stands for the installation."""
     text = (ROOT / "docs/tutorial.md").read_text()
     for full, small in SMALLER.items():
         assert text.count(full) == 1, full

@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 
-.PHONY: demo demo-nnunet test test-nnunet test-conda test-schedulers test-slurm check viewer reference rulegraph pins clean
+.PHONY: demo demo-nnunet test test-nnunet test-conda test-schedulers test-slurm test-release wheel check viewer reference rulegraph site pins clean
 
 demo: .venv/demo.ready
 	@$(BIN)/python -m vertseg.core.stale_lock results/demo config/demo.yaml
@@ -33,6 +33,14 @@ test-schedulers: .venv/test.ready
 test-slurm: .venv/test.ready
 	$(BIN)/python -m pytest tests/clusters/slurm/on_slurm.py
 
+# Before a release: the wheel predicts without the repository; every command of the tutorial runs.
+test-release: .venv/test.ready
+	$(BIN)/python -m pytest -m release
+
+wheel: .venv/test.ready
+	rm -rf build/lib build/bdist.* dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
 # An image with every step's conda environment; needs conda.
 build/Dockerfile: Snakefile $(wildcard rules/*.smk envs/*.yaml) .venv/demo.ready
 	mkdir -p build
@@ -57,6 +65,10 @@ reference: .venv/demo.ready
 	$(BIN)/python -m vertseg.dataset.reference schemas/config.schema.yaml > docs/configuration.md.part
 	mv docs/configuration.md.part docs/configuration.md
 
+# The documents as a site, build/site/index.html; a broken link or anchor fails it.
+site: .venv-docs/ready
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
+
 # Needs Graphviz (apt-get install graphviz).
 rulegraph: .venv/demo.ready
 	$(BIN)/snakemake --rulegraph dot | dot -Tsvg -o docs/images/rulegraph.svg
@@ -67,7 +79,7 @@ pins: .venv/test.ready .venv-nnunet/ready
 	.venv-nnunet/bin/python envs/pin.py
 
 clean:
-	rm -rf .venv .venv-nnunet .snakemake results/demo
+	rm -rf .venv .venv-docs .venv-nnunet .snakemake results/demo
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -79,6 +91,11 @@ clean:
 .venv/test.ready: requirements-dev.txt requirements-cluster.txt requirements.txt .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@ .venv/demo.ready
+
+.venv-docs/ready: requirements-docs.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	touch $@
 
 .venv-nnunet/ready: requirements-nnunet.txt
 	$(PYTHON) -m venv .venv-nnunet

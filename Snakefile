@@ -34,6 +34,7 @@ include: "rules/own_scans.smk"
 include: "rules/screening.smk"
 include: "rules/summary.smk"
 include: "rules/ship.smk"
+include: "rules/run_crate.smk"
 
 
 from vertseg.core.workflow_log import shorten_log

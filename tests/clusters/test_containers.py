@@ -65,6 +65,17 @@ def test_the_image_of_one_environment_holds_the_workflow_and_its_pins() -> None:
     assert not copied & set(ignored)
 
 
+def test_apptainers_image_holds_what_the_other_does() -> None:
+    dockerfile = (ROOT / "containers/Dockerfile").read_text()
+    text = (ROOT / "containers/vertseg.def").read_text()
+    assert re.findall(r"^From: (.+)$", text, re.M) == re.findall(r"^FROM (.+)$", dockerfile, re.M)
+    files = re.search(r"^%files\n(.+?)\n\n", text, re.M | re.S)[1]
+    pairs = [line.split() for line in files.splitlines()]
+    assert all(target == f"/vertseg/{source}" for source, target in pairs)
+    assert {source for source, _ in pairs} == {*WORKFLOW_PARTS, "LICENSE", "requirements.txt"}
+    assert "install --no-cache-dir --requirement /vertseg/requirements.txt" in text
+
+
 def test_the_kubernetes_job_asks_for_the_gpus_that_snakemake_counts() -> None:
     text = (ROOT / "containers/kubernetes.yaml").read_text()
     claim, job = yaml.safe_load_all(text)

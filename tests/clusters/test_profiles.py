@@ -93,6 +93,18 @@ def test_gpu_partitions_are_for_the_rules_that_ask_for_gpus(name: str) -> None:
     assert named == asking
 
 
+def test_a_workstations_block_reaches_snakemake() -> None:
+    options = profile("workstation")
+    assert options["cores"] == "16"
+    assert options["resources"] == ["gpu=2", "mem_mb=60000"]
+
+
+def test_every_profile_is_described() -> None:
+    text = (ROOT / "profiles/README.md").read_text()
+    described = set(re.findall(r"^\| \[`(\w+)`\]\(\1/config.yaml\)", text, re.M))
+    assert described == {path.parent.name for path in (ROOT / "profiles").glob("*/config.yaml")}
+
+
 def test_the_site_block_reaches_the_jobs(tmp_path: Path) -> None:
     folder = copy_workflow(tmp_path / "workflow")
     path = folder / "profiles/slurm/config.yaml"

@@ -91,7 +91,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "--configfile", "config/conda.yaml",
         )  # fmt: skip
     conda_snakemake(
-        folder, "all", "results/miniature/screening/reference_vertebrae.csv",
+        folder, "all", "results/miniature/ro-crate-metadata.json",
+        "results/miniature/screening/reference_vertebrae.csv",
         "results/miniature/models/mobilenet_aspp/fold0/weights.onnx",
         "--configfile", "config/miniature.yaml", "config/miniature_nnunet.yaml",
         "config/conda.yaml",

@@ -1,5 +1,6 @@
 """The workflow itself, run as a user runs it, on a miniature phantom data set."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ import yaml
 from conftest import ROOT, copy_workflow, failing_snakemake, snakemake
 from safetensors.numpy import load_file
 
+from vertseg import __version__
 from vertseg.networks.weights import load_network
 from vertseg.segmentation.cache import read_cache
 
@@ -44,7 +46,8 @@ REPORT = {"table1", "per_label_page", "figure1", "learning_curves", "run_cost", 
 def workflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished miniature run: the folder it ran in."""
     folder = copy_workflow(tmp_path_factory.mktemp("workflow"))
-    output = snakemake(folder, "--configfile", "config/miniature.yaml")
+    crate = "results/miniature/ro-crate-metadata.json"
+    output = snakemake(folder, "all", crate, "--configfile", "config/miniature.yaml")
     (folder / "shown.txt").write_text(output)
     return folder
 
@@ -74,6 +77,29 @@ def test_table1_has_the_papers_rows_and_values(table: pd.DataFrame) -> None:
         assert row["parameters"] == PARAMETERS[method["label"]]
         assert row["iterations"] == 12
         assert row["n_scans"] == 3
+
+
+def test_the_runs_crate_describes_every_result(results: Path) -> None:
+    """Hashes are those of the files, by the specification's own terms."""
+    graph = json.loads((results / "ro-crate-metadata.json").read_text())["@graph"]
+    entities = {entity["@id"]: entity for entity in graph}
+    run = entities["#run"]
+    written = {one["@id"] for one in run["result"]}
+    for path in written:
+        assert entities[path]["sha256"] == hashlib.sha256((results / path).read_bytes()).hexdigest()
+    for pattern in ("table1.*", "models/*/fold0/weights.safetensors", "predictions/*/fold0/*"):
+        assert {path.relative_to(results).as_posix() for path in results.glob(pattern)} <= written
+    assert run["object"] == {"@id": "configuration.yaml"}  # Phantoms are no input.
+    configuration = yaml.safe_load((results / "configuration.yaml").read_text())
+    assert configuration["training"]["iterations"] == 12
+    assert configuration["training"]["schedule"] == "constant"
+    workflow = entities[run["instrument"]["@id"]]
+    assert workflow["@id"] == entities["./"]["mainEntity"]["@id"] == "workflow/Snakefile"
+    assert workflow["version"] == __version__
+    copied = results / "workflow"
+    assert (copied / "vertseg/__init__.py").read_text() == (
+        ROOT / "vertseg/__init__.py"
+    ).read_text()
 
 
 def test_the_audit_finds_the_phantoms_in_order(results: Path) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from vertseg import __version__
 from vertseg.core.errors import UserError
 
 logger = logging.getLogger("vertseg")
@@ -43,5 +44,6 @@ def step_log(path: str) -> Iterator[logging.Logger]:
 
 
 def log_interpreter() -> None:
-    """Log the Python version and the environment of a step."""
+    """Log the versions of this package and of Python, and the environment of a step."""
+    logger.info("vertseg %s", __version__)
     logger.info("Python %s of %s", platform.python_version(), sys.prefix)

@@ -12,6 +12,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from vertseg import __version__
 from vertseg.anatomy.centroids import Centres, body_centres, write_centroids
 from vertseg.anatomy.points import write_markups, write_points_table
 from vertseg.core.errors import UserError
@@ -153,6 +154,7 @@ def write_failure(output: Path, name: str, source: str | os.PathLike[str], error
             "notice": RESEARCH_USE_ONLY,
             "scan": name,
             "source": shown_source(source),
+            "version": __version__,
             "status": "failed",
             "error": error.encode("utf-8", "backslashreplace").decode("utf-8"),
         },
@@ -245,6 +247,7 @@ def _write(
             "scan": scan.name,
             "source": shown_source(scan.source),
             "source_state": state,
+            "version": __version__,
             "status": "done",
             "model": {"name": model.name, "sha256": model.sha256, "runtime": model.runtime},
             "decoding": prediction.decoding,

@@ -38,6 +38,7 @@ class Result:
         outputs: names of the files written for the scan, by kind.
         source_state: checksum of the names, sizes and times of the scan's files, if stated.
         dicom_wanted: kinds of DICOM objects that were asked for; None if not stated.
+        version: version of vertseg that predicted the scan, if stated.
     """
 
     scan: str
@@ -55,6 +56,7 @@ class Result:
     outputs: Mapping[str, str] = field(default_factory=dict)
     source_state: str | None = None
     dicom_wanted: Sequence[str] | None = None
+    version: str | None = None
 
 
 def read_result(path: str | os.PathLike[str]) -> Result:
@@ -87,6 +89,7 @@ def read_result(path: str | os.PathLike[str]) -> Result:
         outputs=outputs,
         source_state=content.get("source_state"),
         dicom_wanted=content.get("dicom_wanted"),
+        version=content.get("version"),
     )
 
 

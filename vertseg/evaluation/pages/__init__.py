@@ -5,6 +5,8 @@ import math
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from vertseg import __version__
+
 MISSING = "–"
 
 
@@ -31,6 +33,7 @@ def table_page(table: pd.DataFrame, title: str, note: str = "") -> str:
         numeric=[_is_numeric(cells[name]) for name in table.columns],
         rows=cells.to_numpy().tolist(),
         note=note,
+        version=__version__,
     )
 
 

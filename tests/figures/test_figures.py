@@ -13,13 +13,12 @@ from matplotlib.axis import Tick, XTick
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from vertseg.anatomy.labels import CRANIOCAUDAL, IDS
-from vertseg.anatomy.palette import label_colour
+from vertseg.anatomy.labels import IDS
 from vertseg.core.errors import UserError
 from vertseg.evaluation.screening import QUANTITIES
 from vertseg.figures.bland_altman import draw_bland_altman
 from vertseg.figures.dataset import count_labels, covered_ranges, draw_dataset
-from vertseg.figures.example import View, place_views, spine_views, spread_apart
+from vertseg.figures.example import place_views, spine_views
 from vertseg.figures.figure1 import choose_example, draw_figure1
 from vertseg.figures.learning import draw_learning_curves, smooth
 from vertseg.figures.localisation import (
@@ -29,6 +28,7 @@ from vertseg.figures.localisation import (
     position_along_spine,
     tick_positions,
 )
+from vertseg.figures.slices import View, spread_apart
 from vertseg.figures.style import save_figure
 from vertseg.scans.volumes import Geometry, Volume
 
@@ -201,9 +201,6 @@ class TestExample:
         assert first[3] == pytest.approx(second[3])
         apart = first[0] + first[2] < second[0] or second[1] + second[3] < first[1]
         assert apart
-
-    def test_neighbours_differ_in_colour(self) -> None:
-        assert all(label_colour(a) != label_colour(b) for a, b in pairwise(CRANIOCAUDAL))
 
 
 class TestDrawing:

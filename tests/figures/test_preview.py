@@ -1,19 +1,28 @@
-"""The preview picture: what it shows, on which side, and that nothing covers anything else."""
+"""The preview picture: what it shows, on which side, and that no text covers another."""
 
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
-from matplotlib.image import imread
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
+from matplotlib.colors import to_rgb
+from PIL import Image
 
 from vertseg.anatomy.labels import CRANIOCAUDAL, NAMES
+from vertseg.anatomy.palette import label_colour
 from vertseg.core.notice import RESEARCH_USE_ONLY
-from vertseg.figures.preview import draw_preview, middle_views, preview_figure, preview_views
+from vertseg.figures.preview import (
+    Panel,
+    Word,
+    draw_preview,
+    middle_panels,
+    preview_panels,
+    preview_picture,
+    words,
+)
 from vertseg.scans.volumes import Geometry, Volume
+
+Place = tuple[int, int, int, int]
 
 
 def volume(array: np.ndarray, *spacing_mm: float) -> Volume:
@@ -38,44 +47,113 @@ def spine(labels: list[int], bend_mm: float = 0.0) -> tuple[Volume, np.ndarray]:
     return volume(array, 2.0, 2.0, 4.0), mask
 
 
-def overlaps(figure: Figure) -> list[tuple[str, str]]:
-    figure.canvas.draw()
-    texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
-    boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
-    return [
-        (one, other)
-        for (one, box), (other, its) in combinations(boxes, 2)
-        if (shared := Bbox.intersection(box, its)) and min(shared.width, shared.height) > 0.5
-    ]
+class Preview:
+    """A preview's picture (rows, columns, 3), panels with their places, and texts."""
+
+    def __init__(self, ct: Volume, mask: np.ndarray, title: str = "sub-x") -> None:
+        picture, placed = preview_picture(ct, mask, title)
+        self.picture = np.asarray(picture)
+        self.panels = [panel for panel, _ in placed]
+        self.places = [place for _, place in placed]
+        _, top, _, bottom = self.places[0]
+        pixel_mm = self.panels[0].view.extent[3] / (bottom - top)
+        self.words: list[Word] = words(self.panels, self.places, pixel_mm, picture.size, title, [])
+
+    @property
+    def texts(self) -> list[str]:
+        return [word.text for word in self.words]
+
+    def overlaps(self) -> list[tuple[str, str]]:
+        return [
+            (one.text, other.text)
+            for one, other in combinations(self.words, 2)
+            if min(one.box[2], other.box[2]) - max(one.box[0], other.box[0]) > 0.5
+            and min(one.box[3], other.box[3]) - max(one.box[1], other.box[1]) > 0.5
+        ]
+
+    def cut(self, index: int) -> np.ndarray:
+        """The pixels of a panel."""
+        left, top, right, bottom = self.places[index]
+        return self.picture[top:bottom, left:right]
 
 
-def texts(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.findobj(Text)]
+def labelled(panels: list[Panel]) -> list[Panel]:
+    return [panel for panel in panels if panel.marks]
 
 
 @pytest.mark.parametrize(
     "labels", [[20, 21, 22], list(range(1, 25)), list(CRANIOCAUDAL), [20]], ids=len
 )
-def test_every_vertebra_is_named_in_both_views_and_no_text_covers_another(
+def test_every_vertebra_is_named_in_both_labelled_views_and_no_text_covers_another(
     labels: list[int],
 ) -> None:
-    figure = preview_figure(*spine(labels), "sub-x")
-    shown = texts(figure)
-    assert all(shown.count(NAMES[label]) == 2 for label in labels)
-    assert {"R", "L", "A", "P", "sub-x", RESEARCH_USE_ONLY} <= set(shown)
-    assert overlaps(figure) == []
+    preview = Preview(*spine(labels))
+    assert all(preview.texts.count(NAMES[label]) == 2 for label in labels)
+    assert {"R", "L", "A", "P", "sub-x", RESEARCH_USE_ONLY} <= set(preview.texts)
+    assert preview.overlaps() == []
+    rows, columns, _ = preview.picture.shape
+    for word in preview.words:
+        left, top, right, bottom = word.box
+        assert left >= 0 and top >= 0 and right <= columns and bottom <= rows, word
+
+
+def test_a_name_stands_beside_its_vertebra() -> None:
+    labels = [19, 20, 21, 22]
+    preview = Preview(*spine(labels, bend_mm=60))
+    panels = [index for index, panel in enumerate(preview.panels) if panel.marks]
+    for index in panels:
+        left, top, right, bottom = preview.places[index]
+        panel = preview.panels[index]
+        for label in labels:
+            (word,) = (
+                word
+                for word in preview.words
+                if word.text == NAMES[label] and left <= word.box[0] and word.box[2] <= right
+                and top <= word.box[1] and word.box[3] <= bottom
+            )  # fmt: skip
+            rows, columns = np.nonzero(panel.view.predicted == label)
+            height, width = panel.view.predicted.shape
+            y = bottom - (rows.mean() + 0.5) * (bottom - top) / height
+            assert abs((word.box[1] + word.box[3]) / 2 - y) < 3
+            ends = left + np.array([columns.min(), columns.max() + 1]) * (right - left) / width
+            inner = word.box[2] - ends[0] if panel.names_at == "left" else ends[1] - word.box[0]
+            assert -10 < inner < 0, "near it, not on it"
+
+
+def test_the_plain_scan_stands_beside_the_labels_and_shows_through_them() -> None:
+    ct, mask = spine([20, 21, 22])
+    pattern = np.indices(mask.shape).sum(axis=0) % 8 * 60
+    ct = volume(np.where(mask > 0, 100 + pattern, 0).astype(np.int16), *ct.spacing_mm)
+    preview = Preview(ct, mask)
+    plain, overlay = preview.cut(0).astype(int), preview.cut(1).astype(int)
+    assert not preview.panels[0].marks and preview.panels[1].marks
+    assert plain.shape == overlay.shape
+    assert np.ptp(plain, axis=-1)[30:].max() == 0, "grey alone, below the letters"
+    height, width = preview.panels[1].view.predicted.shape
+    for label in (20, 21, 22):
+        rows, columns = np.nonzero(preview.panels[1].view.predicted[::-1] == label)
+        scale = np.array(plain.shape[:2]) / (height, width)
+        low = np.ceil(np.array([rows.min(), columns.min()]) * scale).astype(int)
+        high = np.floor(np.array([rows.max() + 1, columns.max() + 1]) * scale).astype(int)
+        colour = 255 * np.array(to_rgb(label_colour(label)))
+        edge = overlay[low[0], low[1] + 8 : high[1] - 8]
+        np.testing.assert_allclose(edge, np.broadcast_to(colour, edge.shape), atol=2)
+        inside = (slice(low[0] + 6, high[0] - 6), slice(low[1] + 6, high[1] - 6))
+        was, now = plain[inside][..., 0].ravel(), overlay[inside].mean(axis=-1).ravel()
+        assert np.corrcoef(was, now)[0, 1] > 0.99
+        assert now.std() > 0.85 * was.std(), "its structure is hardly fainter"
 
 
 def test_slices_follow_a_bend_that_no_plane_follows() -> None:
     ct, mask = spine([20, 21, 22, 23, 24], bend_mm=80)
     assert len(np.unique(mask[37])) < 6, "one sagittal plane does not meet all of them"
-    for view in preview_views(ct, mask):
-        assert set(np.unique(view.predicted)) == {0, 20, 21, 22, 23, 24}
+    for panel in labelled(preview_panels(ct, mask)):
+        assert set(np.unique(panel.view.predicted)) == {0, 20, 21, 22, 23, 24}
 
 
 def test_right_is_on_the_left_and_anterior_too() -> None:
     ct, mask = spine([20, 21, 22], bend_mm=60)
-    sagittal, coronal = preview_views(ct, mask)
+    sagittal, coronal = (panel.view for panel in labelled(preview_panels(ct, mask)))
     assert (sagittal.sides, coronal.sides) == (("A", "P"), ("R", "L"))
     assert sagittal.grey[:, 0].mean() > 600, "what lies in front is on the left"
     assert sagittal.grey[:, -1].mean() < 100
@@ -85,46 +163,74 @@ def test_right_is_on_the_left_and_anterior_too() -> None:
     assert upper[0] > lower[0] and upper[1] > lower[1]
 
 
-def test_views_have_the_scans_whole_height_and_true_proportions() -> None:
+def test_ribs_and_sacrum_that_no_slice_meets_are_among_the_bones() -> None:
+    ct, mask = spine([18, 19, 20])
+    ribs = ct.array.copy()
+    ribs[:] = 0
+    ribs[mask > 0] = 300
+    ribs[10:20, 25:28, 60:62] = 900  # to the left of a vertebra, 30 mm behind its centre
+    ribs[35:50, 20:24, 5:8] = 700  # below all vertebrae
+    bones = preview_panels(volume(ribs, *ct.spacing_mm), mask)[-1]
+    assert not bones.marks and bones.view.sides == ("R", "L")
+    rows, columns = np.nonzero(bones.view.grey == 900)
+    assert (rows.min(), rows.max()) == (60, 61) and np.ptp(columns) == 9
+    assert columns.min() > bones.view.grey.shape[1] / 2, "the patient's left is on the right"
+    assert np.any(bones.view.grey[5:8] == 700)
+    for panel in labelled(preview_panels(volume(ribs, *ct.spacing_mm), mask)):
+        assert not np.any(panel.view.grey == 900)
+
+
+def test_panels_have_the_scans_whole_height_and_true_proportions() -> None:
     ct, mask = spine([20, 21, 22])
-    for view in preview_views(ct, mask):
-        left, right, bottom, top = view.extent
-        assert top - bottom == 4 * mask.shape[2]
-        rows, columns = view.grey.shape
-        assert (top - bottom) / rows == pytest.approx((right - left) / columns, rel=0.02)
-    figure = preview_figure(ct, mask, "sub-x")
-    for axes in figure.axes:
-        left, right, bottom, top = axes.images[0].get_extent()
-        box = axes.get_window_extent()
-        assert box.width / (right - left) == pytest.approx(box.height / (top - bottom), rel=1e-6)
+    preview = Preview(ct, mask)
+    scales = []
+    for panel, (left, top, right, bottom) in zip(preview.panels, preview.places, strict=True):
+        _, width, _, height = panel.view.extent
+        assert height == 4 * mask.shape[2]
+        scales += [(right - left) / width, (bottom - top) / height]
+    assert max(scales) / min(scales) < 1.02
+
+
+@pytest.mark.parametrize("shape", [(60, 60, 400), (200, 200, 30), (8, 8, 8)])
+def test_the_picture_stays_of_a_size_that_a_screen_shows(shape: tuple[int, int, int]) -> None:
+    mask = np.zeros(shape, np.uint8)
+    mask[tuple(slice(n // 2 - 2, n // 2 + 2) for n in shape)] = 20
+    preview = Preview(volume(mask.astype(np.int16), 2, 2, 2), mask)
+    rows, columns, _ = preview.picture.shape
+    assert rows <= 1100 and columns <= 1480
+    assert preview.overlaps() == []
 
 
 def test_a_vertebra_of_one_voxel_is_found() -> None:
     mask = np.zeros((61, 61, 61), np.uint8)
     mask[33, 35, 31] = 20
-    ct = volume(mask.astype(np.int16), 0.5, 0.5, 0.5)
-    figure = preview_figure(ct, mask, "speck")
-    assert figure.axes and "no vertebra" not in " ".join(texts(figure))
+    preview = Preview(volume(mask.astype(np.int16), 0.5, 0.5, 0.5), mask, "speck")
+    assert preview.texts.count("L1") == 2 and "no vertebra" not in " ".join(preview.texts)
 
 
 def test_without_a_vertebra_the_middle_is_shown_and_said_so(tmp_path: Path) -> None:
     array = np.arange(40)[:, None, None] * np.ones((40, 30, 20)) * 10
     ct, mask = volume(array, 1, 1, 3), np.zeros(array.shape, np.uint8)
-    sagittal, coronal = middle_views(ct, mask)
+    sagittal, coronal = (panel.view for panel in middle_panels(ct, mask))
     assert np.all(sagittal.grey == 200)
     assert coronal.grey[0, 0] > coronal.grey[0, -1]
-    figure = preview_figure(ct, mask, "sub-limb")
-    assert "sub-limb: no vertebra found" in texts(figure)
+    assert "sub-limb: no vertebra found" in Preview(ct, mask, "sub-limb").texts
     draw_preview(ct, mask, tmp_path / "new/p.png", "sub-limb")
-    assert imread(tmp_path / "new/p.png").std() > 0.05
+    assert np.asarray(Image.open(tmp_path / "new/p.png")).std() > 10
 
 
-def test_a_long_name_keeps_its_ends_and_no_name_is_read_as_mathematics() -> None:
-    ct, mask = spine([20, 21])
-    figure = preview_figure(ct, mask, "first_" + "x" * 200 + "_last $\\frac")
-    (title,) = (text for text in texts(figure) if text.startswith("first_"))
-    assert len(title) < 110 and title.endswith("_last $\\frac")
-    assert overlaps(figure) == []
+def test_a_long_name_keeps_its_ends() -> None:
+    preview = Preview(*spine([20, 21]), "first_" + "x" * 300 + "_last $\\frac")
+    (title,) = (text for text in preview.texts if text.startswith("first_"))
+    assert len(title) < 250 and title.endswith("_last $\\frac")
+    assert preview.overlaps() == []
+
+
+def test_noise_and_metal_do_not_make_all_bones_white() -> None:
+    ct, mask = spine([20, 21, 22])
+    noisy = np.random.default_rng(0).normal(800, 400, mask.shape).astype(np.int16)
+    bones = preview_panels(volume(noisy, *ct.spacing_mm), mask)[-1]
+    assert np.mean(bones.view.grey >= bones.window_hu[1]) < 0.03
 
 
 def test_the_same_scan_gives_the_same_bytes(tmp_path: Path) -> None:

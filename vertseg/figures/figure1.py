@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from vertseg.core.errors import UserError
-from vertseg.figures.example import Rectangle, View, add_axes, draw_view, place_views
+from vertseg.figures.example import Rectangle, add_axes, draw_view, place_views
 from vertseg.figures.localisation import axis_limits, draw_panel, localisation_lines
+from vertseg.figures.slices import View
 from vertseg.figures.style import INK, PAGE_WIDTH_INCH, STYLE, quality_colours, use_style
 
 COLUMNS = 2

@@ -1,42 +1,94 @@
-"""Preview of a labelled scan: mid-spine sagittal and coronal slices with vertebra names."""
+"""Preview of a labelled scan: slices along the spine, plain and labelled, and the bones behind."""
 
 import os
-from dataclasses import replace
-from textwrap import wrap
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.figure import Figure
-from scipy.ndimage import zoom
+from PIL import Image, ImageDraw, ImageFont
 
-from vertseg.anatomy.labels import BACKGROUND
+from vertseg.anatomy.label_maps import labels_present
+from vertseg.anatomy.labels import BACKGROUND, NAMES
+from vertseg.anatomy.palette import label_colour
+from vertseg.core.files import atomic_path
 from vertseg.core.notice import RESEARCH_USE_ONLY
-from vertseg.figures.example import (
-    NAMES_INCH,
+from vertseg.figures.slices import (
+    BONE_WINDOW_HU,
     View,
-    add_axes,
-    centre_line,
+    body_voxels,
     curved_views,
-    draw_view,
-    place_views,
+    line_through,
+    spread_apart,
 )
-from vertseg.figures.style import INK, PAGE_WIDTH_INCH, save_figure, use_style
 from vertseg.scans.volumes import Volume
 
-DPI = 150
-MARGIN_MM = (60.0, 50.0)
+MARGIN_MM = (60.0, 60.0)
 """Margin around the vertebrae: at the sides, at front and back. The scan's whole height is shown,
-so that missed vertebrae can be seen."""
+so that missed vertebrae, ribs and the sacrum can be seen."""
+
+BONES_MARGIN_MM = 90.0
+BONES_MM = (60.0, 20.0)
+"""Depth of the slab behind and in front of the bodies' centres whose bones are projected."""
+
+BONES_WINDOW_HU = (50.0, 1100.0)
+"""Narrowest window of the projected bones; it ends at their brightest pixels but for 2 %."""
+
+TINT = 0.12
+"""Opacity of a label within its outline."""
 
 COARSE_MM = 2.5
 """Approximate size of the voxels on which the spine's course is sought."""
 
+WIDEST, TALLEST = 1440, 860
+"""Largest size in pixels of all panels together."""
+
 FINEST_MM = 0.4
-LONGEST_INCH = 6.5
-NARROWEST_INCH = 3.6
-CHARACTERS_INCH = 12
-NOTE_CHARACTERS_INCH = 16
-EDGE_INCH, TITLE_INCH, LINE_INCH, NOTICE_INCH = 0.1, 0.3, 0.14, 0.22
+OUTLINE, GAP, EDGE, TITLE, CAPTION, LINE, NOTICE = 2, 12, 16, 40, 22, 20, 30
+NARROWEST = 560
+NAME_SIZE, LETTER_SIZE, CAPTION_SIZE, TITLE_SIZE, NOTICE_SIZE = 17, 16, 15, 22, 13
+BESIDE = 5
+"""Distance in pixels between a vertebra and its name."""
+
+_INK, _QUIET, _PAPER = "#222222", "#666666", "#ffffff"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A picture of the scan within the preview.
+
+    Attributes:
+        caption: words above it.
+        view: the slice or projection.
+        marks: labels drawn, with each vertebra's height in mm above the panel's lower edge; empty
+            for a plain picture.
+        window_hu: HU shown as black and as white.
+        names_at: side of a vertebra on which its name stands.
+    """
+
+    caption: str
+    view: View
+    marks: dict[int, float]
+    window_hu: tuple[float, float] = BONE_WINDOW_HU
+    names_at: str = "left"
+
+
+@dataclass(frozen=True)
+class Word:
+    """A text in the preview.
+
+    Attributes:
+        text: the text.
+        box: left, top, right and bottom in pixels.
+        colour: of the letters.
+        size: of the font in pixels.
+        halo: a black rim, for texts on a picture.
+    """
+
+    text: str
+    box: tuple[float, float, float, float]
+    colour: str
+    size: int
+    halo: bool = False
 
 
 def draw_preview(
@@ -49,43 +101,39 @@ def draw_preview(
         mask: label map of the scan (x, y, z), VerSe's values.
         path: the PNG file; it appears whole or not at all.
         title: name of the scan.
-        note: how sure the levels are, in words, for a line of its own.
+        note: how sure the levels are, in words, for lines of their own at the foot.
     """
-    save_figure(preview_figure(ct, mask, title, note), [path], dpi=DPI)
+    picture, _ = preview_picture(ct, mask, title, note)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        picture.save(file, "PNG", compress_level=4)
 
 
-def preview_figure(ct: Volume, mask: np.ndarray, title: str, note: str = "") -> Figure:
-    """The figure that `draw_preview` saves. Arguments as there."""
-    use_style()
-    found = bool(mask.any())
-    views = preview_views(ct, mask) if found else middle_views(ct, mask)
-    room = (EDGE_INCH, 0.0, PAGE_WIDTH_INCH - 2 * EDGE_INCH, LONGEST_INCH)
-    places = place_views(views, room)
-    lowest = min(bottom for _, bottom, _, _ in places)
-    used = max(left + wide for left, _, wide, _ in places) + NAMES_INCH + EDGE_INCH
-    width = max(used, NARROWEST_INCH)
-    lines = wrap(note, int(width * NOTE_CHARACTERS_INCH))
-    height = LONGEST_INCH - lowest + TITLE_INCH + len(lines) * LINE_INCH + NOTICE_INCH
-    figure = Figure(figsize=(width, height))
-    for (left, bottom, wide, tall), view in zip(places, views, strict=True):
-        draw_view(add_axes(figure, (left, bottom - lowest + NOTICE_INCH, wide, tall)), view)
-    nothing = "" if found else ": no vertebra found"
-    room_for_title = int(width * CHARACTERS_INCH) - len(nothing)
-    figure.text(
-        EDGE_INCH / width, 1 - 0.08 / height, _shortened(title, room_for_title) + nothing,
-        fontsize=9, color=INK, verticalalignment="top", parse_math=False,
-    )  # fmt: skip
-    for number, line in enumerate(lines):
-        figure.text(
-            EDGE_INCH / width, 1 - (TITLE_INCH + number * LINE_INCH) / height, line,
-            fontsize=7, color=INK, verticalalignment="top", parse_math=False,
-        )  # fmt: skip
-    figure.text(EDGE_INCH / width, 0.07 / height, RESEARCH_USE_ONLY, fontsize=6, color="#666666")
-    return figure
+def preview_picture(
+    ct: Volume, mask: np.ndarray, title: str, note: str = ""
+) -> tuple[Image.Image, list[tuple[Panel, tuple[int, int, int, int]]]]:
+    """The picture that `draw_preview` saves; arguments as there.
+
+    Returns:
+        The picture, and its panels with left, top, right and bottom of each in pixels.
+    """
+    panels = preview_panels(ct, mask) if mask.any() else middle_panels(ct, mask)
+    places, pixel_mm = _places([panel.view for panel in panels])
+    width = max(max(right for _, _, right, _ in places) + EDGE, NARROWEST)
+    lines = _wrapped(note, width - 2 * EDGE)
+    height = max(bottom for *_, bottom in places) + len(lines) * LINE + NOTICE
+    picture = Image.new("RGB", (width, height), _PAPER)
+    for panel, place in zip(panels, places, strict=True):
+        picture.paste(_drawn(panel, (place[2] - place[0], place[3] - place[1])), place[:2])
+    draw = ImageDraw.Draw(picture)
+    for word in words(panels, places, pixel_mm, picture.size, title, lines):
+        left, top, _, _ = word.box
+        rim = {"stroke_width": 2, "stroke_fill": "black"} if word.halo else {}
+        draw.text((left, top), word.text, word.colour, _font(word.size), "la", **rim)
+    return picture, list(zip(panels, places, strict=True))
 
 
-def preview_views(ct: Volume, mask: np.ndarray) -> tuple[View, View]:
-    """Sagittal and coronal slice along the spine, over the scan's whole height.
+def preview_panels(ct: Volume, mask: np.ndarray) -> list[Panel]:
+    """Plain and labelled slices along the spine, and its bones, over the scan's whole height.
 
     Args:
         ct: the scan; array (x, y, z) in HU.
@@ -95,49 +143,240 @@ def preview_views(ct: Volume, mask: np.ndarray) -> tuple[View, View]:
     if not mask[:: step[0], :: step[1], :: step[2]].any():
         step = np.ones(3, int)
     coarse = mask[:: step[0], :: step[1], :: step[2]] != BACKGROUND
-    box = []
+    window = []
     for axis, margin_mm in enumerate(MARGIN_MM):
         others = tuple(other for other in range(3) if other != axis)
         inside = np.flatnonzero(coarse.any(axis=others)) * step[axis]
         margin = round(margin_mm / ct.spacing_mm[axis] / step[axis]) * step[axis]
-        box.append(slice(max(inside[0] - margin, 0), inside[-1] + step[axis] + margin))
-    window = (*box, slice(None))
-    line = centre_line(mask[window], ct.spacing_mm, step.tolist())
-    return _smoothed(curved_views(ct.array[window], mask[window], None, ct.spacing_mm, line))
+        window.append(slice(max(inside[0] - margin, 0), inside[-1] + step[axis] + margin))
+    cut = (*window, slice(None))
+    points = body_voxels(mask[cut], ct.spacing_mm, step.tolist())
+    line = line_through(points, mask.shape[2])
+    sagittal, coronal = curved_views(ct.array[cut], mask[cut], None, ct.spacing_mm, line)
+    heights = {label: float((point[2] + 0.5) * ct.spacing_mm[2]) for label, point in points.items()}
+    corner = np.array([[side.start] for side in window])
+    bones = bones_view(ct, line + corner)
+    return [
+        Panel("sagittal, along the spine", sagittal, {}),
+        Panel("with labels", sagittal, heights),
+        Panel("coronal, along the spine", coronal, heights, names_at="right"),
+        Panel("bones, seen from the front", bones, {}, bones_window(bones)),
+    ]
 
 
-def middle_views(ct: Volume, mask: np.ndarray) -> tuple[View, View]:
+def middle_panels(ct: Volume, mask: np.ndarray) -> list[Panel]:
     """The scan's middle sagittal and coronal slice.
 
     Args:
         ct: the scan; array (x, y, z) in HU.
-        mask: label map of the scan (x, y, z).
+        mask: label map of the scan (x, y, z), empty.
     """
     width, depth, height = ct.array.shape
     line = np.repeat([[width // 2], [depth // 2]], height, axis=1)
-    return _smoothed(curved_views(ct.array, mask, None, ct.spacing_mm, line))
+    sagittal, coronal = curved_views(ct.array, mask, None, ct.spacing_mm, line)
+    return [Panel("sagittal, middle", sagittal, {}), Panel("coronal, middle", coronal, {})]
 
 
-def _smoothed(views: tuple[View, View]) -> tuple[View, View]:
-    """The views on square pixels as fine as the figure needs, so that thick slices look whole."""
-    pixel_mm = max(views[0].extent[3] / (LONGEST_INCH * DPI), FINEST_MM)
-    first, second = (_resampled(view, pixel_mm) for view in views)
-    return first, second
+def bones_view(ct: Volume, line: np.ndarray) -> View:
+    """The brightest HU from behind the spine to its front at each place, seen from the front.
+
+    Ribs, transverse processes, sacrum and pelvis appear on it, from which a person can count.
+
+    Args:
+        ct: the scan; array (x, y, z) in HU.
+        line: voxel indices (2, z): x and y of the spine's centre at each z.
+    """
+    array, (x_mm, y_mm, z_mm) = ct.array, ct.spacing_mm
+    behind, before = (round(float(depth / y_mm)) for depth in BONES_MM)
+    margin = round(float(BONES_MARGIN_MM / x_mm))
+    left, right = max(line[0].min() - margin, 0), line[0].max() + margin + 1
+    every = max(int(1.5 // y_mm), 1)
+    projected = np.stack(
+        [
+            array[left:right, max(y - behind, 0) : y + before + 1 : every, z].max(axis=1)
+            for z, y in enumerate(line[1])
+        ]
+    )[:, ::-1]
+    height, width = projected.shape
+    extent = (0.0, float(width * x_mm), 0.0, float(height * z_mm))
+    return View(projected, np.zeros((1, 1), np.uint8), None, extent, ("R", "L"))
 
 
-def _resampled(view: View, pixel_mm: float) -> View:
-    _, width, _, height = view.extent
-    factors = np.maximum(np.rint([height / pixel_mm, width / pixel_mm]), 2) / view.grey.shape
-    grid: dict[str, Any] = {"grid_mode": True, "mode": "nearest"}
-    return replace(
-        view,
-        grey=zoom(view.grey.astype(np.float32), factors, order=1, **grid),
-        predicted=zoom(view.predicted, factors, order=0, **grid),
-    )
+def bones_window(bones: View) -> tuple[float, float]:
+    """HU shown as black and as white in a projection; noise and metal make them brighter."""
+    low, high = BONES_WINDOW_HU
+    return low, max(high, float(np.percentile(bones.grey, 98)))
 
 
-def _shortened(text: str, length: int) -> str:
-    """The text, without its middle if it is longer than a number of characters."""
-    if len(text) <= length:
+def words(
+    panels: Sequence[Panel],
+    places: Sequence[tuple[int, int, int, int]],
+    pixel_mm: float,
+    size: tuple[int, int],
+    title: str,
+    lines: Sequence[str],
+) -> list[Word]:
+    """All texts of the preview.
+
+    Args:
+        panels: its panels.
+        places: left, top, right and bottom of each panel in pixels.
+        pixel_mm: size of a pixel.
+        size: width and height of the preview in pixels.
+        title: name of the scan.
+        lines: of the note at the foot.
+    """
+    nothing = "" if any(panel.marks for panel in panels) else ": no vertebra found"
+    room = size[0] - 2 * EDGE - _width(nothing, TITLE_SIZE)
+    foot = size[1] - NOTICE - len(lines) * LINE + 8
+    found = [
+        _word(_fitted(title, room, TITLE_SIZE) + nothing, EDGE, 8, _INK, TITLE_SIZE),
+        *(_word(line, EDGE, foot + n * LINE, _INK, CAPTION_SIZE) for n, line in enumerate(lines)),
+        _word(RESEARCH_USE_ONLY, EDGE, size[1] - NOTICE + 8, _QUIET, NOTICE_SIZE),
+    ]
+    for panel, place in zip(panels, places, strict=True):
+        left, top, right, _ = place
+        caption = _fitted(panel.caption, right - left, CAPTION_SIZE)
+        found.append(_word(caption, left, top - CAPTION + 2, _QUIET, CAPTION_SIZE))
+        one, other = panel.view.sides
+        end = right - 6 - _width(other, LETTER_SIZE)
+        found += [
+            _word(one, left + 6, top + 4, "white", LETTER_SIZE, halo=True),
+            _word(other, end, top + 4, "white", LETTER_SIZE, halo=True),
+            *_names(panel, place, pixel_mm),
+        ]
+    return found
+
+
+def _names(panel: Panel, place: tuple[int, int, int, int], pixel_mm: float) -> list[Word]:
+    """The vertebrae's names beside their bodies, moved apart where they would overlap."""
+    left, top, right, bottom = place
+    ordered = sorted(panel.marks, key=panel.marks.__getitem__)
+    heights = spread_apart([panel.marks[label] / pixel_mm for label in ordered], NAME_SIZE + 1)
+    # Below the letters of the sides, above the lower edge.
+    tallest = bottom - top - LETTER_SIZE - 8 - NAME_SIZE / 2
+    heights = np.clip(heights, NAME_SIZE / 2 + 2, None)
+    heights -= np.maximum(heights - (tallest - (NAME_SIZE + 1) * np.arange(len(ordered))[::-1]), 0)
+    rows, columns = panel.view.predicted.shape
+    found = []
+    for label, height in zip(ordered, heights, strict=True):
+        row = int(np.clip(height * rows / (bottom - top), 0, rows - 1))
+        half = max(round(NAME_SIZE / 2 * rows / (bottom - top)), 1)
+        beside = panel.view.predicted[max(row - half, 0) : row + half + 1]
+        inside = np.flatnonzero((beside != BACKGROUND).any(axis=0))
+        ends = (inside[0], inside[-1] + 1) if len(inside) else (columns // 2, columns // 2)
+        start, stop = (round(end * (right - left) / columns) for end in ends)
+        text = NAMES[label]
+        x = start - BESIDE - _width(text, NAME_SIZE) if panel.names_at == "left" else stop + BESIDE
+        x = min(max(x, 3), right - left - _width(text, NAME_SIZE) - 3)
+        y = bottom - height - NAME_SIZE / 2
+        found.append(_word(text, left + x, y, _paler(label_colour(label)), NAME_SIZE, halo=True))
+    return found
+
+
+def _places(views: Sequence[View]) -> tuple[list[tuple[int, int, int, int]], float]:
+    """Places of views at one scale, in one row or two, whichever shows them larger.
+
+    Returns:
+        Left, top, right and bottom of each in pixels, and the size of a pixel in mm.
+    """
+    half = (len(views) + 1) // 2
+    choices = [[list(range(len(views)))], [list(range(half)), list(range(half, len(views)))]]
+    scales = []
+    for rows in choices:
+        widths = [sum(views[i].extent[1] for i in row) for row in rows]
+        tall = sum(views[row[0]].extent[3] for row in rows)
+        gaps = max(len(row) for row in rows) - 1
+        scales.append(min((WIDEST - gaps * GAP) / max(widths), TALLEST / tall, 1 / FINEST_MM))
+    rows, scale = choices[int(np.argmax(scales))], max(scales)
+    places = []
+    top = TITLE + CAPTION
+    for row in rows:
+        left = EDGE
+        for index in row:
+            _, width, _, height = views[index].extent
+            right = left + max(round(width * scale), 2)
+            bottom = top + max(round(height * scale), 2)
+            places.append((left, top, right, bottom))
+            left = right + GAP
+        top = bottom + GAP + CAPTION
+    return places, 1 / scale
+
+
+def _drawn(panel: Panel, size: tuple[int, int]) -> Image.Image:
+    """A panel of width and height in pixels, with its labels tinted and outlined."""
+    low, high = panel.window_hu
+    grey = np.clip((panel.view.grey[::-1] - np.float32(low)) * (255 / (high - low)), 0, 255)
+    plain = Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+    if not panel.marks:
+        return plain.convert("RGB")
+    image = np.repeat(np.asarray(plain, np.float32)[..., None], 3, axis=-1)
+    stored = np.ascontiguousarray(panel.view.predicted[::-1], np.uint8)
+    labels = np.asarray(Image.fromarray(stored).resize(size, Image.Resampling.NEAREST))
+    present = labels_present(labels)
+    colours = np.zeros((256, 3), np.float32)
+    colours[present] = [_rgb(label_colour(label)) for label in present]
+    opacity = np.where(_outline(labels), 1, TINT) * (labels != BACKGROUND)
+    image += opacity[..., None] * (colours[labels] - image)
+    return Image.fromarray(np.rint(image).astype(np.uint8))
+
+
+def _outline(labels: np.ndarray) -> np.ndarray:
+    """Pixels of a map (rows, columns) of labels that lie near another label or background."""
+    padded = np.pad(labels, OUTLINE)
+    height, width = labels.shape
+    edge = np.zeros(labels.shape, bool)
+    for shift in (*range(OUTLINE), *range(OUTLINE + 1, 2 * OUTLINE + 1)):
+        edge |= padded[shift : shift + height, OUTLINE : OUTLINE + width] != labels
+        edge |= padded[OUTLINE : OUTLINE + height, shift : shift + width] != labels
+    return edge
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return red, green, blue
+
+
+def _paler(colour: str) -> str:
+    """A colour half-way to white, which dark tissue does not swallow."""
+    return "#" + "".join(f"{(part + 255) // 2:02x}" for part in _rgb(colour))
+
+
+def _word(text: str, x: float, y: float, colour: str, size: int, halo: bool = False) -> Word:
+    x, y = round(x), round(y)
+    return Word(text, (x, y, x + _width(text, size), y + size), colour, size, halo)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    if size not in _FONTS:
+        _FONTS[size] = ImageFont.load_default(size)
+    return _FONTS[size]
+
+
+_FONTS: dict[int, ImageFont.FreeTypeFont] = {}
+
+
+def _width(text: str, size: int) -> float:
+    return _font(size).getlength(text)
+
+
+def _wrapped(text: str, width: float) -> list[str]:
+    """Lines of a text in the size of captions, each within a number of pixels."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and _width(longer, CAPTION_SIZE) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _fitted(text: str, width: float, size: int) -> str:
+    """The text, without its middle if it is wider than a number of pixels."""
+    if _width(text, size) <= width:
         return text
-    return f"{text[: length // 2 - 1]}…{text[-(length - length // 2) :]}"
+    half = len(text) // 2
+    while half and _width(f"{text[:half]}...{text[-half:]}", size) > width:
+        half -= 1
+    return f"{text[:half]}...{text[-half:]}" if half else ""

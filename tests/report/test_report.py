@@ -83,10 +83,10 @@ RESULT: dict[str, Any] = {
     ],
     "vertebrae": [CUT, VERTEBRA, VERTEBRA | {"label": 21, "name": "L2", "genant_grade": 0}],
     "summary": {
+        "t12_l3_hu": 150.2,
+        "t12_l3_levels": ["L1", "L2"],
+        "hu_category": "above 135 to 160 HU",
         "l1_hu": 143.6,
-        "l1_category": "above 135 to 160 HU",
-        "t12_l2_hu": 150.2,
-        "t12_l2_levels": ["L1", "L2"],
         "highest_genant_grade": 2,
         "highest_genant_levels": ["L1"],
         "suppressed": [],

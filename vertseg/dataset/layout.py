@@ -27,6 +27,7 @@ OWN_SCAN_SUFFIXES = {
     "centroids": CENTROIDS_SUFFIX,
     "preview": "_preview.png",
     "measures": "_measures.csv",
+    "spine": "_spine.csv",
     "viewer_ct": VIEWER_CT_SUFFIX,
     "viewer_mask": "_viewer_msk.nii.gz",
     "dicom_seg": "_seg.dcm",

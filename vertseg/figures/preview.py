@@ -19,8 +19,10 @@ from vertseg.figures.example import (
     draw_view,
     place_views,
 )
+from vertseg.figures.shape import draw_shape
 from vertseg.figures.style import INK, PAGE_WIDTH_INCH, save_figure, use_style
 from vertseg.scans.volumes import Volume
+from vertseg.screening.shape import SpineShape
 
 DPI = 150
 MARGIN_MM = (60.0, 50.0)
@@ -37,7 +39,13 @@ CHARACTERS_INCH = 12
 EDGE_INCH, TITLE_INCH, NOTICE_INCH = 0.1, 0.3, 0.22
 
 
-def draw_preview(ct: Volume, mask: np.ndarray, path: str | os.PathLike[str], title: str) -> None:
+def draw_preview(
+    ct: Volume,
+    mask: np.ndarray,
+    path: str | os.PathLike[str],
+    title: str,
+    shape: SpineShape | None = None,
+) -> None:
     """Draw the slices along the spine, or the scan's middle ones if no vertebra was found.
 
     Args:
@@ -45,11 +53,14 @@ def draw_preview(ct: Volume, mask: np.ndarray, path: str | os.PathLike[str], tit
         mask: label map of the scan (x, y, z), VerSe's values.
         path: the PNG file; it appears whole or not at all.
         title: name of the scan.
+        shape: curves and slips to mark, if any.
     """
-    save_figure(preview_figure(ct, mask, title), [path], dpi=DPI)
+    save_figure(preview_figure(ct, mask, title, shape), [path], dpi=DPI)
 
 
-def preview_figure(ct: Volume, mask: np.ndarray, title: str) -> Figure:
+def preview_figure(
+    ct: Volume, mask: np.ndarray, title: str, shape: SpineShape | None = None
+) -> Figure:
     """The figure that `draw_preview` saves. Arguments as there."""
     use_style()
     found = bool(mask.any())
@@ -61,8 +72,13 @@ def preview_figure(ct: Volume, mask: np.ndarray, title: str) -> Figure:
     width = max(used, NARROWEST_INCH)
     height = LONGEST_INCH - lowest + TITLE_INCH + NOTICE_INCH
     figure = Figure(figsize=(width, height))
+    drawn = []
     for (left, bottom, wide, tall), view in zip(places, views, strict=True):
-        draw_view(add_axes(figure, (left, bottom - lowest + NOTICE_INCH, wide, tall)), view)
+        axes = add_axes(figure, (left, bottom - lowest + NOTICE_INCH, wide, tall))
+        draw_view(axes, view)
+        drawn.append((axes, view))
+    if shape is not None:
+        draw_shape((drawn[0], drawn[1]), shape)
     note = "" if found else ": no vertebra found"
     room_for_title = int(width * CHARACTERS_INCH) - len(note)
     figure.text(

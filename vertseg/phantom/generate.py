@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vertseg.phantom.bones import OTHER_BONE, draw_vertebra
+from vertseg.phantom.bones import OTHER_BONE, draw_vertebra, end_plate_points
 from vertseg.phantom.degeneration import (
     Wear,
     draw_osteophytes,
@@ -118,6 +118,7 @@ def generate_limb(rng: np.random.Generator, settings: PhantomSettings) -> Phanto
             "implants": {"screws": [], "cement": []},
             "trabecular_hu": {},
             "body_heights_mm": {},
+            "end_plates_mm": {},
             **describe_scan("limb", grid, offset_hu),
         },
     )
@@ -154,6 +155,14 @@ def describe(
                 "anterior": round(v.anterior_height, 2),
                 "middle": round(v.middle_height, 2),
                 "posterior": round(v.posterior_height, 2),
+            }
+            for v in visible
+            if v.name != "C1"
+        },
+        "end_plates_mm": {
+            v.name: {
+                end: {place: point.round(2).tolist() for place, point in points.items()}
+                for end, points in end_plate_points(v).items()
             }
             for v in visible
             if v.name != "C1"

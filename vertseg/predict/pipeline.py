@@ -28,11 +28,12 @@ from vertseg.predict.earlier import (
     source_state,
 )
 from vertseg.predict.result import FORMAT
+from vertseg.predict.spine_table import write_spine
 from vertseg.predict.warnings import PredictionWarning, unsure_labels, warnings_about
 from vertseg.scans.nifti import save_mask
 from vertseg.scans.read import Scan, read_scan
 from vertseg.scans.volumes import Volume
-from vertseg.screening import VertebraMeasures, measure_vertebrae, summarise, without_coarse_heights
+from vertseg.screening import SpineMeasures, measure_spine, summarise, without_coarse_outlines
 from vertseg.segmentation.model import Model
 from vertseg.segmentation.pieces import Spine
 from vertseg.segmentation.segment import segment_ct
@@ -150,16 +151,26 @@ class _Prediction:
     model: Model
     decoding: Decoding
     mask: np.ndarray
-    spine: Spine
+    pieces: Spine
     centres: Centres
-    measures: list[VertebraMeasures]
+    measured: SpineMeasures
     warnings: list[PredictionWarning]
 
     @property
     def vertebrae(self) -> list[dict[str, Any]]:
         """Confidence and measures of each vertebra."""
-        confidence = self.spine.confidence
-        return [{"confidence": confidence[one.label], **asdict(one)} for one in self.measures]
+        confidence = self.pieces.confidence
+        return [
+            {"confidence": confidence[one.label], **asdict(one)} for one in self.measured.vertebrae
+        ]
+
+    @property
+    def spine(self) -> dict[str, Any]:
+        """Measures of the spine as a whole: summary and shape."""
+        return {
+            "summary": asdict(summarise(self.measured.vertebrae)),
+            "shape": asdict(self.measured.shape),
+        }
 
 
 def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _Prediction:
@@ -170,17 +181,17 @@ def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _P
     with watch.phase("measure"):
         centres = body_centres(mask, volume.affine)
         unsure = unsure_labels(spine.confidence)
-        measures = without_coarse_heights(
-            measure_vertebrae(volume, mask, unsure, spine.cell_mm), spine.cell_mm
+        measured = without_coarse_outlines(
+            measure_spine(volume, mask, unsure, spine.cell_mm), spine.cell_mm
         )
     return _Prediction(
         scan=scan,
         model=model,
         decoding=options.decoding,
         mask=mask,
-        spine=spine,
+        pieces=spine,
         centres=centres,
-        measures=measures,
+        measured=measured,
         warnings=warnings_about(volume, spine, centres, model.trained),
     )
 
@@ -192,7 +203,7 @@ def _write(
     files = {kind: f"{scan.name}{suffix}" for kind, suffix in OWN_SCAN_SUFFIXES.items()}
     if not options.viewer:
         del files["viewer_ct"], files["viewer_mask"]
-    if not (options.dicom_seg and scan.series and prediction.measures):
+    if not (options.dicom_seg and scan.series and prediction.measured.vertebrae):
         del files["dicom_seg"]
     paths = {kind: folder / name for kind, name in files.items()}
     _write_files(prediction, paths, watch)
@@ -213,7 +224,7 @@ def _write(
             "seconds": watch.seconds,
             "warnings": [asdict(warning) for warning in (*prediction.warnings, *not_written)],
             "vertebrae": prediction.vertebrae,
-            "summary": asdict(summarise(prediction.measures)),
+            **prediction.spine,
             "files": {kind: files[kind] if kind in paths else None for kind in OWN_SCAN_SUFFIXES},
         },
     )
@@ -229,8 +240,9 @@ def _write_files(prediction: _Prediction, paths: dict[str, Path], watch: Stopwat
         save_mask(paths["mask"], mask, native, RESEARCH_USE_ONLY)
         write_centroids(paths["centroids"], prediction.centres, native.affine, RESEARCH_USE_ONLY)
         _write_measures(paths["measures"], prediction.vertebrae)
+        write_spine(paths["spine"], prediction.spine)
     with watch.phase("preview"):
-        draw_preview(volume, mask, paths["preview"], scan.name)
+        draw_preview(volume, mask, paths["preview"], scan.name, prediction.measured.shape)
     if "viewer_ct" in paths:
         from vertseg.predict.viewer_volumes import write_viewer_volumes
 

@@ -32,6 +32,7 @@ class Result:
         warnings: reasons for doubt, each with a message in plain words.
         vertebrae: measures of each vertebra, from C1 downwards.
         summary: summary of the spine.
+        shape: the spine's curves, slips and discs.
         preview: PNG file.
         viewer: NIfTI files of the viewer's CT and label map.
         outputs: names of the files written for the scan, by kind.
@@ -48,6 +49,7 @@ class Result:
     warnings: Sequence[Mapping[str, Any]] = ()
     vertebrae: Sequence[Mapping[str, Any]] = ()
     summary: Mapping[str, Any] = field(default_factory=dict)
+    shape: Mapping[str, Any] = field(default_factory=dict)
     preview: Path | None = None
     viewer: tuple[Path, Path] | None = None
     outputs: Mapping[str, str] = field(default_factory=dict)
@@ -79,6 +81,7 @@ def read_result(path: str | os.PathLike[str]) -> Result:
         warnings=content["warnings"],
         vertebrae=sorted(content["vertebrae"], key=lambda one: RANK[one["label"]]),
         summary=content.get("summary") or {},
+        shape=content.get("shape") or {},
         preview=preview,
         viewer=(ct, mask) if ct and mask else None,
         outputs=outputs,

@@ -166,10 +166,11 @@ class _Prediction:
 
     @property
     def spine(self) -> dict[str, Any]:
-        """Measures of the spine as a whole: summary and shape."""
+        """Measures of the spine as a whole: summary, shape and calibration."""
         return {
             "summary": asdict(summarise(self.measured.vertebrae)),
             "shape": asdict(self.measured.shape),
+            "calibration": asdict(self.measured.calibration),
         }
 
 
@@ -182,7 +183,8 @@ def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _P
         centres = body_centres(mask, volume.affine)
         unsure = unsure_labels(spine.confidence)
         measured = without_coarse_outlines(
-            measure_spine(volume, mask, unsure, spine.cell_mm), spine.cell_mm
+            measure_spine(volume, mask, unsure, spine.cell_mm, _tube_voltage_kv(scan)),
+            spine.cell_mm,
         )
     return _Prediction(
         scan=scan,
@@ -194,6 +196,17 @@ def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _P
         measured=measured,
         warnings=warnings_about(volume, spine, centres, model.trained),
     )
+
+
+def _tube_voltage_kv(scan: Scan) -> float | None:
+    """The tube's peak voltage as the scan's DICOM header states it; None if it states none."""
+    if not scan.series:
+        return None
+    try:
+        voltage = float(scan.series.headers[0].get("KVP") or 0)
+    except (TypeError, ValueError):
+        return None
+    return voltage if voltage > 0 else None
 
 
 def _write(

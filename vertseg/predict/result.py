@@ -33,6 +33,7 @@ class Result:
         vertebrae: measures of each vertebra, from C1 downwards.
         summary: summary of the spine.
         shape: the spine's curves, slips and discs.
+        calibration: from HU to bone density, and the tissues on which it rests.
         preview: PNG file.
         viewer: NIfTI files of the viewer's CT and label map.
         outputs: names of the files written for the scan, by kind.
@@ -50,6 +51,7 @@ class Result:
     vertebrae: Sequence[Mapping[str, Any]] = ()
     summary: Mapping[str, Any] = field(default_factory=dict)
     shape: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
     preview: Path | None = None
     viewer: tuple[Path, Path] | None = None
     outputs: Mapping[str, str] = field(default_factory=dict)
@@ -82,6 +84,7 @@ def read_result(path: str | os.PathLike[str]) -> Result:
         vertebrae=sorted(content["vertebrae"], key=lambda one: RANK[one["label"]]),
         summary=content.get("summary") or {},
         shape=content.get("shape") or {},
+        calibration=content.get("calibration") or {},
         preview=preview,
         viewer=(ct, mask) if ct and mask else None,
         outputs=outputs,

@@ -1,6 +1,7 @@
 """Opportunistic screening measures from a CT and its vertebrae; see docs/screening.md."""
 
 from vertseg.core.notice import RESEARCH_USE_ONLY
+from vertseg.screening.density import Calibration
 from vertseg.screening.measures import (
     SpineMeasures,
     VertebraMeasures,
@@ -13,6 +14,7 @@ from vertseg.screening.summary import SpineSummary, summarise
 
 __all__ = [
     "RESEARCH_USE_ONLY",
+    "Calibration",
     "Segment",
     "SpineMeasures",
     "SpineShape",

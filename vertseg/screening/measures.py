@@ -12,6 +12,7 @@ from vertseg.anatomy.labels import NAMES, RANK, region
 from vertseg.scans.volumes import Volume
 from vertseg.screening.attenuation import FOREIGN, TOO_SMALL, foreign_material, trabecular_hu
 from vertseg.screening.body import Body, isolate_body
+from vertseg.screening.density import Calibration, calibrate
 from vertseg.screening.fractures import Deformity, Reference, grade_heights
 from vertseg.screening.frames import (
     Floats,
@@ -22,6 +23,7 @@ from vertseg.screening.frames import (
     resample,
 )
 from vertseg.screening.heights import Heights, body_heights, end_plates, superior_direction
+from vertseg.screening.references import find_references
 from vertseg.screening.shape import SpineShape, spine_shape, without_discs
 from vertseg.screening.surfaces import BodySurfaces, body_surfaces
 from vertseg.screening.visibility import CUT_BODY, CUT_VERTEBRA, body_cut, vertebra_cut
@@ -69,6 +71,7 @@ class VertebraMeasures:
         volume_ml: volume of the label.
         body_volume_ml: volume of the isolated body.
         trabecular_hu: median of the body's spongy bone.
+        bmd_mg_cc: density of that bone as K2HPO4 in water, calibrated by tissues in the scan.
         height_anterior_mm: distance between the end-plates' anterior rims.
         height_middle_mm: least distance between the end-plates.
         height_posterior_mm: distance between the posterior rims.
@@ -88,6 +91,7 @@ class VertebraMeasures:
     volume_ml: float | None = None
     body_volume_ml: float | None = None
     trabecular_hu: float | None = None
+    bmd_mg_cc: float | None = None
     height_anterior_mm: float | None = None
     height_middle_mm: float | None = None
     height_posterior_mm: float | None = None
@@ -115,10 +119,12 @@ class SpineMeasures:
     Attributes:
         vertebrae: measures of each labelled vertebra, from C1 downwards.
         shape: the spine's curves, slips and discs.
+        calibration: from HU to bone density, and the tissues on which it rests.
     """
 
     vertebrae: list[VertebraMeasures]
     shape: SpineShape
+    calibration: Calibration
 
 
 def measure_vertebrae(
@@ -129,7 +135,11 @@ def measure_vertebrae(
 
 
 def measure_spine(
-    ct: Volume, mask: NDArray, unsure: Collection[int] = (), cell_mm: float = 0
+    ct: Volume,
+    mask: NDArray,
+    unsure: Collection[int] = (),
+    cell_mm: float = 0,
+    tube_voltage_kv: float | None = None,
 ) -> SpineMeasures:
     """Measure every labelled vertebra and the shape of the spine.
 
@@ -138,6 +148,7 @@ def measure_spine(
         mask: label map with VerSe's values on the CT's grid, integers.
         unsure: labels with unreliable outlines, for which only the volume is measured.
         cell_mm: size of the cells on which a network drew the mask; 0 for a reference mask.
+        tube_voltage_kv: the tube's peak voltage, if known, for bone density.
 
     Raises:
         ValueError: the shapes differ.
@@ -174,7 +185,16 @@ def measure_spine(
         for one, grade in zip(seen, grades, strict=True)
     ]
     surfaces = {one.measures.label: one.surfaces for one in seen if one.surfaces is not None}
-    return SpineMeasures(vertebrae, spine_shape(surfaces, boxes))
+    calibration = calibrate(find_references(ct, mask) if boxes else [], tube_voltage_kv)
+    vertebrae = [replace(one, bmd_mg_cc=_density(one, calibration)) for one in vertebrae]
+    return SpineMeasures(vertebrae, spine_shape(surfaces, boxes), calibration)
+
+
+def _density(one: VertebraMeasures, calibration: Calibration) -> float | None:
+    density = None
+    if one.trabecular_hu is not None:
+        density = calibration.density_mg_cc(one.trabecular_hu)
+    return None if density is None else round(density, 1)
 
 
 def without_coarse_outlines(measured: SpineMeasures, cell_mm: float) -> SpineMeasures:
@@ -192,7 +212,7 @@ def without_coarse_outlines(measured: SpineMeasures, cell_mm: float) -> SpineMea
         else _without(replace(one, **_NO_HEIGHTS), f"heights {reason}")
         for one in measured.vertebrae
     ]
-    return SpineMeasures(vertebrae, without_discs(measured.shape, reason))
+    return replace(measured, vertebrae=vertebrae, shape=without_discs(measured.shape, reason))
 
 
 def isolated_body(

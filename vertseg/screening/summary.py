@@ -30,6 +30,7 @@ class SpineSummary:
         t12_l3_hu: median trabecular HU of the measured ones of T12, L1, L2 and L3, deformed ones
             and outliers left out.
         t12_l3_levels: levels in that median.
+        t12_l3_bmd_mg_cc: median bone density of these levels.
         hu_category: range of `t12_l3_hu` between the thresholds.
         l1_hu: trabecular HU of L1; None if it is deformed, since compressed bone is denser, or
             an outlier.
@@ -43,6 +44,7 @@ class SpineSummary:
 
     t12_l3_hu: float | None
     t12_l3_levels: tuple[str, ...]
+    t12_l3_bmd_mg_cc: float | None
     hu_category: str | None
     l1_hu: float | None
     outlier_levels: tuple[str, ...]
@@ -69,12 +71,14 @@ def summarise(measures: Sequence[VertebraMeasures]) -> SpineSummary:
     outliers = find_outliers({name: hu[name] for name in places}, places)
     outlying = tuple(one.level for one in outliers)
     levels = tuple(name for name in _THORACOLUMBAR if name in hu and name not in outlying)
-    median = round(float(np.median([hu[name] for name in levels])), 1) if levels else None
+    median = _median([hu[name] for name in levels])
+    densities = {one.name: one.bmd_mg_cc for one in reversed(measures)}
     grades = [one.genant_grade for one in measures if one.genant_grade is not None]
     highest = max(grades, default=None)
     return SpineSummary(
         t12_l3_hu=median,
         t12_l3_levels=levels,
+        t12_l3_bmd_mg_cc=_median([densities[name] for name in levels]),
         hu_category=None if median is None else pickhardt_category(median),
         l1_hu=hu["L1"] if "L1" in levels else None,
         outlier_levels=outlying,
@@ -89,6 +93,11 @@ def summarise(measures: Sequence[VertebraMeasures]) -> SpineSummary:
             if (reasons := _left_out(one, outlying))
         ),
     )
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(float(np.median(known)), 1) if known else None
 
 
 def _left_out(one: VertebraMeasures, outlying: tuple[str, ...]) -> list[str]:

@@ -15,12 +15,18 @@ DISC_MM = 9.0
 
 @dataclass(frozen=True)
 class Solid:
-    """One vertebra: label and heights in mm; the middle is lowered in a parabola."""
+    """One vertebra: label and heights in mm; the middle is lowered in a parabola.
+
+    It leans forwards and to the right by `tilts_deg`, about its own centre, and lies
+    `forwards_mm` before the column's axis.
+    """
 
     label: int
     anterior: float = 26.0
     middle: float = 26.0
     posterior: float = 26.0
+    tilts_deg: tuple[float, float] = (0, 0)
+    forwards_mm: float = 0.0
 
 
 def straight_spine(
@@ -56,8 +62,11 @@ def straight_spine(
     mask = np.zeros(shape, np.uint8)
     hu = np.full(shape, SOFT_HU, np.float32)
     for solid, height in zip(solids, heights, strict=True):
-        near = np.flatnonzero(np.abs(local[2] - height) < 20)
-        x, y, z = local[:, near] - np.array([[0], [0], [height]], np.float32)
+        near = np.flatnonzero(np.abs(local[2] - height) < 25)
+        place = np.array([[0], [solid.forwards_mm], [height]], np.float32)
+        forward_deg, right_deg = solid.tilts_deg
+        lean = Rotation.from_euler("xy", (-forward_deg, right_deg), degrees=True).as_matrix()
+        x, y, z = lean.T.astype(np.float32) @ (local[:, near] - place)
         inside = np.zeros(mask.size, bool)
         inside[near[_vertebra(x, y, z, solid)]] = True
         inside = inside.reshape(shape)

@@ -1,10 +1,10 @@
-"""The command line: `vertseg predict SCAN [SCAN ...] --output DIR`."""
+"""The command line: `vertseg predict` for scans, `vertseg summarise` for their results."""
 
 import argparse
 import logging
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: those after the program's name; those of the process by default.
 
     Returns:
-        Exit status: 0 if all scans were predicted, 1 if some failed or the report could not be
-        written, 2 if none could begin, 130 after Ctrl-C, 143 after SIGTERM.
+        Exit status: 0 if all went well, 1 if some scans failed or the report could not be
+        written, 2 if nothing could begin, 130 after Ctrl-C, 143 after SIGTERM.
     """
     options = _parser().parse_args(arguments)
     to_terminal = logging.StreamHandler()
@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logger.propagate = False
     with logging_redirect_tqdm([logger]), sigterm_as_exception():
         try:
-            return _predict(options)
+            run: Callable[[argparse.Namespace], int] = options.run
+            return run(options)
         except UserError as error:
             logger.error("%s", error)
             return 2
@@ -112,7 +113,69 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="leave out the HTML page and the volumes for its viewer",
     )
+    predict.set_defaults(run=_predict)
+    summarise = commands.add_parser(
+        "summarise",
+        help="gather the results of many scans in one table, with figures",
+        description=f"Gather the results of many scans in one table. {RESEARCH_USE_ONLY}",
+    )
+    summarise.add_argument(
+        "results", nargs="+", metavar="RESULTS", type=Path,
+        help="folder of vertseg predict, searched below, or *_result.json file",
+    )  # fmt: skip
+    summarise.add_argument(
+        "--participants", metavar="FILE", type=Path,
+        help="TSV (or .csv) with a column scan or participant_id; its columns age, sex and date "
+        "are used in figures",
+    )  # fmt: skip
+    summarise.add_argument(
+        "--output", metavar="DIR", type=Path, required=True, help="folder of table and figures"
+    )
+    summarise.add_argument(
+        "--parquet", action="store_true", help="also write Parquet (needs vertseg[parquet])"
+    )
+    summarise.set_defaults(run=_summarise)
     return parser
+
+
+def _summarise(arguments: argparse.Namespace) -> int:
+    from vertseg.figures.cohort import SPINE_MEASURES, draw_by_age, draw_by_level, draw_changes
+    from vertseg.figures.style import save_figure
+    from vertseg.predict.cohort import (
+        changes,
+        joined,
+        read_cohort,
+        read_participants,
+        write_table,
+    )
+
+    output: Path = arguments.output
+    table, failed = read_cohort(arguments.results)
+    if failed:
+        logger.warning("Scans without a result: %s.", ", ".join(failed))
+    if table.empty:
+        raise UserError(f"{arguments.results[0]}: no scan has a result.")
+    if arguments.participants:
+        participants = read_participants(arguments.participants)
+        table = joined(table, participants, arguments.participants)
+    _require_writable(output)
+    write_table(table, output / "cohort.csv")
+    if arguments.parquet:
+        write_table(table, output / "cohort.parquet")
+    paired = {measure: changes(table, measure) for measure in SPINE_MEASURES}
+    figures = {
+        "by_level": draw_by_level(table),
+        "by_age": draw_by_age(table),
+        "change": draw_changes(paired),
+    }
+    for name, figure in figures.items():
+        if figure is not None:
+            save_figure(figure, [output / f"cohort_{name}.pdf", output / f"cohort_{name}.png"])
+    for measure, part in paired.items():
+        if not part.empty:
+            write_table(part, output / f"cohort_change_{measure}.csv")
+    logger.info("%d scans: %s", table["scan"].nunique(), output / "cohort.csv")
+    return 0
 
 
 def _predict(arguments: argparse.Namespace) -> int:

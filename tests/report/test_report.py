@@ -83,10 +83,10 @@ RESULT: dict[str, Any] = {
     ],
     "vertebrae": [CUT, VERTEBRA, VERTEBRA | {"label": 21, "name": "L2", "genant_grade": 0}],
     "summary": {
+        "t12_l3_hu": 150.2,
+        "t12_l3_levels": ["L1", "L2"],
+        "hu_category": "above 135 to 160 HU",
         "l1_hu": 143.6,
-        "l1_category": "above 135 to 160 HU",
-        "t12_l2_hu": 150.2,
-        "t12_l2_levels": ["L1", "L2"],
         "highest_genant_grade": 2,
         "highest_genant_levels": ["L1"],
         "suppressed": [],
@@ -304,13 +304,13 @@ class TestPage:
         ]
         write_report(results, tmp_path / "report.html")
         rows = Tables((tmp_path / "report.html").read_text("utf-8")).rows
-        assert rows[1][1:] == ["sub-lumbar", "check", "3 L1 to L3", "2", "144", "2 moderate L1"]
+        assert rows[1][1:] == ["sub-lumbar", "check", "3 L1 to L3", "2", "150", "2 moderate L1"]
         assert rows[2][1:] == [HOSTILE, "failed", "–", "–", "–", "–"]
         heights = ["20.0", "22.0", "26.7"]
         genant = ["25", "2 moderate wedge", ""]
-        assert rows[4] == ["L1", "0.93", "144", "41.3", "22.9", *heights, *genant]
-        assert rows[5][0] == "L2" and rows[5][9] == "0 none wedge"
-        assert rows[6] == (["L3", "0.41"] + ["–"] * 8 + ["all measures (cut by the field of view)"])
+        assert rows[4] == ["L1", "0.93", "144", "–", "41.3", "22.9", *heights, *genant]
+        assert rows[5][0] == "L2" and rows[5][10] == "0 none wedge"
+        assert rows[6] == (["L3", "0.41"] + ["–"] * 9 + ["all measures (cut by the field of view)"])
 
     @pytest.mark.parametrize("decoding", [*DECODINGS, None])
     def test_the_decoding_stands_beside_the_model(
@@ -330,9 +330,34 @@ class TestPage:
         )
         write_report([path], tmp_path / "report.html")
         page = (tmp_path / "report.html").read_text("utf-8")
-        assert Tables(page).rows[3] == ["L1"] + ["–"] * 9 + [""]
+        assert Tables(page).rows[3] == ["L1"] + ["–"] * 10 + [""]
         assert "None" not in re.sub("(?s)<script.*?</script>", "", page)
-        assert page.count("not measured") == 2
+        assert page.count("not measured") == 1
+
+    def test_the_spine_as_a_whole_is_shown_with_what_was_left_out(self, tmp_path: Path) -> None:
+        segment = {"upper": "L4", "lower": "L5", "slip_mm": -4.2, "slip_percent": -12.0,
+                   "meyerding_grade": 1, "disc_height_anterior_mm": None,
+                   "disc_height_middle_mm": None, "disc_height_posterior_mm": None}  # fmt: skip
+        reference = {"tissue": "fat", "place": "under the skin", "hu": -101.0, "fitted_hu": -100.0}
+        summary = RESULT["summary"] | {
+            "t12_l3_bmd_mg_cc": 118.4, "outliers": ["L1: 234 HU, 141 HU above the median"],
+        }  # fmt: skip
+        shape = {
+            "cobb_deg": 21.6, "cobb_levels": ["T5", "T9"], "cobb_convex_to": "right",
+            "thoracic_kyphosis_deg": None, "lumbar_lordosis_deg": 44.2, "segments": [segment],
+            "suppressed": ["thoracic kyphosis (no T4)"],
+        }  # fmt: skip
+        calibration = {"references": [reference], "residual_hu": 1.04, "contrast_agent": True}
+        content = {"summary": summary, "shape": shape, "calibration": calibration}
+        path = write_result(tmp_path / "r.json", RESULT | content)
+        write_report([path], tmp_path / "report.html")
+        page = (tmp_path / "report.html").read_text("utf-8")
+        assert "118 mg/cc" in page and "fat under the skin; these fit within 1.0 HU" in page
+        assert "contrast agent makes it read high" in page
+        assert "<dd>L1: 234 HU, 141 HU above the median</dd>" in page
+        assert "22° <span" in page and "T5 to T9, convex to the right" in page
+        assert "<dd>44°</dd>" in page and "thoracic kyphosis (no T4)" in page
+        assert ["L4–L5", "−4.2", "−12", "1"] in Tables(page).rows
 
     def test_negative_attenuation_has_a_minus_sign_and_no_negative_zero(
         self, tmp_path: Path

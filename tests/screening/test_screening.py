@@ -14,6 +14,7 @@ from synthetic_spine import SPONGY_HU, Solid, straight_spine
 
 from vertseg.anatomy.boxes import Box
 from vertseg.anatomy.label_maps import label_boxes
+from vertseg.anatomy.labels import IDS
 from vertseg.core.errors import UserError
 from vertseg.dataset.samples import Sample
 from vertseg.evaluation.screening import (
@@ -32,9 +33,10 @@ from vertseg.scans.volumes import Geometry, Volume
 from vertseg.screening import (
     RESEARCH_USE_ONLY,
     VertebraMeasures,
+    measure_spine,
     measure_vertebrae,
     summarise,
-    without_coarse_heights,
+    without_coarse_outlines,
 )
 from vertseg.screening.body import isolate_body
 from vertseg.screening.fractures import genant_grade
@@ -268,7 +270,7 @@ def test_an_empty_mask_has_no_measures() -> None:
     ct, mask = straight_spine([Solid(L1)])
     assert measure_vertebrae(ct, np.zeros_like(mask)) == []
     summary = summarise([])
-    assert summary.l1_hu is summary.t12_l2_hu is summary.highest_genant_grade is None
+    assert summary.l1_hu is summary.t12_l3_hu is summary.highest_genant_grade is None
     assert summary.notice == RESEARCH_USE_ONLY
 
 
@@ -283,10 +285,53 @@ def test_the_summary_leaves_deformed_levels_out() -> None:
         return VertebraMeasures(label, name, True, True, trabecular_hu=hu, genant_grade=grade)
 
     summary = summarise([one(19, "T12", 120, 0), one(20, "L1", 200, 2), one(21, "L2", 100, 0)])
-    assert summary.l1_hu is None and summary.l1_category is None
-    assert (summary.t12_l2_hu, summary.t12_l2_levels) == (110, ("T12", "L2"))
+    assert summary.l1_hu is None
+    assert (summary.t12_l3_hu, summary.t12_l3_levels) == (110, ("T12", "L2"))
     assert (summary.highest_genant_grade, summary.highest_genant_levels) == (2, ("L1",))
     assert summary.suppressed == ("L1: summaries of HU (grade 2 loss of height)",)
+    assert summary.outliers == ()
+
+
+def spine_of(hu: dict[str, float], **grades: int) -> list[VertebraMeasures]:
+    return [
+        VertebraMeasures(IDS[name], name, True, True, trabecular_hu=value,
+                         genant_grade=grades.get(name, 0))
+        for name, value in hu.items()
+    ]  # fmt: skip
+
+
+def test_a_level_that_disagrees_with_its_neighbours_is_named_and_left_out() -> None:
+    # A real degenerated loin (VerSe's sub-verse014).
+    hu = {"L1": 234.0, "L2": 101.6, "L3": 84.1, "L4": 89.6, "L5": 162.2}
+    summary = summarise(spine_of(hu))
+    assert summary.outlier_levels == ("L1", "L5")
+    assert summary.outliers[0].startswith(
+        "L1: 234 HU, 141 HU above the median of L2 and L3 (93 HU)"
+    )
+    assert (summary.t12_l3_hu, summary.t12_l3_levels) == (92.8, ("L2", "L3"))
+    assert summary.hu_category == "at most 110 HU" and summary.l1_hu is None
+    assert summary.suppressed == ("L1: summaries of HU (disagrees with its neighbours)",)
+
+
+@pytest.mark.parametrize(
+    "hu",
+    [
+        {"T11": 190.0, "T12": 176, "L1": 168, "L2": 160, "L3": 150, "L4": 158},
+        {"T12": 60.0, "L1": 95, "L2": 55, "L3": 58},
+        {"L1": 300.0, "L2": 100},
+        {"C3": 330.0, "C4": 120, "C5": 310},
+    ],
+)
+def test_even_levels_small_differences_and_few_neighbours_give_no_outlier(hu) -> None:
+    assert summarise(spine_of(hu)).outlier_levels == ()
+
+
+def test_a_dark_level_is_named_and_deformed_ones_are_nobodys_neighbour() -> None:
+    hu = {"T11": 320.0, "T12": 150, "L1": 145, "L2": 60, "L3": 150}
+    summary = summarise(spine_of(hu, T11=3))
+    assert summary.outlier_levels == ("L2",)
+    assert "L2: 60 HU, 90 HU below the median of T12, L1 and L3 (150 HU)" in summary.outliers[0]
+    assert summary.t12_l3_hu == 150 and summary.t12_l3_levels == ("T12", "L1", "L3")
 
 
 def test_measures_and_summary_are_plain_values() -> None:
@@ -450,10 +495,16 @@ def test_coarse_outlines_get_a_wider_rim(phantom, drawn_coarsely) -> None:
 
 
 def test_coarse_outlines_show_no_heights(drawn_coarsely) -> None:
-    measured = measure_vertebrae(*drawn_coarsely, cell_mm=2.5)
-    assert any(one.height_middle_mm for one in measured)
-    assert without_coarse_heights(measured, 1.5) == measured
-    for before, after in zip(measured, without_coarse_heights(measured, 2.5), strict=True):
+    measured = measure_spine(*drawn_coarsely, cell_mm=2.5)
+    assert any(one.height_middle_mm for one in measured.vertebrae)
+    assert without_coarse_outlines(measured, 1.5) == measured
+    coarse = without_coarse_outlines(measured, 2.5)
+    assert measured.shape.segments[0].disc_height_middle_mm is not None
+    assert {one.disc_height_middle_mm for one in coarse.shape.segments} == {None}
+    assert coarse.shape.suppressed[-1] == "disc heights (outlines drawn on cells of 2.5 mm)"
+    slips = [[one.slip_mm for one in spine.shape.segments] for spine in (measured, coarse)]
+    assert slips[0] == slips[1]
+    for before, after in zip(measured.vertebrae, coarse.vertebrae, strict=True):
         assert heights_of(after) == [None, None, None]
         assert after.height_loss is after.genant_grade is after.fracture_shape is None
         assert after.trabecular_hu == before.trabecular_hu
@@ -515,8 +566,9 @@ def test_the_real_sample_has_plausible_measures(verse014: Path) -> None:
         assert not one.foreign_material
         assert one.genant_grade == 0
     summary = summarise(list(found.values()))
-    assert summary.l1_hu == found["L1"].trabecular_hu
-    assert summary.t12_l2_levels == ("L1", "L2")
+    # L1 has more than twice the HU of L2 to L4, and L5 nearly.
+    assert summary.outlier_levels == ("L1", "L5")
+    assert summary.t12_l3_levels == ("L2", "L3") and summary.hu_category == "at most 110 HU"
 
 
 def test_masks_without_a_vertebra_have_no_agreement() -> None:

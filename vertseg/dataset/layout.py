@@ -32,6 +32,7 @@ OWN_SCAN_SUFFIXES = {
     "points": "_seg-vert_ctd.csv",
     "preview": "_preview.png",
     "measures": "_measures.csv",
+    "spine": "_spine.csv",
     "viewer_ct": VIEWER_CT_SUFFIX,
     "viewer_mask": "_viewer_msk.nii.gz",
     "straight_ct": STRAIGHT_CT_SUFFIX,

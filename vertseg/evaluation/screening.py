@@ -63,7 +63,9 @@ def compare_scan(
     ct = load_ct(sample.ct)
     mask = load_mask(predicted_mask or sample.mask, ct.native).array
     reference = read_centroids(sample.centroids, ct.native.affine)
-    found = _found(reference, body_centres(mask, ct.affine)) if predicted_mask else set(reference)
+    found = (
+        found_labels(reference, body_centres(mask, ct.affine)) if predicted_mask else set(reference)
+    )
     cell_mm = 0.0
     if drawn_on is not None:
         cell_mm = GridTransform.onto(drawn_on, ct.native).cell_mm.max()
@@ -198,7 +200,8 @@ def _true_values(truth: dict[str, Any], name: str) -> dict[str, float]:
     }
 
 
-def _found(reference: Centres, predicted: Centres) -> set[int]:
+def found_labels(reference: Centres, predicted: Centres) -> set[int]:
+    """Labels whose predicted centre is within 20 mm of the true one and nearest to it."""
     labels = list(reference)
     points = np.array([reference[label] for label in labels])
     found = set()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vertseg.phantom.geometry import Frame
+from vertseg.phantom.geometry import Floats, Frame
 from vertseg.phantom.raster import DistanceField, Grid, Patch, capsule, ellipsoid, local_region
 from vertseg.phantom.subject import Vertebra
 
@@ -14,6 +14,8 @@ OTHER_BONE = 255
 _SIDES = (-1, 1)
 _WAIST = 0.13
 _ROUNDNESS = 2.5
+_FLATTENING = 1.08
+"""Factor by which the back wall lies nearer to the body's centre than the front."""
 
 
 class BonePen:
@@ -89,7 +91,7 @@ def vertebral_body(grid: Grid, vertebra: Vertebra) -> Patch | None:
     rim = np.float32(vertebra.rim_height / 2) + forward * np.float32(
         (vertebra.anterior_height - vertebra.posterior_height) / 4
     )
-    flattened = np.where(anterior < 0, anterior * np.float32(1.08), anterior)
+    flattened = np.where(anterior < 0, anterior * np.float32(_FLATTENING), anterior)
     radius = (
         np.abs(right / np.float32(half_width)) ** _ROUNDNESS
         + np.abs(flattened / np.float32(half_depth)) ** _ROUNDNESS
@@ -100,6 +102,31 @@ def vertebral_body(grid: Grid, vertebra: Vertebra) -> Patch | None:
     concavity = np.float32((vertebra.rim_height - vertebra.middle_height) / 2)
     end_plate = rim - concavity * np.clip(1 - radius**2, 0, 1)
     return Patch(region, np.maximum(to_wall, np.abs(superior) - end_plate))
+
+
+def end_plate_points(vertebra: Vertebra) -> dict[str, dict[str, Floats]]:
+    """World points (3,) in mm on the rims of the upper and the lower end-plate, by place."""
+    half_width, half_depth = vertebra.body_width / 2, vertebra.body_depth / 2
+    wedge = (vertebra.anterior_height - vertebra.posterior_height) / 4
+    places = {
+        "posterior": (0.0, -1 / _FLATTENING),
+        "anterior": (0.0, 1.0),
+        "left": (-1.0, 0.0),
+        "right": (1.0, 0.0),
+    }
+    return {
+        end: {
+            place: vertebra.frame.to_world(
+                (
+                    right * half_width,
+                    forward * half_depth,
+                    side * (vertebra.rim_height / 2 + wedge * forward),
+                )
+            )
+            for place, (right, forward) in places.items()
+        }
+        for end, side in (("upper", 1), ("lower", -1))
+    }
 
 
 def draw_vertebra(field: DistanceField, vertebra: Vertebra, arch_bulk: float = 1.0) -> None:

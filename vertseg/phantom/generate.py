@@ -7,7 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertseg.anatomy.labels import SACRUM
-from vertseg.phantom.bones import OTHER_BONE, draw_vertebra
+from vertseg.phantom.acquisition import (
+    density_mg_cc,
+    describe_acquisition,
+    expose,
+    sample_acquisition,
+)
+from vertseg.phantom.bones import OTHER_BONE, draw_vertebra, end_plate_points
 from vertseg.phantom.degeneration import (
     Wear,
     draw_osteophytes,
@@ -58,6 +64,7 @@ def generate_phantom(seed: int, settings: PhantomSettings) -> Phantom:
     streams = RandomStreams.from_seed(seed)
     if streams.limb.random() < settings.limb_share:
         return generate_limb(streams.limb, settings)
+    acquisition, settings = sample_acquisition(streams.acquisition, settings)
     scene = sample_scene(streams, settings)
     subject = scene.subject
     wear = sample_wear(streams.degeneration, subject, settings)
@@ -80,6 +87,8 @@ def generate_phantom(seed: int, settings: PhantomSettings) -> Phantom:
     draw_surroundings(streams.surroundings, canvas, bones, scene)
     bone_look = sample_bone_look(streams.degeneration, scene, wear)
     fill_bone(streams.scan, canvas, bones, scene, bone_look)
+    if acquisition is not None:
+        expose(canvas, bones, acquisition)
     place_implants(streams.scan, canvas, subject, implants)
     sharpening = streams.degeneration.uniform(*settings.sharpening)
     ct, offset_hu = acquire(streams.scan, scene.grid, canvas.hu, settings, sharpening)
@@ -88,7 +97,8 @@ def generate_phantom(seed: int, settings: PhantomSettings) -> Phantom:
         mask=label_map(bones, subject, labelled, settings.sacrum_labelled),
         affine=scene.grid.affine,
         centroids_mm={subject.vertebrae[n].label: subject.vertebrae[n].centre for n in labelled},
-        truth=describe(scene, labelled, implants, offset_hu),
+        truth=describe(scene, labelled, implants, offset_hu)
+        | (describe_acquisition(acquisition) if acquisition is not None else {}),
     )
 
 
@@ -118,7 +128,9 @@ def generate_limb(rng: np.random.Generator, settings: PhantomSettings) -> Phanto
             "slips_mm": {},
             "implants": {"screws": [], "cement": []},
             "trabecular_hu": {},
+            "bmd_mg_cc": {},
             "body_heights_mm": {},
+            "end_plates_mm": {},
             **describe_scan("limb", grid, offset_hu),
         },
     )
@@ -157,11 +169,20 @@ def describe(
         "contrast": scene.contrast,
         **describe_scan(scene.view.kind, scene.grid, offset_hu),
         "trabecular_hu": {v.name: round(v.trabecular_hu, 1) for v in visible},
+        "bmd_mg_cc": {v.name: round(density_mg_cc(v.trabecular_hu), 1) for v in visible},
         "body_heights_mm": {
             v.name: {
                 "anterior": round(v.anterior_height, 2),
                 "middle": round(v.middle_height, 2),
                 "posterior": round(v.posterior_height, 2),
+            }
+            for v in visible
+            if v.name != "C1"
+        },
+        "end_plates_mm": {
+            v.name: {
+                end: {place: point.round(2).tolist() for place, point in points.items()}
+                for end, points in end_plate_points(v).items()
             }
             for v in visible
             if v.name != "C1"

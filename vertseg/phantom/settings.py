@@ -1,7 +1,7 @@
 """Distributions of anatomy and acquisition in a phantom data set."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 Range = tuple[float, float]
 
@@ -58,6 +58,10 @@ class PhantomSettings:
         minimum_visible: smallest part of the body in the scan for a vertebra to be labelled.
         limb_share: share of scans of legs without a spine.
         sacrum_labelled: the sacrum has VerSe's value, 26, instead of background.
+        tube_voltage_kv: tube voltages from which one is drawn, 80 to 140 kV; without any, HU are
+            those of 120 kV and the acquisition has no error but the calibration offset.
+        gain_sd: SD of the scanner's error of scale, with a tube voltage alone.
+        reference_sd_hu: SD of fat's and of muscle's HU between patients, with a tube voltage alone.
         omit: structures left out, a subset of `OMITTABLE`.
 
     Raises:
@@ -114,6 +118,9 @@ class PhantomSettings:
     minimum_visible: float = 0.75
     limb_share: float = 0.0
     sacrum_labelled: bool = False
+    tube_voltage_kv: tuple[float, ...] = ()
+    gain_sd: float = 0.015
+    reference_sd_hu: float = 3.0
     omit: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -185,13 +192,23 @@ PRESETS: dict[str, PhantomSettings] = {
     ),
 }
 
+PRESETS["calibration"] = replace(
+    PRESETS["full"],
+    field_of_view={"thoracolumbar": 0.5, "lumbar": 0.5},
+    lateral_margin_mm=(60.0, 95.0),
+    whole_section_share=0.5,
+    muscle_share=1.0,
+    tube_voltage_kv=(80.0, 100.0, 120.0, 140.0),
+)
+
 
 def preset(name: str) -> PhantomSettings:
     """Settings by name.
 
     "demo" has crops around the spine as VerSe's, "full" all fields of view, and "randomised"
     unusually varied anatomy, attenuation and acquisition besides, for networks that are to work on
-    real scans.
+    real scans. "calibration" has tube voltages, contrast phases and scanners' errors, for tests of
+    bone density.
 
     Raises:
         ValueError: the name is unknown.

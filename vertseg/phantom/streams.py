@@ -25,6 +25,7 @@ class RandomStreams:
     viscera: Generator
     surroundings: Generator
     limb: Generator
+    acquisition: Generator
 
     @classmethod
     def from_seed(cls, seed: int) -> Self:

@@ -31,6 +31,7 @@ from vertseg.predict.earlier import (
     source_state,
 )
 from vertseg.predict.result import FORMAT
+from vertseg.predict.spine_table import write_spine
 from vertseg.predict.warnings import (
     PredictionWarning,
     tilt_warnings,
@@ -41,7 +42,7 @@ from vertseg.scans.bids import participant_folder
 from vertseg.scans.nifti import save_mask, write_nifti
 from vertseg.scans.read import Scan, read_scan
 from vertseg.scans.volumes import Volume, native_array
-from vertseg.screening import VertebraMeasures, measure_vertebrae, summarise, without_coarse_heights
+from vertseg.screening import SpineMeasures, measure_spine, summarise, without_coarse_outlines
 from vertseg.segmentation.model import Model
 from vertseg.segmentation.pieces import Spine
 from vertseg.segmentation.segment import segment_ct
@@ -168,23 +169,32 @@ class _Prediction:
     model: Model
     decoding: Decoding
     mask: np.ndarray
-    spine: Spine
+    pieces: Spine
     centres: Centres
-    measures: list[VertebraMeasures]
+    measured: SpineMeasures
     warnings: list[PredictionWarning]
 
     @property
     def vertebrae(self) -> list[dict[str, Any]]:
         """Confidence, probability of the level and measures of each vertebra."""
-        confidence, certainty = self.spine.confidence, self.spine.certainty
+        confidence, certainty = self.pieces.confidence, self.pieces.certainty
         return [
             {
                 "confidence": confidence[one.label],
                 "probability": certainty.right.get(one.label) if certainty else None,
                 **asdict(one),
             }
-            for one in self.measures
+            for one in self.measured.vertebrae
         ]
+
+    @property
+    def spine(self) -> dict[str, Any]:
+        """Measures of the spine as a whole: summary, shape and calibration."""
+        return {
+            "summary": asdict(summarise(self.measured.vertebrae)),
+            "shape": asdict(self.measured.shape),
+            "calibration": asdict(self.measured.calibration),
+        }
 
 
 def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _Prediction:
@@ -195,22 +205,34 @@ def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _P
     with watch.phase("measure"):
         centres = body_centres(mask, volume.affine)
         unsure = unsure_labels(spine.confidence)
-        measures = without_coarse_heights(
-            measure_vertebrae(volume, mask, unsure, spine.cell_mm), spine.cell_mm
+        measured = without_coarse_outlines(
+            measure_spine(volume, mask, unsure, spine.cell_mm, _tube_voltage_kv(scan)),
+            spine.cell_mm,
         )
     return _Prediction(
         scan=scan,
         model=model,
         decoding=options.decoding,
         mask=mask,
-        spine=spine,
+        pieces=spine,
         centres=centres,
-        measures=measures,
+        measured=measured,
         warnings=[
             *warnings_about(volume, spine, centres, model.trained),
             *tilt_warnings(scan),
         ],
     )
+
+
+def _tube_voltage_kv(scan: Scan) -> float | None:
+    """The tube's peak voltage as the scan's DICOM header states it; None if it states none."""
+    if not scan.series:
+        return None
+    try:
+        voltage = float(scan.series.headers[0].get("KVP") or 0)
+    except (TypeError, ValueError):
+        return None
+    return voltage if voltage > 0 else None
 
 
 def _write(
@@ -220,7 +242,7 @@ def _write(
     files = {kind: f"{scan.name}{suffix}" for kind, suffix in OWN_SCAN_SUFFIXES.items()}
     if not options.viewer:
         del files["viewer_ct"], files["viewer_mask"]
-    wanted = _dicom_files(options.dicom) if scan.series and prediction.measures else set()
+    wanted = _dicom_files(options.dicom) if scan.series and prediction.measured.vertebrae else set()
     for kind in _dicom_files(DICOM_KINDS) - wanted:
         del files[kind]
     if not scan.tilt:
@@ -256,8 +278,8 @@ def _write(
             "seconds": watch.seconds,
             "warnings": [asdict(warning) for warning in (*prediction.warnings, *not_written)],
             "vertebrae": prediction.vertebrae,
-            "levels": level_probabilities(prediction.spine.certainty),
-            "summary": asdict(summarise(prediction.measures)),
+            "levels": level_probabilities(prediction.pieces.certainty),
+            **prediction.spine,
             "files": {
                 kind: files[kind] if kind in paths else None
                 for kind in OWN_SCAN_SUFFIXES
@@ -282,8 +304,9 @@ def _write_files(prediction: _Prediction, paths: dict[str, Path], watch: Stopwat
             stored = native_array(volume.array, native)
             write_nifti(paths["straight_ct"], stored, native, notice=RESEARCH_USE_ONLY)
         _write_measures(paths["measures"], prediction.vertebrae)
+        write_spine(paths["spine"], prediction.spine)
     with watch.phase("preview"):
-        words = level_words(level_probabilities(prediction.spine.certainty))
+        words = level_words(level_probabilities(prediction.pieces.certainty))
         draw_preview(volume, mask, paths["preview"], scan.name, words)
     if "viewer_ct" in paths:
         from vertseg.predict.viewer_volumes import write_viewer_volumes

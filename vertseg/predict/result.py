@@ -33,6 +33,8 @@ class Result:
         vertebrae: measures of each vertebra, from C1 downwards.
         levels: probabilities of the vertebrae's levels together, if stated.
         summary: summary of the spine.
+        shape: the spine's curves, slips and discs.
+        calibration: from HU to bone density, and the tissues on which it rests.
         preview: PNG file.
         viewer: NIfTI files of the viewer's CT and label map.
         outputs: names of the files written for the scan, by kind.
@@ -51,6 +53,8 @@ class Result:
     vertebrae: Sequence[Mapping[str, Any]] = ()
     levels: Mapping[str, Any] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
+    shape: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
     preview: Path | None = None
     viewer: tuple[Path, Path] | None = None
     outputs: Mapping[str, str] = field(default_factory=dict)
@@ -84,6 +88,8 @@ def read_result(path: str | os.PathLike[str]) -> Result:
         vertebrae=sorted(content["vertebrae"], key=lambda one: RANK[one["label"]]),
         levels=content.get("levels") or {},
         summary=content.get("summary") or {},
+        shape=content.get("shape") or {},
+        calibration=content.get("calibration") or {},
         preview=preview,
         viewer=(ct, mask) if ct and mask else None,
         outputs=outputs,

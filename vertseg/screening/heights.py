@@ -1,4 +1,4 @@
-"""End-plates of an isolated body, and anterior, middle and posterior heights between them."""
+"""End-plates of an isolated body, their planes and mid-sagittal lines, and heights between them."""
 
 from dataclasses import dataclass
 
@@ -27,6 +27,25 @@ class Heights:
     anterior: float
     middle: float
     posterior: float
+
+
+@dataclass(frozen=True)
+class SagittalLines:
+    """Parabolas through a body's end-plates in the mid-sagittal band, from -1, the back, to 1.
+
+    Attributes:
+        lower: coefficients (3,) of the lower end-plate's local superior coordinate, mm.
+        upper: those of the upper end-plate.
+        back: local anterior coordinate of the body's back, mm.
+        front: that of its front.
+        right: local right coordinate of the band's middle, mm.
+    """
+
+    lower: Floats
+    upper: Floats
+    back: float
+    front: float
+    right: float
 
 
 @dataclass(frozen=True)
@@ -79,7 +98,7 @@ def superior_direction(plates: EndPlates) -> Floats:
         return np.array([0.0, 0.0, 1.0])
     design = np.stack([right, forward, np.ones_like(right)], axis=1)[central]
     slopes = np.mean(
-        [_robust_fit(design, plate[central])[:2] for plate in (plates.lower, plates.upper)], axis=0
+        [robust_fit(design, plate[central])[:2] for plate in (plates.lower, plates.upper)], axis=0
     )
     normal = np.array([-slopes[0], -slopes[1], 1.0])
     return normal / np.linalg.norm(normal)
@@ -95,6 +114,18 @@ def body_heights(plates: EndPlates) -> Heights | None:
     Returns:
         None if the band holds too few columns or a height is below 3 mm.
     """
+    lines = sagittal_lines(plates)
+    if lines is None:
+        return None
+    gap = np.polynomial.Polynomial(lines.upper - lines.lower)
+    inner = gap(np.linspace(-0.5, 0.5, 21))
+    heights = Heights(float(gap(1.0)), float(inner.min()), float(gap(-1.0)))
+    lowest = min(heights.anterior, heights.middle, heights.posterior)
+    return heights if lowest >= _LEAST_HEIGHT_MM else None
+
+
+def sagittal_lines(plates: EndPlates) -> SagittalLines | None:
+    """Lines of both end-plates in the mid-sagittal band; None if it holds too few columns."""
     middle = (plates.right.min() + plates.right.max()) / 2
     half_band = max(_BAND * np.ptp(plates.right), _LEAST_BAND_MM)
     band = np.abs(plates.right - middle) <= half_band
@@ -108,16 +139,12 @@ def body_heights(plates: EndPlates) -> Heights | None:
         return None
     design = np.stack([np.ones_like(place), place, place**2], axis=1)[fitted]
     lower, upper = (
-        _robust_fit(design, plate[band][fitted]) for plate in (plates.lower, plates.upper)
+        robust_fit(design, plate[band][fitted]) for plate in (plates.lower, plates.upper)
     )
-    gap = np.polynomial.Polynomial(upper - lower)
-    inner = gap(np.linspace(-0.5, 0.5, 21))
-    heights = Heights(float(gap(1.0)), float(inner.min()), float(gap(-1.0)))
-    lowest = min(heights.anterior, heights.middle, heights.posterior)
-    return heights if lowest >= _LEAST_HEIGHT_MM else None
+    return SagittalLines(lower, upper, float(back), float(front), float(middle))
 
 
-def _robust_fit(design: Floats, values: Floats) -> Floats:
+def robust_fit(design: Floats, values: Floats) -> Floats:
     """Coefficients of a robust linear fit: least squares, repeated with Tukey's biweight.
 
     Args:

@@ -1,6 +1,6 @@
 """Screening measures of every labelled vertebra in a CT."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from vertseg.anatomy.labels import NAMES, RANK, region
 from vertseg.scans.volumes import Volume
 from vertseg.screening.attenuation import FOREIGN, TOO_SMALL, foreign_material, trabecular_hu
 from vertseg.screening.body import Body, isolate_body
+from vertseg.screening.density import Calibration, calibrate
 from vertseg.screening.fractures import Deformity, Reference, grade_heights
 from vertseg.screening.frames import (
     Floats,
@@ -22,6 +23,9 @@ from vertseg.screening.frames import (
     resample,
 )
 from vertseg.screening.heights import Heights, body_heights, end_plates, superior_direction
+from vertseg.screening.references import find_references
+from vertseg.screening.shape import SpineShape, spine_shape, without_discs
+from vertseg.screening.surfaces import BodySurfaces, body_surfaces
 from vertseg.screening.visibility import CUT_BODY, CUT_VERTEBRA, body_cut, vertebra_cut
 
 NO_ORDINARY_BODY = frozenset({1, 2})
@@ -67,6 +71,7 @@ class VertebraMeasures:
         volume_ml: volume of the label.
         body_volume_ml: volume of the isolated body.
         trabecular_hu: median of the body's spongy bone.
+        bmd_mg_cc: density of that bone as K2HPO4 in water, calibrated by tissues in the scan.
         height_anterior_mm: distance between the end-plates' anterior rims.
         height_middle_mm: least distance between the end-plates.
         height_posterior_mm: distance between the posterior rims.
@@ -86,6 +91,7 @@ class VertebraMeasures:
     volume_ml: float | None = None
     body_volume_ml: float | None = None
     trabecular_hu: float | None = None
+    bmd_mg_cc: float | None = None
     height_anterior_mm: float | None = None
     height_middle_mm: float | None = None
     height_posterior_mm: float | None = None
@@ -103,18 +109,46 @@ class _Seen:
     measures: VertebraMeasures
     centre_mm: Floats
     heights: Heights | None
+    surfaces: BodySurfaces | None = None
+
+
+@dataclass(frozen=True)
+class SpineMeasures:
+    """Measures of one scan.
+
+    Attributes:
+        vertebrae: measures of each labelled vertebra, from C1 downwards.
+        shape: the spine's curves, slips and discs.
+        calibration: from HU to bone density, and the tissues on which it rests.
+    """
+
+    vertebrae: list[VertebraMeasures]
+    shape: SpineShape
+    calibration: Calibration
 
 
 def measure_vertebrae(
     ct: Volume, mask: NDArray, unsure: Collection[int] = (), cell_mm: float = 0
 ) -> list[VertebraMeasures]:
-    """Measure every labelled vertebra, from C1 downwards.
+    """Measures of every labelled vertebra alone; arguments and errors as of `measure_spine`."""
+    return measure_spine(ct, mask, unsure, cell_mm).vertebrae
+
+
+def measure_spine(
+    ct: Volume,
+    mask: NDArray,
+    unsure: Collection[int] = (),
+    cell_mm: float = 0,
+    tube_voltage_kv: float | None = None,
+) -> SpineMeasures:
+    """Measure every labelled vertebra and the shape of the spine.
 
     Args:
         ct: HU, in canonical axes.
         mask: label map with VerSe's values on the CT's grid, integers.
         unsure: labels with unreliable outlines, for which only the volume is measured.
         cell_mm: size of the cells on which a network drew the mask; 0 for a reference mask.
+        tube_voltage_kv: the tube's peak voltage, if known, for bone density.
 
     Raises:
         ValueError: the shapes differ.
@@ -138,7 +172,7 @@ def measure_vertebrae(
             for one in seen
         ]
     )
-    return [
+    vertebrae = [
         one.measures
         if grade is None
         else replace(
@@ -150,22 +184,35 @@ def measure_vertebrae(
         )
         for one, grade in zip(seen, grades, strict=True)
     ]
+    surfaces = {one.measures.label: one.surfaces for one in seen if one.surfaces is not None}
+    calibration = calibrate(find_references(ct, mask) if boxes else [], tube_voltage_kv)
+    vertebrae = [replace(one, bmd_mg_cc=_density(one, calibration)) for one in vertebrae]
+    return SpineMeasures(vertebrae, spine_shape(surfaces, boxes), calibration)
 
 
-def without_coarse_heights(
-    measures: Sequence[VertebraMeasures], cell_mm: float
-) -> list[VertebraMeasures]:
-    """Measures without heights and grades if a network drew the outlines on coarse cells.
+def _density(one: VertebraMeasures, calibration: Calibration) -> float | None:
+    density = None
+    if one.trabecular_hu is not None:
+        density = calibration.density_mg_cc(one.trabecular_hu)
+    return None if density is None else round(density, 1)
 
-    On cells of 2.5 mm the limits of agreement span about half a body (docs/screening.md).
+
+def without_coarse_outlines(measured: SpineMeasures, cell_mm: float) -> SpineMeasures:
+    """Measures without those that outlines on a network's coarse cells do not carry.
+
+    On cells of 2.5 mm the limits of agreement of heights span about half a body
+    (docs/screening.md). Discs, which are lower than bodies, are left out with them.
     """
     if cell_mm <= COARSEST_MM:
-        return list(measures)
-    reason = f"heights (outlines drawn on cells of {cell_mm:.1f} mm)"
-    return [
-        one if one.height_middle_mm is None else _without(replace(one, **_NO_HEIGHTS), reason)
-        for one in measures
+        return measured
+    reason = f"(outlines drawn on cells of {cell_mm:.1f} mm)"
+    vertebrae = [
+        one
+        if one.height_middle_mm is None
+        else _without(replace(one, **_NO_HEIGHTS), f"heights {reason}")
+        for one in measured.vertebrae
     ]
+    return replace(measured, vertebrae=vertebrae, shape=without_discs(measured.shape, reason))
 
 
 def isolated_body(
@@ -221,8 +268,10 @@ def _measure(
     local, body = isolated
     if body_cut(local, body):
         return _nothing_but(replace(base, body_complete=False), CUT_BODY)
-    thick = np.abs(local.frame.axes[:, 2] @ vertebra.ct.affine[:3, :3]).max() > THICKEST_MM
-    heights = None if thick else body_heights(end_plates(local, body))
+    along_mm = float(np.abs(local.frame.axes[:, 2] @ vertebra.ct.affine[:3, :3]).max())
+    thick = along_mm > THICKEST_MM
+    plates = end_plates(local, body)
+    heights = None if thick else body_heights(plates)
     foreign = foreign_material(local, body)
     measures = replace(
         base,
@@ -246,6 +295,7 @@ def _measure(
         ),
         local.frame.origin,
         heights,
+        body_surfaces(label, along_mm, local, body, plates),
     )
 
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vertseg.anatomy.labels import IDS, RANK, region
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.screening.measures import VertebraMeasures
+from vertseg.screening.outliers import find_outliers
 
 PICKHARDT_HU = (110, 135, 160)
 """Thresholds of L1 for osteoporosis by DXA.
@@ -17,7 +19,7 @@ Am 2018;100:2073-2081).
 """
 
 _CATEGORIES = ("at most 110 HU", "above 110 to 135 HU", "above 135 to 160 HU", "above 160 HU")
-_THORACOLUMBAR = ("T12", "L1", "L2")
+_THORACOLUMBAR = ("T12", "L1", "L2", "L3")
 
 
 @dataclass(frozen=True)
@@ -25,20 +27,28 @@ class SpineSummary:
     """Summary of a spine's measures; None for values without a measured vertebra.
 
     Attributes:
-        l1_hu: trabecular HU of L1; None if it is deformed, since compressed bone is denser.
-        l1_category: range of `l1_hu` between the thresholds.
-        t12_l2_hu: mean of the measured, undeformed ones of T12, L1 and L2.
-        t12_l2_levels: levels in that mean.
+        t12_l3_hu: median trabecular HU of the measured ones of T12, L1, L2 and L3, deformed ones
+            and outliers left out.
+        t12_l3_levels: levels in that median.
+        t12_l3_bmd_mg_cc: median bone density of these levels.
+        hu_category: range of `t12_l3_hu` between the thresholds.
+        l1_hu: trabecular HU of L1; None if it is deformed, since compressed bone is denser, or
+            an outlier.
+        outlier_levels: levels whose HU disagree with their neighbours'.
+        outliers: for each of them, the disagreement and its usual causes.
         highest_genant_grade: highest grade of all vertebrae.
         highest_genant_levels: vertebrae of that grade, empty for grade 0.
         suppressed: for each vertebra with values left out, the values and the reasons.
         notice: restriction to research.
     """
 
+    t12_l3_hu: float | None
+    t12_l3_levels: tuple[str, ...]
+    t12_l3_bmd_mg_cc: float | None
+    hu_category: str | None
     l1_hu: float | None
-    l1_category: str | None
-    t12_l2_hu: float | None
-    t12_l2_levels: tuple[str, ...]
+    outlier_levels: tuple[str, ...]
+    outliers: tuple[str, ...]
     highest_genant_grade: int | None
     highest_genant_levels: tuple[str, ...]
     suppressed: tuple[str, ...]
@@ -46,7 +56,7 @@ class SpineSummary:
 
 
 def pickhardt_category(hu: float) -> str:
-    """Range between the thresholds that holds a trabecular HU of L1."""
+    """Range between the thresholds that holds a trabecular HU of L1, or of T12 to L3."""
     return _CATEGORIES[int(np.searchsorted(PICKHARDT_HU, hu, side="left"))]
 
 
@@ -57,25 +67,44 @@ def summarise(measures: Sequence[VertebraMeasures]) -> SpineSummary:
         for one in reversed(measures)
         if one.trabecular_hu is not None and not one.genant_grade
     }
-    levels = tuple(name for name in _THORACOLUMBAR if name in hu)
+    places = {name: RANK[IDS[name]] for name in hu if region(IDS[name]) != "cervical"}
+    outliers = find_outliers({name: hu[name] for name in places}, places)
+    outlying = tuple(one.level for one in outliers)
+    levels = tuple(name for name in _THORACOLUMBAR if name in hu and name not in outlying)
+    median = _median([hu[name] for name in levels])
+    densities = {one.name: one.bmd_mg_cc for one in reversed(measures)}
     grades = [one.genant_grade for one in measures if one.genant_grade is not None]
     highest = max(grades, default=None)
     return SpineSummary(
-        l1_hu=hu.get("L1"),
-        l1_category=pickhardt_category(hu["L1"]) if "L1" in hu else None,
-        t12_l2_hu=round(float(np.mean([hu[name] for name in levels])), 1) if levels else None,
-        t12_l2_levels=levels,
+        t12_l3_hu=median,
+        t12_l3_levels=levels,
+        t12_l3_bmd_mg_cc=_median([densities[name] for name in levels]),
+        hu_category=None if median is None else pickhardt_category(median),
+        l1_hu=hu["L1"] if "L1" in levels else None,
+        outlier_levels=outlying,
+        outliers=tuple(one.reason for one in outliers),
         highest_genant_grade=highest,
         highest_genant_levels=tuple(
             one.name for one in measures if highest and one.genant_grade == highest
         ),
         suppressed=tuple(
-            f"{one.name}: {', '.join(reasons)}" for one in measures if (reasons := _left_out(one))
+            f"{one.name}: {', '.join(reasons)}"
+            for one in measures
+            if (reasons := _left_out(one, outlying))
         ),
     )
 
 
-def _left_out(one: VertebraMeasures) -> list[str]:
-    deformed = one.name in _THORACOLUMBAR and one.trabecular_hu is not None and one.genant_grade
-    summary = [f"summaries of HU (grade {one.genant_grade} loss of height)"] if deformed else []
-    return [*one.suppressed, *summary]
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(float(np.median(known)), 1) if known else None
+
+
+def _left_out(one: VertebraMeasures, outlying: tuple[str, ...]) -> list[str]:
+    reasons = list(one.suppressed)
+    if one.name in _THORACOLUMBAR and one.trabecular_hu is not None:
+        if one.genant_grade:
+            reasons.append(f"summaries of HU (grade {one.genant_grade} loss of height)")
+        elif one.name in outlying:
+            reasons.append("summaries of HU (disagrees with its neighbours)")
+    return reasons

@@ -1,0 +1,143 @@
+"""Cohorts: tables joined with the user's columns, changes between dates, the command itself."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from vertseg.cli import main
+from vertseg.core.errors import UserError
+from vertseg.core.notice import RESEARCH_USE_ONLY
+from vertseg.predict import cohort
+
+
+def write_scan(folder: Path, scan: str, hu: float, grade: int = 0) -> Path:
+    """A result of two vertebrae."""
+    folder.mkdir(parents=True, exist_ok=True)
+    vertebrae = [
+        {"label": label, "name": name, "confidence": 0.9, "trabecular_hu": hu + add,
+         "bmd_mg_cc": (hu + add) / 1.25, "genant_grade": grade, "suppressed": ["x (y)"]}
+        for label, name, add in ((20, "L1", 0), (21, "L2", -10))
+    ]  # fmt: skip
+    content = {
+        "format": "vertseg-result-1", "notice": RESEARCH_USE_ONLY, "scan": scan, "status": "done",
+        "source": None, "warnings": [], "vertebrae": vertebrae, "files": {},
+        "summary": {"t12_l3_hu": hu - 5, "t12_l3_bmd_mg_cc": (hu - 5) / 1.25,
+                    "outlier_levels": ["L2"] if hu > 200 else [], "highest_genant_grade": grade},
+        "shape": {"cobb_deg": 12.5, "segments": [{"upper": "L1", "lower": "L2", "slip_mm": 3.4}]},
+    }  # fmt: skip
+    path = folder / f"{scan}_result.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    folder = tmp_path / "results"
+    write_scan(folder, "sub-a_ses-1", 150)
+    write_scan(folder / "later", "sub-a_ses-2", 130)
+    write_scan(folder, "sub-b", 220, grade=2)
+    failed = {"format": "vertseg-result-1", "scan": "sub-c", "status": "failed", "error": "No CT."}
+    (folder / "sub-c_result.json").write_text(json.dumps(failed))
+    return folder
+
+
+def table_of(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_a_cohort_is_one_tidy_table(results: Path) -> None:
+    table, failed = cohort.read_cohort([results])
+    assert failed == ["sub-c"]
+    assert table["scan"].tolist() == ["sub-a_ses-1"] * 2 + ["sub-a_ses-2"] * 2 + ["sub-b"] * 2 or (
+        set(table["scan"]) == {"sub-a_ses-1", "sub-a_ses-2", "sub-b"}
+    )
+    rows = table.set_index(["scan", "name"])
+    assert rows.loc[("sub-a_ses-2", "L2"), "trabecular_hu"] == 120
+    assert rows.loc[("sub-a_ses-2", "L1"), "slip_mm"] == 3.4
+    assert pd.isna(rows.loc[("sub-a_ses-2", "L2"), "slip_mm"])
+    assert rows["participant_id"].tolist().count("sub-a") == 4
+    assert rows["outlier"].tolist().count(True) == 1 and rows.loc[("sub-b", "L2"), "outlier"]
+    assert set(rows["cobb_deg"]) == {12.5}
+    assert "suppressed" not in table.columns
+
+
+def test_participants_columns_join_by_scan_or_subject(results: Path, tmp_path: Path) -> None:
+    table, _ = cohort.read_cohort([results])
+    by_subject = table_of(
+        tmp_path / "p.tsv", "participant_id\tage\tsex\nsub-a\t61\tF\nsub-z\t1\tM\n"
+    )
+    joined = cohort.joined(table, cohort.read_participants(by_subject), by_subject)
+    assert len(joined) == len(table)
+    assert joined.loc[joined["participant_id"] == "sub-a", "age"].tolist() == [61] * 4
+    assert joined.loc[joined["scan"] == "sub-b", "age"].isna().all()
+    by_scan = table_of(tmp_path / "s.csv", "scan,date\nsub-b,2020-01-01\n")
+    joined = cohort.joined(table, cohort.read_participants(by_scan), by_scan)
+    assert joined.loc[joined["scan"] == "sub-b", "date"].tolist() == ["2020-01-01"] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("age\n61\n", "neither a column `scan` nor `participant_id`"),
+        ("participant_id\tage\nsub-a\t61\nsub-a\t62\n", "names sub-a twice"),
+        ("participant_id\tage\nsub-z\t61\n", "names none of the scans"),
+        ("participant_id\tvolume_ml\tcobb_deg\nsub-a\t1\t2\n", "has the name of a measure"),
+    ],
+)
+def test_unusable_tables_of_participants_are_refused(results, tmp_path, text, message) -> None:
+    table, _ = cohort.read_cohort([results])
+    path = table_of(tmp_path / "p.tsv", text)
+    with pytest.raises(UserError, match=message):
+        cohort.joined(table, cohort.read_participants(path), path)
+
+
+def test_change_between_the_first_and_the_last_date(results: Path) -> None:
+    table, _ = cohort.read_cohort([results])
+    dates = {"sub-a_ses-1": "2020-03-01", "sub-a_ses-2": "2022-03-01", "sub-b": "2021-01-01"}
+    dated = table.assign(date=table["scan"].map(dates))
+    change = cohort.changes(dated, "t12_l3_hu")
+    assert change["participant_id"].tolist() == ["sub-a"]
+    assert change[["before", "after", "change", "years"]].iloc[0].tolist() == [145, 125, -20, 2.0]
+    assert cohort.changes(table, "t12_l3_hu").empty
+    assert cohort.changes(table.assign(date="2020-03-01"), "t12_l3_hu").empty
+
+
+def test_the_command_writes_table_and_figures(results: Path, tmp_path: Path) -> None:
+    people = table_of(
+        tmp_path / "p.tsv",
+        "scan\tparticipant_id\tage\tsex\tdate\n"
+        "sub-a_ses-1\tsub-a\t60\tF\t2020-03-01\nsub-a_ses-2\tsub-a\t62\tF\t2022-03-01\n"
+        "sub-b\tsub-b\t70\tM\t2021-01-01\n",
+    )
+    output = tmp_path / "out"
+    arguments = ["summarise", str(results), "--participants", str(people), "--output", str(output)]
+    assert main(arguments) == 0
+    names = {path.name for path in output.iterdir()}
+    assert {"cohort.csv", "cohort_by_level.png", "cohort_by_age.png", "cohort_change.png"} <= names
+    table = pd.read_csv(output / "cohort.csv")
+    assert len(table) == 6 and set(table["sex"]) == {"F", "M"}
+    change = pd.read_csv(output / "cohort_change_t12_l3_hu.csv")
+    assert change["change"].tolist() == [-20]
+    assert main(["summarise", str(tmp_path / "none"), "--output", str(output)]) == 2
+
+
+def test_parquet_is_written_or_explained(results: Path, tmp_path: Path, monkeypatch) -> None:
+    table, _ = cohort.read_cohort([results])
+    target = tmp_path / "t.parquet"
+
+    def without_pyarrow(*_: object, **__: object) -> None:
+        raise ImportError("no pyarrow")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", without_pyarrow)
+    with pytest.raises(UserError, match=r"needs pyarrow\. Install vertseg\[parquet\]"):
+        cohort.write_table(table, target)
+    assert not target.exists()
+
+
+def test_two_results_of_one_scan_are_refused(results: Path) -> None:
+    write_scan(results / "again", "sub-b", 100)
+    with pytest.raises(UserError, match="sub-b: two results"):
+        cohort.read_cohort([results])

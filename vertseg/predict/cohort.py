@@ -1,0 +1,196 @@
+"""One tidy table of many scans' results, joined with the user's columns about the participants."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vertseg.core.errors import UserError
+from vertseg.core.files import atomic_path
+from vertseg.dataset.layout import RESULT_SUFFIX
+from vertseg.predict.result import Result, read_result
+
+KEYS = ("scan", "participant_id")
+"""Columns of a table of participants by which it is joined: a scan's name before its subject's."""
+
+SPINE_COLUMNS = (
+    "t12_l3_hu",
+    "t12_l3_bmd_mg_cc",
+    "highest_genant_grade",
+    "cobb_deg",
+    "thoracic_kyphosis_deg",
+    "lumbar_lordosis_deg",
+)
+"""Columns of the spine as a whole, repeated in each row of a scan."""
+
+_SUBJECT = re.compile(r"sub-[^_]+")
+_SEGMENT = ("slip_mm", "slip_percent", "meyerding_grade", "disc_height_middle_mm")
+
+
+def result_files(paths: Sequence[Path]) -> list[Path]:
+    """Result files among paths of files and folders, sorted, folders searched below.
+
+    Raises:
+        UserError: a path does not exist, or there is no result.
+    """
+    found: set[Path] = set()
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path}: no such file or folder. Give folders of vertseg predict.")
+        found |= set(path.rglob(f"*{RESULT_SUFFIX}")) if path.is_dir() else {path}
+    if not found:
+        raise UserError(
+            f"{', '.join(map(str, paths))}: no *{RESULT_SUFFIX}. Give the --output folder of "
+            "vertseg predict."
+        )
+    return sorted(found)
+
+
+def cohort_table(results: Iterable[Result]) -> pd.DataFrame:
+    """A row for each vertebra of each scan, and one for scans without any.
+
+    Columns: scan, participant_id (the `sub-` part of the scan's name, or the name), the measures
+    of the vertebra, slip and disc to the vertebra below, `outlier` (disagrees with its neighbours),
+    and `SPINE_COLUMNS`.
+    """
+    rows: list[dict[str, Any]] = []
+    for result in results:
+        summary, shape = result.summary, result.shape
+        subject = _SUBJECT.match(result.scan)
+        base = {"scan": result.scan, "participant_id": subject[0] if subject else result.scan}
+        spine = {field: {**summary, **shape}.get(field) for field in SPINE_COLUMNS}
+        below = {one["upper"]: one for one in shape.get("segments", ())}
+        for one in result.vertebrae or [{}]:
+            measures = {key: value for key, value in one.items() if key != "suppressed"}
+            segment = below.get(one.get("name"), {})
+            rows.append(
+                base
+                | measures
+                | {field: segment.get(field) for field in _SEGMENT}
+                | {"outlier": one.get("name") in summary.get("outlier_levels", ())}
+                | spine
+            )
+    return pd.DataFrame(rows)
+
+
+def read_participants(path: Path) -> pd.DataFrame:
+    """The user's table of participants or scans: TSV, or CSV by its name.
+
+    Raises:
+        UserError: it is unreadable, has neither a column `scan` nor `participant_id`, or names one
+            of them twice.
+    """
+    try:
+        table = pd.read_csv(
+            path, sep="," if path.suffix == ".csv" else "\t", dtype={key: str for key in KEYS},
+            na_values=["n/a"],
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}).") from error
+    key = _key(table, path)
+    repeated = table[key][table[key].duplicated()].tolist()
+    if repeated:
+        raise UserError(
+            f"{path}: the column {key} names {repeated[0]} twice. Give each {key} one row; for "
+            "several scans of a participant, name the scans in a column `scan`."
+        )
+    return table
+
+
+def joined(table: pd.DataFrame, participants: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The table of a cohort with the participants' columns behind its own.
+
+    Args:
+        table: rows of `cohort_table`.
+        participants: rows of `read_participants`.
+        path: their file, for messages.
+
+    Raises:
+        UserError: no scan has a row in the file, or a column has the name of a measure.
+    """
+    key = _key(participants, path)
+    clash = [name for name in participants.columns if name in table.columns and name not in KEYS]
+    if clash:
+        raise UserError(f"{path}: the column {clash[0]} has the name of a measure. Rename it.")
+    if not table[key].isin(participants[key]).any():
+        raise UserError(
+            f"{path}: names none of the scans in its column {key}, such as {table[key].iloc[0]!r}."
+        )
+    if key == "scan" and "participant_id" in participants.columns:
+        table = table.drop(columns="participant_id")
+    return table.merge(participants, on=key, how="left")
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV, or as Parquet, as the name's end says.
+
+    Raises:
+        UserError: Parquet is asked for without pyarrow.
+    """
+    with atomic_path(path) as temporary:
+        if path.suffix == ".parquet":
+            try:
+                table.to_parquet(temporary, engine="pyarrow", index=False)
+            except ImportError as error:
+                raise UserError(
+                    f"{path}: Parquet needs pyarrow. Install vertseg[parquet], or use the CSV."
+                ) from error
+        else:
+            table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def changes(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Change of a measure of the spine between a participant's first and last dated scan.
+
+    Args:
+        table: a cohort with a column `date` (or `acq_time`, `session_date`).
+        measure: a column of `SPINE_COLUMNS`.
+
+    Returns:
+        Columns participant_id, first, last (dates), years, before, after, change; empty without
+        dates or second scans.
+    """
+    columns = ["participant_id", "first", "last", "years", "before", "after", "change"]
+    date = date_column(table)
+    if date is None:
+        return pd.DataFrame(columns=columns)
+    scans = table.drop_duplicates("scan").dropna(subset=[measure])
+    scans = scans.assign(when=pd.to_datetime(scans[date], errors="coerce")).dropna(subset="when")
+    rows = []
+    for subject, part in scans.sort_values("when").groupby("participant_id"):
+        first, last = part.iloc[0], part.iloc[-1]
+        if first["when"] < last["when"]:
+            years = (last["when"] - first["when"]).days / 365.25
+            change = last[measure] - first[measure]
+            rows.append((subject, first["when"].date(), last["when"].date(), round(years, 2),
+                         first[measure], last[measure], round(change, 2)))  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def date_column(table: pd.DataFrame) -> str | None:
+    """The column with the scans' dates, if there is one."""
+    return next((n for n in ("date", "acq_time", "session_date") if n in table.columns), None)
+
+
+def read_cohort(paths: Sequence[Path]) -> tuple[pd.DataFrame, list[str]]:
+    """The table of all results below some paths, and the names of scans that failed.
+
+    Raises:
+        UserError: see `result_files` and `read_result`; or two results have one scan's name.
+    """
+    results = [read_result(path) for path in result_files(paths)]
+    names = [result.scan for result in results]
+    repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if repeated:
+        raise UserError(f"{repeated[0]}: two results have this scan's name. Give one of them.")
+    failed = [result.scan for result in results if result.error is not None]
+    return cohort_table(result for result in results if result.error is None), failed
+
+
+def _key(participants: pd.DataFrame, path: Path) -> str:
+    key = next((name for name in KEYS if name in participants.columns), None)
+    if key is None:
+        raise UserError(f"{path}: has neither a column `scan` nor `participant_id`. Add one.")
+    return key

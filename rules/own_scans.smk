@@ -10,6 +10,9 @@ from vertseg.segmentation.settings import OWN_SCANS_DECODING, SHIPPED_FILES
 PREDICT = config.get("predict", {})
 OUTCOMES = f"{RESULTS}/outcomes"
 
+# How often a scan whose job was killed is tried again, with more memory, before it counts as failed.
+KILLED_AGAIN = 2
+
 
 rule predict_own_scan:
     input:
@@ -21,6 +24,7 @@ rule predict_own_scan:
         f"{RESULTS}/logs/predict_own_scan/{{scan}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/predict_own_scan/{{scan}}.tsv"
+    retries: KILLED_AGAIN
     group:
         "own_scans"
     conda:
@@ -29,8 +33,10 @@ rule predict_own_scan:
     resources:
         mem_mb=by_attempt(4000),
         runtime=by_attempt(10),
+        attempt=by_attempt(1),
     params:
         results=lambda wildcards, output: str(Path(output[0]).parents[1]),
+        retries=KILLED_AGAIN,
         model=PREDICT.get("model"),
         dicom=PREDICT.get("dicom", []),
         decoding=PREDICT.get("decoding", OWN_SCANS_DECODING),

@@ -1,8 +1,12 @@
-"""Independent jobs side by side."""
+"""Work in other processes: independent jobs side by side, or one that may be killed."""
 
 import multiprocessing
+import os
+import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from vertseg.core.progress import progress
@@ -28,3 +32,41 @@ def run_jobs(
     with ProcessPoolExecutor(max(min(processes, len(jobs)), 1), mp_context=context) as pool:
         pending = [pool.submit(function, *job) for job in jobs]
         return [job.result() for job in progress(pending, what)]
+
+
+class KilledError(Exception):
+    """A process was killed, most likely for lack of memory."""
+
+
+def run_apart(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Call a function in a fork of this process, which outlives it if it is killed.
+
+    The kernel ends the process that holds most of the memory when there is none left; that is the
+    fork, if this process is small. The fork ends with this process.
+
+    Args:
+        function: a module's function, so that the other process finds it.
+        arguments: of the function.
+
+    Raises:
+        KilledError: the fork was killed.
+        Exception: what the function raises.
+    """
+    with ProcessPoolExecutor(
+        1, multiprocessing.get_context("fork"), initializer=_end_with, initargs=(os.getpid(),)
+    ) as pool:
+        try:
+            return pool.submit(function, *arguments).result()
+        except BrokenProcessPool:
+            raise KilledError from None
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has ended."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -4,8 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import IO
 
 from vertseg.core.errors import UserError
 from vertseg.core.logs import logger
@@ -21,6 +20,11 @@ from vertseg.predict.earlier import (
 from vertseg.predict.pipeline import Options, predict_scan, write_failure
 from vertseg.predict.result import Result, read_result
 from vertseg.segmentation.model import Model
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 LOCK_NAME = ".vertseg.lock"
 
@@ -113,28 +117,44 @@ def log_failure(scan: ScanPath, error: Exception) -> str:
 
 
 @contextmanager
-def locked_output(output: Path) -> Iterator[None]:
-    """Hold an output folder, so that no other call writes into it.
+def locked_output(output: Path, alone: bool = True) -> Iterator[None]:
+    """Hold an output folder, so that no other call replaces its files.
+
+    The kernel frees the lock of a process that dies.
+
+    Args:
+        output: an existing folder.
+        alone: nobody else may hold it; else, others may hold it that do not want it alone, as the
+            workflow's jobs, each of which has a scan of its own.
 
     Raises:
-        UserError: another call is writing into the folder.
+        UserError: another call holds the folder.
     """
-    lock = FileLock(output / LOCK_NAME)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise UserError(
-            f"{output}: another call of vertseg predict is writing into this folder. Wait until it "
-            "ends, or choose another --output folder."
-        ) from None
-    except (OSError, NotImplementedError) as error:
-        logger.warning("%s: cannot be locked (%s). Run one call at a time.", output, error)
+    with (output / LOCK_NAME).open("a") as file:
+        try:
+            _lock(file, alone)
+        except BlockingIOError:
+            raise UserError(
+                f"{output}: another call of vertseg predict, or a run of the workflow, is writing "
+                "into this folder. Wait until it ends, or choose another folder for the outputs."
+            ) from None
+        except OSError as error:
+            logger.warning(
+                "%s: cannot be locked (%s). Run one call at a time.", output, error.strerror
+            )
         yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()
+
+
+def _lock(file: IO[str], alone: bool) -> None:
+    """Lock an open file until it is closed.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        OSError: there are no locks here.
+    """
+    if fcntl is None:
+        raise OSError(0, "not on this system")
+    fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
 
 
 def tidy(options: Options, names: Sequence[str]) -> None:

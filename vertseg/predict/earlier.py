@@ -161,8 +161,7 @@ def partial_folder(output: Path, name: str) -> Iterator[Path]:
     Libraries put their temporary files there, too: unpacked scans remain nowhere else.
     """
     folder = output / f".{name}{PARTIAL_SUFFIX}"
-    if folder.exists():
-        shutil.rmtree(folder)
+    remove_partial(output, name)
     folder.mkdir()
     before = tempfile.tempdir
     tempfile.tempdir = tempfile.mkdtemp(dir=folder)
@@ -173,6 +172,13 @@ def partial_folder(output: Path, name: str) -> Iterator[Path]:
     finally:
         tempfile.tempdir = before
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_partial(output: Path, name: str) -> None:
+    """Remove what a killed call left of a scan."""
+    folder = output / f".{name}{PARTIAL_SUFFIX}"
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def remove_leftovers(output: Path, targets: Iterable[Path]) -> None:

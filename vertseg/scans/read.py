@@ -19,6 +19,7 @@ from vertseg.scans.hounsfield import check_ct
 from vertseg.scans.itk import load_itk_ct
 from vertseg.scans.nifti import load_ct
 from vertseg.scans.streams import check_regular
+from vertseg.scans.time_limit import limited_time
 from vertseg.scans.volumes import AIR_HU, Volume
 
 if TYPE_CHECKING:
@@ -63,23 +64,17 @@ def read_scan(path: str | os.PathLike[str], name: str | None = None) -> Scan:
         name: stem of the outputs' names; by default `scan_name(path)`.
 
     Raises:
-        UserError: the input is unreadable, or not a CT in HU on a straight grid.
+        UserError: the input is unreadable, takes far too long (see `time_limit`), or is not a CT
+            in HU on a straight grid.
     """
     path = absolute_path(path)
     if not os.path.exists(path):  # noqa: PTH110 - False, not an error, for impossible names
         raise UserError(f"{path}: no such file or folder. Check the path.")
     if not path.is_dir():
         check_regular(path)
-    series = None
     try:
-        if path.is_dir():
-            volume, series = _read_dicom(path)
-        elif file_suffix(path) in (*NIFTI, *ITK):
-            volume = _read_image(path)
-        elif file_suffix(path) == ".zip" and (image := _read_archived_image(path)):
-            volume = image
-        else:
-            volume, series = _read_dicom(path)
+        with limited_time(path):
+            volume, series = _read(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except MemoryError as error:
@@ -87,6 +82,14 @@ def read_scan(path: str | os.PathLike[str], name: str | None = None) -> Scan:
     check_ct(volume, path)
     whole = replace(volume, array=_whole_hu(volume.array))
     return Scan(scan_name(path) if name is None else name, path, whole, series)
+
+
+def _read(path: Path) -> "tuple[Volume, DicomSeries | None]":
+    if file_suffix(path) in (*NIFTI, *ITK) and not path.is_dir():
+        return _read_image(path), None
+    if file_suffix(path) == ".zip" and not path.is_dir() and (image := _read_archived_image(path)):
+        return image, None
+    return _read_dicom(path)
 
 
 def _read_image(path: Path) -> Volume:

@@ -427,6 +427,63 @@ def test_spacing_rounded_in_the_headers_is_even(tmp_path: Path) -> None:
     np.testing.assert_allclose(volume.spacing_mm, (0.8, 0.8, 0.75), atol=2e-3)
 
 
+def rounded_series(folder: Path, spacing_mm: float, stated: dict[str, float | None]) -> Path:
+    """Twenty slices whose positions are whole mm, and what their headers state of the spacing."""
+
+    def edit(dataset: Dataset, index: int) -> None:
+        dataset.ImagePositionPatient = [round(float(v)) for v in dataset.ImagePositionPatient]
+        del dataset.SliceThickness
+        for keyword, value in stated.items():
+            setattr(dataset, keyword, value)
+
+    affine = np.diag([0.8, 0.8, spacing_mm, 1])
+    return save_slices(folder, ct_slices(small_ct((6, 6, 20)), affine, edit=edit))
+
+
+@pytest.mark.parametrize("keyword", ["SliceThickness", "SpacingBetweenSlices"])
+@pytest.mark.parametrize("spacing_mm", [1.25, 2.4, 2.5, 3.3])
+def test_positions_rounded_to_whole_mm_are_mended_where_the_stated_spacing_fits(
+    tmp_path: Path, spacing_mm: float, keyword: str
+) -> None:
+    stated = {"SliceThickness": 9.0, keyword: spacing_mm}
+    volume, series = read_series(rounded_series(tmp_path / "scan", spacing_mm, stated))
+    np.testing.assert_array_equal(volume.array, small_ct((6, 6, 20)))
+    np.testing.assert_allclose(volume.spacing_mm, (0.8, 0.8, spacing_mm), atol=1e-9)
+    assert abs(volume.affine[2, 3]) <= 0.5
+    assert any("rounded to whole mm" in remark for remark in volume.remarks)
+    assert all(frame.position_mm[2] == round(frame.position_mm[2]) for frame in series.frames)
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [{}, {"SliceThickness": None}, {"SliceThickness": 5.0}, {"SliceThickness": 2.4},
+     {"SpacingBetweenSlices": 3.0, "SliceThickness": 2.5}],
+)  # fmt: skip
+def test_rounded_positions_without_a_stated_spacing_that_fits_are_refused(
+    tmp_path: Path, stated: dict[str, float | None]
+) -> None:
+    with pytest.raises(UserError, match="if positions were rounded"):
+        read_series(rounded_series(tmp_path / "scan", 2.5, stated))
+
+
+@pytest.mark.parametrize("spacing_mm", [1.25, 2.5, 3.3])
+def test_a_missing_slice_is_found_among_rounded_positions(
+    tmp_path: Path, spacing_mm: float
+) -> None:
+    for missing in (1, 7, 18):
+        stated = {"SliceThickness": spacing_mm}
+        folder = rounded_series(tmp_path / f"{missing}", spacing_mm, stated)
+        paths = sorted(folder.iterdir(), key=lambda p: dcmread(p).ImagePositionPatient[2])
+        paths[missing].unlink()
+        with pytest.raises(UserError):
+            read_series(folder)
+
+
+def test_whole_positions_that_are_even_need_no_mending(tmp_path: Path) -> None:
+    folder = rounded_series(tmp_path / "scan", 2.0, {"SliceThickness": 2.0})
+    assert read_series(folder)[0].remarks == ()
+
+
 def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     save_slices(tmp_path, ct_slices(small_ct(), AFFINE))
     for length in (0, 100, 200, 400, 1200):

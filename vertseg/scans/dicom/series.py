@@ -30,6 +30,7 @@ from vertseg.scans.dicom.files import (
     read_instances,
     text,
 )
+from vertseg.scans.dicom.rounding import unrounded
 from vertseg.scans.dicom.stack import POSITION_TOLERANCE, Frame, frames_of, stack
 from vertseg.scans.dicom.tilt import Tilt
 from vertseg.scans.dicom.voxels import read_voxels
@@ -42,7 +43,7 @@ class DicomSeries:
 
     Attributes:
         headers: the files' data sets without voxels; one a slice, or one multi-frame file.
-        frames: the slices in the order of the native grid's last axis.
+        frames: the slices in the order of the native grid's last axis, where their headers state.
         description: for messages.
         tilt: shift of the slices against the volume's straight grid; None without a tilt.
     """
@@ -105,7 +106,10 @@ def _read(source: Source, uid: str | None) -> tuple[Volume, DicomSeries]:
     headers = [instance.header for instance in found]
     _refuse_several_patients(found, name)
     remarks += _contradictions(headers)
-    frames, native, tilt = stack(frames_of(headers, [i.name for i in found], name), name)
+    stated = frames_of(headers, [i.name for i in found], name)
+    mended = unrounded(stated)
+    remarks += [_ROUNDED] if mended else []
+    frames, native, tilt = stack(mended or stated, name)
     names = {instance.name for instance in found}
     single = [one[0] for one in by_series if len(one) == 1 and one[0].name not in names]
     remarks += _beyond_the_ends(single, frames)
@@ -118,7 +122,9 @@ def _read(source: Source, uid: str | None) -> tuple[Volume, DicomSeries]:
         )
         array = tilt.straightened(array)
     volume = canonical_volume(array, native, tuple(remarks))
-    return volume, DicomSeries(tuple(headers), tuple(frames), describe(found), tilt)
+    places = {(frame.instance, frame.index): frame for frame in stated}
+    as_stated = tuple(places[frame.instance, frame.index] for frame in frames)
+    return volume, DicomSeries(tuple(headers), as_stated, describe(found), tilt)
 
 
 def describe(series: Sequence[Instance]) -> str:
@@ -273,10 +279,15 @@ def _joined(source: Source, series: list[list[Instance]]) -> list[Instance] | No
     if len({tuple(text(one.header, k) for k in _OF_A_SERIES) for one in slices}) > 1:
         return None
     name = f"{source.path}: {len(slices)} files, each with a SeriesInstanceUID of its own"
-    stack(frames_of([one.header for one in slices], [one.name for one in slices], name), name)
+    stated = frames_of([one.header for one in slices], [one.name for one in slices], name)
+    stack(unrounded(stated) or stated, name)
     return slices
 
 
+_ROUNDED = (
+    "The slices' positions were rounded to whole mm; they were put at even places, since these "
+    "agree with the stated slice spacing and lie within 0.5 mm."
+)
 _JOINED = (
     "Each file states a SeriesInstanceUID of its own; they were read as one series, since they "
     "agree in all else and lie evenly."

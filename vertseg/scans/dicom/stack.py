@@ -8,6 +8,7 @@ a mask drawn on it would lie in the wrong place. So are values that contradict e
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,8 @@ class Frame:
         spacing_mm: distance between columns, between rows.
         slope: HU per stored value.
         intercept: HU of the stored value 0.
+        stated_spacing_mm: distance between slices by the header's SpacingBetweenSlices or, without
+            it, SliceThickness; None if it states none.
     """
 
     instance: int
@@ -68,6 +71,7 @@ class Frame:
     spacing_mm: np.ndarray
     slope: float
     intercept: float
+    stated_spacing_mm: float | None
 
     @property
     def normal(self) -> np.ndarray:
@@ -137,6 +141,7 @@ def _frame(instance: int, index: int, name: str, header: Dataset, group: Dataset
         _numbers(spacing, 2, "PixelSpacing")[::-1],
         1.0 if slope is None else slope,
         0.0 if intercept is None else intercept,
+        _stated_spacing(header, group),
     )
     lengths = np.linalg.norm(frame.axes, axis=1)
     if np.abs(lengths - 1).max() > 1e-2 or abs(np.dot(*frame.axes)) > 1e-2:
@@ -168,6 +173,15 @@ def _rescaling(header: Dataset, group: Dataset, keyword: str) -> float | None:
     if not np.isfinite(number) or (number == 0 and keyword == "RescaleSlope"):
         raise ValueError(f"{keyword} is {value}, so that HU are unknown")
     return number
+
+
+def _stated_spacing(header: Dataset, group: Dataset) -> float | None:
+    for keyword in ("SpacingBetweenSlices", "SliceThickness"):
+        # Nothing else needs them, and pydicom may raise any exception if they are damaged.
+        with suppress(Exception):
+            value = abs(float(_find(header, group, "PixelMeasuresSequence", keyword)))
+            return value if np.isfinite(value) else None
+    return None
 
 
 def _find(header: Dataset, group: Dataset, sequence: str, keyword: str) -> Any:
@@ -381,7 +395,8 @@ def _refuse_uneven(
         raise UserError(
             f"{series}: the slices are not evenly spaced: {ordered[worst].name} at "
             f"{_place(ordered[worst])} lies {off[worst]:.3g} mm off its place among slices "
-            f"{spacing:.4g} mm apart. Export one reconstruction of equal spacing."
+            f"{spacing:.4g} mm apart. Export one reconstruction of equal spacing; if positions "
+            "were rounded, the series with its own positions."
         )
 
 

@@ -1,32 +1,28 @@
 """Stored values of DICOM slices to HU.
 
 pydicom decodes what is stored plainly or by run lengths; JPEG, JPEG-LS and JPEG 2000 go through
-GDCM, which comes with SimpleITK, so that no other codec has to be installed. GDCM is given a file
-without rescaling and as MONOCHROME2, since it would turn MONOCHROME1 around. Stored values become
+GDCM, which comes with SimpleITK, so that no other codec has to be installed. Stored values become
 HU here alone, whatever the compression.
 """
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-from pydicom import Dataset, FileMetaDataset
+from pydicom import Dataset
 from pydicom.pixels import iter_pixels
 from pydicom.uid import (
     UID,
-    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     RLELossless,
-    generate_uid,
 )
 
 from vertseg.core.errors import UserError
 from vertseg.core.progress import progress
 from vertseg.scans.dicom.files import Instance, Source, damaged, frame_count, read_dataset
+from vertseg.scans.dicom.gdcm import Decoder, UndecodableError
 from vertseg.scans.dicom.stack import Frame
 from vertseg.scans.volumes import AIR_HU
 
@@ -42,14 +38,6 @@ _DECODED_BY_PYDICOM = (
     ExplicitVRBigEndian,
     DeflatedExplicitVRLittleEndian,
     RLELossless,
-)
-_PIXEL_ELEMENTS = (
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
 )
 _INT16 = np.iinfo(np.int16)
 _INT32 = np.iinfo(np.int32)
@@ -79,18 +67,21 @@ def read_voxels(
     files: dict[int, dict[int, int]] = {}
     for place, frame in enumerate(frames):
         files.setdefault(frame.instance, {})[frame.index] = place
-    for number, places in progress(files.items(), f"reading {source.path.name}"):
-        name = instances[number].name
-        in_file = sorted(places)
-        own = [frames[places[index]] for index in in_file]
-        for index, hu in zip(in_file, _slices(source, name, own), strict=True):
-            if hu.shape != (rows, columns):
-                raise damaged(source, name, f"slice {index + 1} has shape {hu.shape}")
-            array[places[index]] = hu
+    with Decoder() as decoder:
+        for number, places in progress(files.items(), f"reading {source.path.name}"):
+            name = instances[number].name
+            in_file = sorted(places)
+            own = [frames[places[index]] for index in in_file]
+            for index, hu in zip(in_file, _slices(source, name, own, decoder), strict=True):
+                if hu.shape != (rows, columns):
+                    raise damaged(source, name, f"slice {index + 1} has shape {hu.shape}")
+                array[places[index]] = hu
     return array.transpose(2, 1, 0)
 
 
-def _slices(source: Source, name: str, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
+def _slices(
+    source: Source, name: str, frames: Sequence[Frame], decoder: Decoder
+) -> Iterator[np.ndarray]:
     """The slices of a file in HU, int16, in the file's order."""
     dataset = read_dataset(source, name)
     if not dataset.get("PixelData"):
@@ -98,10 +89,11 @@ def _slices(source: Source, name: str, frames: Sequence[Frame]) -> Iterator[np.n
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
     if not syntax.is_transfer_syntax and not syntax.is_private:
         raise damaged(source, name, f"its transfer syntax is {syntax}")
+    slices: Iterable[np.ndarray]
     if syntax in _DECODED_BY_PYDICOM:
         slices = _decode_with_pydicom(source, name, dataset)
     else:
-        slices = _decode_with_gdcm(source, name, dataset, syntax)
+        slices = _decode_with_gdcm(source, name, dataset, syntax, decoder)
     count = 0
     for stored, frame in zip(slices, frames, strict=False):
         hu = _rescaled(stored, frame)
@@ -151,39 +143,17 @@ def _rescaled(stored: np.ndarray, frame: Frame) -> np.ndarray:
 
 
 def _decode_with_gdcm(
-    source: Source, name: str, dataset: Dataset, syntax: UID
-) -> Iterator[np.ndarray]:
-    import SimpleITK as sitk  # noqa: N813
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "slices.dcm")
-        try:
-            _voxels_alone(dataset, syntax).save_as(path, enforce_file_format=True)
-        except Exception as error:
-            raise damaged(source, name, error) from error
-        try:
-            slices = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-        except RuntimeError as error:
-            raise UserError(
-                f"{source.path}: {name} cannot be decoded: it is damaged, or its compression "
-                f"({syntax.name}) is not supported. {_UNCOMPRESSED}"
-            ) from error
-    yield from slices
-
-
-def _voxels_alone(dataset: Dataset, syntax: UID) -> Dataset:
-    """A data set of the same compressed voxels whose decoded values are the stored ones."""
-    alone = Dataset()
-    alone.file_meta = FileMetaDataset()
-    alone.file_meta.TransferSyntaxUID = syntax
-    alone.SOPClassUID, alone.SOPInstanceUID = CTImageStorage, generate_uid()
-    for keyword in _PIXEL_ELEMENTS:
-        setattr(alone, keyword, int(dataset[keyword].value))
-    alone.NumberOfFrames = frame_count(dataset)
-    alone.SamplesPerPixel, alone.PhotometricInterpretation = 1, "MONOCHROME2"
-    alone.add_new("PixelData", "OB", dataset.PixelData)
-    alone["PixelData"].is_undefined_length = True
-    return alone
+    source: Source, name: str, dataset: Dataset, syntax: UID, decoder: Decoder
+) -> np.ndarray:
+    try:
+        return decoder.decode(dataset, syntax)
+    except UndecodableError as error:
+        raise UserError(
+            f"{source.path}: {name} cannot be decoded: it is damaged, or its compression "
+            f"({syntax.name}) is not supported. {_UNCOMPRESSED}"
+        ) from error
+    except Exception as error:
+        raise damaged(source, name, error) from error
 
 
 def _padding_hu(dataset: Dataset, frame: Frame) -> tuple[float, float] | None:

@@ -1,9 +1,12 @@
 """How sure the levels of a scan's vertebrae are, in plain words and for the result's JSON."""
 
-from collections.abc import Mapping
-from typing import Any
+from __future__ import annotations
 
-from vertseg.segmentation.pieces import Certainty
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vertseg.segmentation.pieces import Certainty
 
 SHOWN = 0.05
 """Smallest probability of a shift or of a variant that is put into words."""

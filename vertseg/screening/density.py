@@ -7,7 +7,7 @@ import numpy as np
 
 from vertseg.screening.frames import Floats
 from vertseg.screening.photons import hounsfield, hu_per_mg_cc
-from vertseg.screening.references import FoundTissue
+from vertseg.screening.references import FoundTissue, Tissue
 
 SPREAD_HU = {"air": 5.0, "fat": 4.0, "muscle": 4.0, "blood": 6.0}
 """Standard deviation of a tissue's HU between patients and places, air included for scatter."""
@@ -97,7 +97,8 @@ def calibrate(found: Sequence[FoundTissue], tube_voltage_kv: float | None = None
         reason = f"bone density (no {' and no '.join(missing)} found as reference)"
         references = tuple(_reference(one, None) for one in found)
         return Calibration(references, suppressed=(reason,))
-    tissues = [tissue for tissue in ("air", "fat", "muscle") if tissue in by_tissue]
+    known: tuple[Tissue, ...] = ("air", "fat", "muscle")
+    tissues = [tissue for tissue in known if tissue in by_tissue]
     energy, gain, offset = _fit(tissues, [by_tissue[tissue].hu for tissue in tissues], usual)
     contrast = None
     if blood := by_tissue.get("blood"):

@@ -600,7 +600,7 @@ def _names(
         distance = np.linalg.norm(bone.places_mm[own] - seeds.places_mm[index], axis=1)
         weight = np.exp(-((distance / (BODY_STEPS * seeds.steps_mm[index])) ** 2) / 2) + 1e-6
         evidence.append(np.maximum(scores[:, own], floor) @ (weight / weight.sum()))
-        sizes.append(np.count_nonzero(own))
+        sizes.append(int(np.count_nonzero(own)))
     table = np.full((len(kept), NUM_CLASSES), floor)
     table[:, : len(scores)] = evidence
     centres = seeds.places_mm[kept]

@@ -335,7 +335,7 @@ class _Ways:
             while number >= 0:
                 one = self.candidates[number]
                 row[one.start : one.stop] = self.graph.labels[level]
-                number, level = self._above(best, number, stature, level)
+                number, level = self._above(best, number, int(stature), level)
         return labels[near | none]
 
     def _without(self, start: np.ndarray | int, stop: np.ndarray | int) -> np.ndarray:
@@ -396,7 +396,7 @@ class _Ways:
             with np.errstate(divide="ignore"):
                 hopped = np.log(hopped) + peak
             hopped += self._between(candidate)[:, None, None]
-            onto = np.ix_(candidate.above, range(len(graph.stature)), levels)
+            onto = np.ix_(candidate.above, np.arange(len(graph.stature)), levels)
             below[onto] = np.logaddexp(below[onto], hopped)
         return below
 
@@ -413,7 +413,7 @@ class _Ways:
             return -1, -1
         with np.errstate(divide="ignore"):
             ways = np.log(candidate.hops[:, stature, hops])
-        ways += best[np.ix_(candidate.above, [stature], self.graph.upper[hops])][:, 0]
+        ways += best[np.ix_(candidate.above, np.array([stature]), self.graph.upper[hops])][:, 0]
         ways += self._between(candidate)[:, None]
         if ways.max() <= self._first(candidate)[stature, level]:
             return -1, -1

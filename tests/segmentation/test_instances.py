@@ -12,8 +12,8 @@ from vertseg.scans.volumes import Geometry
 from vertseg.segmentation.decode import decode_logits
 from vertseg.segmentation.grid import GridTransform
 from vertseg.segmentation.instances import name_instances
-from vertseg.segmentation.numbering import STEP_MM
 from vertseg.segmentation.pieces import Spine
+from vertseg.segmentation.spine_model import STEP_MM
 
 CELL = np.full(3, 2.5)
 SURE_LOGIT = 6.0

@@ -249,6 +249,8 @@ class _Spine:
     def __init__(self, centres_mm: np.ndarray, sizes: np.ndarray, model: SpineModel) -> None:
         self.model = model
         is_small = sizes < SMALL_SHARE * np.median(sizes) if len(sizes) else np.zeros(0, bool)
+        # The scan's border may cut the outer ones.
+        is_small[:1] = is_small[-1:] = False
         self.extra = np.where(is_small, model.extra_small, model.extra)
         self.candidates: list[_Candidate] = []
         for stop in range(1, len(centres_mm) + 1):

@@ -70,7 +70,7 @@ class SpineModel:
         size_sd: SD of the logarithm of people's size.
         missed: log-probability of a level without a piece.
         extra: log-probability of a piece that is not a vertebra.
-        extra_small: the same of a piece smaller than `SMALL_SHARE` of the median.
+        extra_small: the same of a piece between others, smaller than `SMALL_SHARE` of the median.
         halved: log-probability of a vertebra in two pieces.
         variants: probabilities of the variants in `VARIANTS`.
         first: (C,) log-probability of each label as the uppermost one found.

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -107,10 +107,15 @@ NETWORK = SpineModel(
     variants=VARIANTS,
     first=np.zeros(NUM_CLASSES),
     last=np.zeros(len(CRANIOCAUDAL) + 1),
-    # What misleads a network about one vertebra misleads it about the next: five that agree count
-    # as much as one alone would.
-    evidence_weight=0.2,
 )
+
+
+CAUTIOUS = replace(NETWORK, evidence_weight=0.2)
+"""Model for the probabilities of a network's labels.
+
+What misleads a network about one vertebra misleads it about the next: five that agree count as much
+as one alone would.
+"""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import pytest
 from conftest import REAL_DATA, ROOT
 from scipy.special import log_softmax
 
+from studies.cut_scans import cuts
 from vertseg.anatomy.centroids import body_centres, read_centroids
 from vertseg.evaluation.metrics import binary_dice, confusion, identification
 from vertseg.phantom import generate_phantom, preset
@@ -53,6 +54,16 @@ def test_it_identifies_most_vertebrae_of_new_phantoms(model: Model) -> None:
         overlap.append(binary_dice(confusion(phantom.mask, mask)))
     assert hits / vertebrae > 0.6
     assert np.mean(overlap) > 0.6
+
+
+def test_names_do_not_depend_on_the_field_of_views_end(model: Model) -> None:
+    # studies/cut_scans.py tries more heights, and real scans.
+    phantom = generate_phantom(2_000_001, preset("demo"))
+    ct = Volume(phantom.ct, phantom.affine, Geometry(phantom.ct.shape, phantom.affine))
+    found = list(cuts(model, ct, "order", heights_mm=(40,)))
+    assert [cut.end for cut in found] == ["upper", "lower"]
+    assert sum(cut.vertebrae for cut in found) >= 4
+    assert sum(cut.renamed for cut in found) == 0
 
 
 @pytest.mark.skipif(not (REAL_DATA / "verse014").is_dir(), reason="the VerSe sample is not here")

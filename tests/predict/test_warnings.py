@@ -7,17 +7,39 @@ from scipy.ndimage import gaussian_filter
 
 from vertseg.anatomy.centroids import Centres, body_centres
 from vertseg.anatomy.labels import IDS
-from vertseg.predict.warnings import PredictionWarning, warnings_about
+from vertseg.predict.warnings import PredictionWarning, patient_extent_mm, warnings_about
 from vertseg.scans.volumes import Geometry, Volume
 from vertseg.screening import measure_vertebrae
-from vertseg.segmentation.pieces import Change, Piece, Spine
+from vertseg.segmentation.pieces import Certainty, Change, Piece, Spine
+
+
+def warnings_of(spine: Spine) -> list[PredictionWarning]:
+    affine = np.eye(4)
+    ct = Volume(np.zeros((100, 100, 200), np.int16), affine, Geometry((100, 100, 200), affine))
+    centres: Centres = {
+        label: np.array([50.0, 50.0, 100.0 - 32 * n]) for n, label in enumerate(spine.confidence)
+    }
+    return warnings_about(ct, spine, centres, {})
 
 
 def warnings_of_changes(changes: tuple[Change, ...]) -> list[PredictionWarning]:
-    affine = np.eye(4)
-    ct = Volume(np.zeros((100, 100, 200), np.int16), affine, Geometry((100, 100, 200), affine))
-    centres: Centres = {IDS["T12"]: np.array([50.0, 50.0, 100.0])}
-    return warnings_about(ct, Spine({IDS["T12"]: 0.9}, changes=changes), centres, {})
+    return warnings_of(Spine({IDS["T12"]: 0.9}, changes=changes))
+
+
+def test_the_field_of_view_is_the_patients() -> None:
+    ct = Volume(
+        np.full((300, 300, 400), -1000, np.int16), np.eye(4), Geometry((300, 300, 400), np.eye(4))
+    )
+    ct.array[50:250, 60:230] = 40
+    ct.array[10, 10] = 1000
+    np.testing.assert_allclose(patient_extent_mm(ct), [200, 170, 400], atol=5)
+
+
+def test_what_was_unlike_a_spine_is_named() -> None:
+    spine = Spine({}, dismissed={20: 0.7}, unlike_spine="a single vertebra was seen")
+    assert warnings_of(spine)[0] == PredictionWarning(
+        "no_vertebra", (), "No vertebra was found in this scan: a single vertebra was seen."
+    )
 
 
 def test_doubts_about_the_header_are_warnings() -> None:
@@ -68,6 +90,8 @@ class TestWarnings:
         assert self.codes(missing) == [("gap", ("T12", "L2"))]
         missed = self.GOOD | {"T11": 150, "T12": 120}
         assert self.codes(missed) == [("gap", ("T12", "L1"))]
+        doubled = self.GOOD | {"T11": 90 + 14}
+        assert self.codes(doubled) == [("gap", ("T11", "T12"))]
 
     def test_second_pieces(self) -> None:
         near_crumb = Piece(20, 0.4, 0.02, 25.0)
@@ -80,12 +104,29 @@ class TestWarnings:
         ]
 
     def test_renamed_vertebrae(self) -> None:
-        changes = (Change(20, 19, 30.0), Change(25, 0, 2.0))
-        renamed, left_out, unknown = warnings_of_changes(changes)
-        assert renamed.code == left_out.code == "renamed"
+        changes = (Change(20, 19, 30.0), Change(25, 0, 12.0), Change(28, 0, 2.0))
+        found = warnings_of_changes(changes)
+        renamed, left_out = (one for one in found if one.code == "renamed")
         assert renamed.labels == (19,) and "L1 (30.0 ml) is named T12" in renamed.message
-        assert unknown.code == "unknown_range", "without metadata of the training"
-        assert left_out.labels == (25,) and "L6 (2.0 ml) was left out" in left_out.message
+        assert left_out.labels == (25,) and "L6 (12.0 ml) was left out" in left_out.message
+        assert found[-1].code == "unknown_range", "without metadata of the training"
+
+    def test_uncertain_levels(self) -> None:
+        certainty = Certainty({19: 0.97, 20: 0.78}, 0.7, {-1: 0.004, 1: 0.12}, {"T13": 0.17})
+        first, *_ = warnings_of(Spine({19: 0.9, 20: 0.9}, certainty=certainty))
+        assert (first.code, first.labels) == ("uncertain_levels", (20,))
+        assert first.message == (
+            "The levels are uncertain: all levels right: 70 %; shifted by one, in truth one level "
+            "lower: 12 %; T13: 17 %. Least sure: L1 (78 %)."
+        )
+        sure = Certainty({19: 0.97, 20: 0.96}, 0.95, {-1: 0.0, 1: 0.01}, {"T13": 0.02})
+        codes = {one.code for one in warnings_of(Spine({19: 0.9, 20: 0.9}, certainty=sure))}
+        assert "uncertain_levels" not in codes
+
+    def test_a_single_vertebra_in_a_long_scan(self) -> None:
+        assert self.codes({"L3": 0}) == [("few_vertebrae", ("L3",))]
+        assert self.codes({"L3": 0, "L4": -35}) == [("few_vertebrae", ("L3", "L4"))]
+        assert ("few_vertebrae", ("L3",)) not in self.codes({"L3": 0}, shape=(200, 200, 50))
 
     @pytest.mark.parametrize(
         ("resolved", "found"), [(None, False), (0.95, False), (0.7, True), (0.0, True)]

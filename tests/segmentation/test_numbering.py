@@ -130,6 +130,7 @@ def test_probabilities_are_those_of_all_possible_answers(seed: int) -> None:
     model = replace(
         NETWORK,
         halved=-1.0,
+        extra_small=-1.0,
         missed=-1.5,
         extra=-1.0,
         first=rng.normal(0, 1, NUM_CLASSES),
@@ -191,6 +192,51 @@ def test_probabilities_are_those_of_all_possible_answers(seed: int) -> None:
 @pytest.mark.parametrize("names", [THORACIC, LOIN, ["C1", "C2", "C3", "C4"], ["L3"]])
 def test_labels_in_order_stay(names: list[str], size: float) -> None:
     assert decoded(evidence_for(names), centres_of(names, size)) == names
+
+
+def test_halves_are_near() -> None:
+    centres_mm = np.insert(centres_of(LOIN), 4, centres_of(LOIN)[3] + (0, 0, -14), axis=0)
+    evidence = np.insert(evidence_for(LOIN), 4, evidence_for(["L2"])[0], axis=0)
+    labels = decoded(evidence, centres_mm)
+    assert labels.count("L2") == 1, "two pieces 14 mm apart are not halves"
+
+
+def test_one_piece_and_none() -> None:
+    alone = number_levels(evidence_for(["L3"], 0.9), np.zeros((1, 3)), np.ones(1), NETWORK)
+    assert alone.labels.tolist() == [IDS["L3"]]
+    assert alone.levels.sum() == pytest.approx(1)
+    nothing = number_levels(np.zeros((0, NUM_CLASSES)), np.zeros((0, 3)), np.zeros(0), NETWORK)
+    assert nothing.labels.shape == (0,) and nothing.whole == 1
+    assert nothing.variants == pytest.approx(VARIANTS)
+
+
+def test_a_crumb_is_sooner_no_vertebra_than_a_whole_one() -> None:
+    centres_mm = np.insert(centres_of(LOIN), 2, (0, 30, -45), axis=0)
+    evidence = np.insert(evidence_for(LOIN), 2, evidence_for(["T13"], 0.5)[0], axis=0)
+    sizes = np.ones(len(evidence))
+    whole = number_levels(evidence, centres_mm, sizes, NETWORK)
+    sizes[2] = 0.05
+    crumb = number_levels(evidence, centres_mm, sizes, NETWORK)
+    assert crumb.variants["T13"] < whole.variants["T13"]
+
+
+def test_the_shift_by_one_is_probable_where_nothing_anchors() -> None:
+    names = ["T6", "T7", "T8"]
+    evidence = np.logaddexp(evidence_for(names, 0.5), evidence_for(["T7", "T8", "T9"], 0.4))
+    found = number_levels(evidence, centres_of(names), np.ones(3), NETWORK)
+    assert [NAMES[label] for label in found.labels] == names
+    assert 0.2 < found.shifted[1] < found.whole
+    assert found.shifted[-1] < 0.1
+
+
+def test_a_network_with_a_class_for_the_sacrum_is_heard() -> None:
+    label_map, logits = label_map_of(["L3", "L4", "L5", "L6"])
+    lowest = label_map == IDS["L6"]
+    logits[:, lowest] = 0
+    logits[SACRUM, lowest], logits[IDS["L6"], lowest] = 3.0, 3.5
+    (change,), certainty = put_in_order(logits, label_map, CELL_MM)
+    assert (change.before, change.after) == (IDS["L6"], BACKGROUND)
+    assert certainty is not None and certainty.variants["L6"] < 0.5
 
 
 def test_a_mix_up_of_two_is_undone() -> None:

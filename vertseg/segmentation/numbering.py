@@ -15,7 +15,7 @@ from scipy import ndimage
 from vertseg.anatomy.centroids import body_centres
 from vertseg.anatomy.labels import BACKGROUND, NUM_CLASSES, SACRUM
 from vertseg.segmentation.pieces import IMPOSSIBLE, Certainty, Change
-from vertseg.segmentation.spine_model import NETWORK, SMALL_SHARE, VARIANTS, SpineModel
+from vertseg.segmentation.spine_model import CAUTIOUS, NETWORK, SMALL_SHARE, VARIANTS, SpineModel
 
 HALVES_MM = 12.0
 """Distance between two pieces' centres from which they cannot be halves of one vertebra.
@@ -84,11 +84,15 @@ def most_probable_levels(
     Returns:
         (n,) labels; `BACKGROUND` for pieces that are not vertebrae, `SACRUM` for S1.
     """
-    return number_levels(evidence, centres_mm, sizes, model).labels
+    return _most_probable(_Spine(centres_mm, sizes, model), evidence)[0]
 
 
 def number_levels(
-    evidence: np.ndarray, centres_mm: np.ndarray, sizes: np.ndarray, model: SpineModel
+    evidence: np.ndarray,
+    centres_mm: np.ndarray,
+    sizes: np.ndarray,
+    model: SpineModel,
+    labels: np.ndarray | None = None,
 ) -> Numbering:
     """The most probable labels of all pieces of a spine, with the probabilities of all others.
 
@@ -104,27 +108,39 @@ def number_levels(
         centres_mm: (n, 3) centres of the pieces.
         sizes: (n,) sizes of the pieces, by which two halves are weighted.
         model: model of spines.
+        labels: (n,) labels to take instead of the most probable ones.
     """
     spine = _Spine(centres_mm, sizes, model)
     ways = spine.ways(evidence)
-    best, whole = np.full(len(evidence), BACKGROUND), -math.inf
-    for labels in np.unique(ways.best_labels(), axis=0):
-        log_probability = spine.ways(_limited(evidence, [_same(label) for label in labels])).total
-        if log_probability > whole:
-            best, whole = labels, log_probability
+    if labels is None:
+        labels, whole = _most_probable(spine, evidence)
+    else:
+        whole = spine.ways(_limited(evidence, [_same(label) for label in labels])).total
     shifted = {
-        down: spine.ways(_limited(evidence, [_shifted(label, down, model) for label in best])).total
-        if not np.isin(best, [BACKGROUND, SACRUM]).all()
+        down: spine.ways(
+            _limited(evidence, [_shifted(label, down, model) for label in labels])
+        ).total
+        if not np.isin(labels, [BACKGROUND, SACRUM]).all()
         else -math.inf
         for down in (-1, 1)
     }
     return Numbering(
-        best,
+        labels,
         ways.levels(),
         math.exp(whole - ways.total),
         {down: math.exp(value - ways.total) for down, value in shifted.items()},
         ways.variants(),
     )
+
+
+def _most_probable(spine: "_Spine", evidence: np.ndarray) -> tuple[np.ndarray, float]:
+    """The labels (n,) of all pieces that are most probable, and their log-probability."""
+    best, whole = np.full(len(evidence), BACKGROUND), -math.inf
+    for labels in np.unique(spine.ways(evidence).best_labels(), axis=0):
+        log_probability = spine.ways(_limited(evidence, [_same(label) for label in labels])).total
+        if log_probability > whole:
+            best, whole = labels, log_probability
+    return best, whole
 
 
 def log_probability(
@@ -172,8 +188,9 @@ def put_in_order(
     if not knows_sacrum(logits):
         evidence[:, SACRUM] = evidence[:, BACKGROUND]
     points = np.stack([centres[label] for label in labels])
-    numbering = number_levels(evidence, points, cells, NETWORK)
-    decoded = np.where(numbering.labels == SACRUM, BACKGROUND, numbering.labels)
+    best = most_probable_levels(evidence, points, cells, NETWORK)
+    numbering = number_levels(evidence, points, cells, CAUTIOUS, best)
+    decoded = np.where(best == SACRUM, BACKGROUND, best)
     changes = [
         Change(label, int(new), round(float(n * np.prod(cell_mm)) / 1000, 2))
         for label, new, n in zip(labels, decoded, cells, strict=True)
@@ -249,6 +266,8 @@ class _Spine:
     def __init__(self, centres_mm: np.ndarray, sizes: np.ndarray, model: SpineModel) -> None:
         self.model = model
         is_small = sizes < SMALL_SHARE * np.median(sizes) if len(sizes) else np.zeros(0, bool)
+        # The scan's border may cut the outer ones.
+        is_small[:1] = is_small[-1:] = False
         self.extra = np.where(is_small, model.extra_small, model.extra)
         self.candidates: list[_Candidate] = []
         for stop in range(1, len(centres_mm) + 1):

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -68,7 +68,7 @@ class SpineModel:
         size_sd: SD of the logarithm of people's size.
         missed: log-probability of a level without a piece.
         extra: log-probability of a piece that is not a vertebra.
-        extra_small: the same of a piece smaller than `SMALL_SHARE` of the median.
+        extra_small: the same of a piece between others, smaller than `SMALL_SHARE` of the median.
         halved: log-probability of a vertebra in two pieces.
         variants: probabilities of the variants in `VARIANTS`.
         first: (C,) log-probability of each label as the uppermost one found.
@@ -105,10 +105,15 @@ NETWORK = SpineModel(
     variants=VARIANTS,
     first=np.zeros(NUM_CLASSES),
     last=np.zeros(len(CRANIOCAUDAL) + 1),
-    # What misleads a network about one vertebra misleads it about the next: five that agree count
-    # as much as one alone would.
-    evidence_weight=0.2,
 )
+
+
+CAUTIOUS = replace(NETWORK, evidence_weight=0.2)
+"""Model for the probabilities of a network's labels.
+
+What misleads a network about one vertebra misleads it about the next: five that agree count as much
+as one alone would.
+"""
 
 
 @dataclass(frozen=True)

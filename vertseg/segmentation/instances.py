@@ -27,7 +27,6 @@ from vertseg.segmentation.numbering import (
 from vertseg.segmentation.pieces import (
     IMPOSSIBLE,
     SMALLEST_ML,
-    SURE,
     Change,
     Spine,
     labels_of_spine,
@@ -89,6 +88,9 @@ REACH_STEPS = 2.0
 
 LEAST_RESOLVED = 0.5
 """Smallest share of bone with votes near a seed at which instances are trusted."""
+
+SURE_BONE = 0.78
+"""Smallest mean probability that a spine's cells are of any vertebra, whichever."""
 
 SACRUM_ML = 3.0
 """Smallest volume of a sacrum in view."""
@@ -226,7 +228,8 @@ def name_instances(
         for label in sorted(set(found.tolist()) - {BACKGROUND}, key=RANK.__getitem__)
     }
     dismissed = _dismissed(bone, owner, kept, scores)
-    if max(confidence.values(), default=0) < SURE:
+    # Levels may be unsure where bone is not: in a thorax without its ends, say.
+    if confidence and float(-np.expm1(scores[BACKGROUND, found > BACKGROUND]).mean()) < SURE_BONE:
         dismissed |= confidence
         confidence, found = {}, np.full_like(found, BACKGROUND)
     changes = _changes(bone, owner, kept, names) if confidence else ()
@@ -593,13 +596,14 @@ def _names(
     if not kept:
         return names
     floor = math.log(LEAST_PROBABILITY)
-    evidence, sizes = [], []
+    evidence: list[np.ndarray] = []
+    sizes: list[int] = []
     for index in kept:
         own = owner == index
         distance = np.linalg.norm(bone.places_mm[own] - seeds.places_mm[index], axis=1)
         weight = np.exp(-((distance / (BODY_STEPS * seeds.steps_mm[index])) ** 2) / 2) + 1e-6
         evidence.append(np.maximum(scores[:, own], floor) @ (weight / weight.sum()))
-        sizes.append(np.count_nonzero(own))
+        sizes.append(int(np.count_nonzero(own)))
     table = np.full((len(kept), NUM_CLASSES), floor)
     table[:, : len(scores)] = evidence
     centres = seeds.places_mm[kept]
@@ -607,7 +611,8 @@ def _names(
         below = _sacrum(bone, seeds.chosen(np.array(kept)), logits)
         if below is not None:
             table = np.vstack([table, below[0]])
-            centres, sizes = np.vstack([centres, below[1]]), [*sizes, below[2]]
+            centres = np.vstack([centres, below[1]])
+            sizes.append(below[2])
     else:
         table[:, SACRUM] = table[:, BACKGROUND]
     model = replace(NETWORK, halved=-math.inf)

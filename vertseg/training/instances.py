@@ -168,5 +168,5 @@ def offsets_loss(predicted: Tensor, offsets: Tensor) -> Tensor:
     if not inside.any():
         return predicted.sum() * 0
     # Axes: N, X, Y, Z, component.
-    both = (one.permute(0, 2, 3, 4, 1)[inside] for one in (predicted, offsets))
-    return OFFSETS_WEIGHT * F.smooth_l1_loss(*both)
+    ours, right = (one.permute(0, 2, 3, 4, 1)[inside] for one in (predicted, offsets))
+    return OFFSETS_WEIGHT * F.smooth_l1_loss(ours, right)

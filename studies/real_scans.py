@@ -4,9 +4,9 @@
 
 FOLDER holds `bodies/` (scans with centres read by eye, `score.py` and `NAME.json`), `verse014/`
 (a scan of VerSe with its mask), `dicom_crlm_ct_1004/`, `limbs/` and `no_spine/`; what is absent is
-left out. Label maps and centres go to OUTPUTS/WAY/. A way is a decoding, or the auxiliary output
-that is left to the decoding `instances`. Each network runs once a scan. With `--cuts`, scans with a
-spine are also predicted without parts of their top and bottom, and changed names are counted.
+left out. Label maps, centres and pictures go to OUTPUTS/WAY/. A way is a decoding, or the auxiliary
+output that is left to the decoding `instances`. Each network runs once a scan. With `--cuts`, scans
+with a spine are also predicted without parts of their top and bottom, and changed names counted.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from vertseg.anatomy.centroids import body_centres, write_centroids
 from vertseg.anatomy.labels import NAMES
 from vertseg.core.progress import progress
 from vertseg.evaluation import metrics
+from vertseg.figures.preview import draw_preview
 from vertseg.networks.metadata import AUXILIARY, auxiliary_slices
 from vertseg.predict.warnings import warnings_about
 from vertseg.scans.nifti import load_mask, save_mask
@@ -144,7 +145,7 @@ def limited(model: Model, output: str) -> Model:
 
 
 def predict(model: Model, way: str, ct: Volume, name: str, folder: Path) -> Outcome:
-    """Predict a scan in one way, and write its label map and centres."""
+    """Predict a scan in one way, and write its label map, centres and picture."""
     decoding: Decoding = "instances"
     if way in AUXILIARY:
         model = limited(model, way)
@@ -155,6 +156,7 @@ def predict(model: Model, way: str, ct: Volume, name: str, folder: Path) -> Outc
     folder.mkdir(parents=True, exist_ok=True)
     save_mask(folder / f"{name}_seg-vert_msk.nii.gz", found.mask, ct.native)
     write_centroids(folder / f"{name}_seg-vert_ctd.json", centres, ct.native.affine)
+    draw_preview(ct, found.mask, folder / f"{name}.png", f"{name}, {way}")
     return Outcome(
         {NAMES[label]: value for label, value in found.spine.confidence.items()},
         tuple(

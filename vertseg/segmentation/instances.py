@@ -86,8 +86,9 @@ AXIS_STEPS = 0.45
 REACH_STEPS = 2.0
 """Largest way through bone, in steps, from an instance's cells to cells without a near vote."""
 
-LEAST_RESOLVED = 0.5
-"""Smallest share of bone with votes near a seed at which instances are trusted."""
+LEAST_RESOLVED = 0.3
+"""Smallest share of bone, in the reach of seeds, with votes near one of them, at which instances
+are trusted."""
 
 SURE_BONE = 0.78
 """Smallest mean probability that a spine's cells are of any vertebra, whichever."""
@@ -212,15 +213,20 @@ def name_instances(
     """
     bone = find_bone(logits, label_map, cell_mm)
     if bone is None:
-        return Spine({}, cell_mm=float(np.max(cell_mm)))
+        label_map[:] = BACKGROUND
+        return Spine({}, cell_mm=float(np.max(cell_mm)), resolved=1.0)
     parts = {name: values[(slice(None), *bone.box.slices)] for name, values in auxiliary.items()}
     seeds, owner, resolved = find_instances(bone, parts)
-    in_map = bone.as_map(owner)
-    if not len(seeds) or resolved < LEAST_RESOLVED:
-        return None
-    kept = np.array(labels_of_spine(in_map, cell_mm)) - 1
     local = logits[(slice(None), *bone.box.slices)]
     scores = log_softmax(local[:, bone.mask].astype(np.float32), axis=0)
+    if not len(seeds) or resolved < LEAST_RESOLVED:
+        if _is_sure(scores):
+            return None
+        label_map[:] = BACKGROUND
+        label = int(np.bincount(bone.labels).argmax())
+        unsure = {label: round(float(np.exp(scores[label]).mean()), 3)}
+        return Spine({}, dismissed=unsure, cell_mm=float(np.max(cell_mm)), resolved=1.0)
+    kept = np.array(labels_of_spine(bone.as_map(owner), cell_mm)) - 1
     names = _names(bone, seeds, owner, kept, scores, logits if sacrum_learned else None)
     found = np.where(owner >= 0, names[owner], BACKGROUND)
     confidence = {
@@ -229,7 +235,7 @@ def name_instances(
     }
     dismissed = _dismissed(bone, owner, kept, scores)
     # Levels may be unsure where bone is not: in a thorax without its ends, say.
-    if confidence and float(-np.expm1(scores[BACKGROUND, found > BACKGROUND]).mean()) < SURE_BONE:
+    if confidence and not _is_sure(scores[:, found > BACKGROUND]):
         dismissed |= confidence
         confidence, found = {}, np.full_like(found, BACKGROUND)
     changes = _changes(bone, owner, kept, names) if confidence else ()
@@ -241,6 +247,11 @@ def name_instances(
         changes=changes,
         resolved=round(resolved, 3),
     )
+
+
+def _is_sure(scores: np.ndarray) -> bool:
+    """Whether cells with this log-softmax (C, n) are those of a spine."""
+    return float(-np.expm1(scores[BACKGROUND]).mean()) >= SURE_BONE
 
 
 def find_bone(logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray) -> Bone | None:
@@ -285,8 +296,8 @@ def find_instances(
 ) -> tuple[Seeds, np.ndarray, float]:
     """Seeds, the instance (n,) of each cell of bone (-1 for none), and the share resolved.
 
-    The share resolved is that of bone cells which lie in the reach of a seed: by their votes or,
-    for a network without offsets, by their distance through bone.
+    The share resolved is that of bone cells, within a step of any seed, which belong to one: by
+    their votes or, for a network without offsets, by their distance through bone.
 
     Args:
         bone: the cells.
@@ -302,7 +313,10 @@ def find_instances(
     seeds, owner = _supported(bone, seeds, owner, votes)
     if not len(seeds):
         return seeds, owner, 0.0
-    resolved = float(np.mean(owner >= 0))
+    near = np.zeros(len(owner), bool)
+    for place, step in zip(seeds.places_mm, seeds.steps_mm, strict=True):
+        near |= np.linalg.norm(bone.places_mm - place, axis=1) <= step
+    resolved = float(np.mean(owner[near] >= 0)) if near.any() else 0.0
     if votes is not None:
         seeds, owner = _with_rest(bone, seeds, owner)
     owner = _filled(bone, seeds, owner)
@@ -634,8 +648,8 @@ def _sacrum(
     stop = np.minimum(np.array(bone.box.stop) + margin, logits.shape[1:])
     around = Box.of([slice(int(a), int(b)) for a, b in zip(start, stop, strict=True)])
     local = logits[(slice(None), *around.slices)]
-    # Background's logit holds the sacrum's share too; outside what the network saw, both are 0.
-    likely = (local[SACRUM] > local[BACKGROUND] - math.log(2)) & (local[SACRUM] != 0)
+    # Background's logit holds the sacrum's share too.
+    likely = local[SACRUM] > local[BACKGROUND] - math.log(2)
     likely[bone.box.inside(around).slices] &= ~bone.mask
     parts = cc3d.connected_components(likely, connectivity=6)
     sizes = np.bincount(parts.ravel())

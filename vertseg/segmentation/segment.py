@@ -87,7 +87,7 @@ def segment(
     """
     for box in boxes_to_see(image, model.crop):
         outputs, label_map = predict_box(model, image, box)
-        spine = _found(model, outputs, label_map, transform.cell_mm, decoding)
+        spine = _found(model, outputs, label_map, box, transform.cell_mm, decoding)
         if spine.confidence and is_inside(label_map, box):
             break
     logits = outputs[: model.trained["num_classes"]]
@@ -188,6 +188,7 @@ def _found(
     model: Model,
     outputs: np.ndarray,
     label_map: np.ndarray,
+    box: Box,
     cell_mm: np.ndarray,
     decoding: Decoding,
 ) -> Spine:
@@ -199,9 +200,11 @@ def _found(
     slices = auxiliary_slices(classes, model.trained.get("auxiliary", []))
     if decoding != "instances" or not slices:
         return one_spine(logits, label_map, cell_mm)
-    auxiliary = {name: outputs[part] for name, part in slices.items()}
+    # Outside the box that the network saw, its outputs mean nothing.
+    seen = (slice(None), *box.slices)
+    auxiliary = {name: outputs[part][seen] for name, part in slices.items()}
     sacrum = bool(model.trained.get("sacrum"))
-    named = name_instances(logits, label_map, auxiliary, cell_mm, sacrum)
+    named = name_instances(logits[seen], label_map[box.slices], auxiliary, cell_mm, sacrum)
     return named or replace(one_spine(logits, label_map, cell_mm), resolved=0.0)
 
 

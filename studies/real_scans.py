@@ -4,8 +4,9 @@
 
 FOLDER holds `bodies/` (scans with centres read by eye, `score.py` and `NAME.json`), `verse014/`
 (a scan of VerSe with its mask), `dicom_crlm_ct_1004/`, `limbs/` and `no_spine/`; what is absent is
-left out. Label maps and centres go to OUTPUTS/WAY/. A way is a decoding, or the auxiliary output
-that is left to the decoding `instances`. Each network runs once a scan.
+left out. Label maps, centres and pictures go to OUTPUTS/WAY/. A way is a decoding, or the auxiliary
+output that is left to the decoding `instances`. Each network runs once a scan. With `--cuts`, scans
+with a spine are also predicted without parts of their top and bottom, and changed names counted.
 """
 
 import argparse
@@ -16,22 +17,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 
 from vertseg.anatomy.centroids import body_centres, write_centroids
 from vertseg.anatomy.labels import NAMES
 from vertseg.core.progress import progress
 from vertseg.evaluation import metrics
+from vertseg.figures.preview import draw_preview
 from vertseg.networks.metadata import AUXILIARY, auxiliary_slices
 from vertseg.predict.warnings import warnings_about
 from vertseg.scans.nifti import load_mask, save_mask
 from vertseg.scans.read import read_scan
-from vertseg.scans.volumes import Volume
+from vertseg.scans.volumes import Geometry, Volume
 from vertseg.segmentation.model import Model, load_model
 from vertseg.segmentation.segment import segment_ct
 from vertseg.segmentation.settings import DECODINGS, Decoding
 
 SUFFIX = "_ct.nii.gz"
+
+CUTS = (-0.4, -0.2, 0.2, 0.4)
+"""Parts of a scan's height that are cut off: below 0 from the bottom, above from the top."""
+
+CUT_MARGIN_MM = 25.0
+"""Distance from the cut within which names are not compared."""
 
 
 @dataclass(frozen=True)
@@ -58,20 +67,34 @@ def main() -> None:
     parser.add_argument(
         "--ways", nargs="+", choices=[*DECODINGS, *AUXILIARY], default=["instances"]
     )
+    parser.add_argument("--cuts", action="store_true", help="count names that cuts change")
     parser.add_argument("--scans", nargs="+", help="names of scans; all without it")
     options = parser.parse_args()
     model = load_model(options.model)
     spines = [one for one in with_spine(options.folder) if wanted(one[0], options.scans)]
     limbs = [one for one in without_spine(options.folder) if wanted(one[0], options.scans)]
     outcomes: dict[str, dict[str, Outcome]] = {way: {} for way in options.ways}
+    changed: dict[str, list[tuple[str, int, int]]] = {way: [] for way in options.ways}
     for name, path in progress([*spines, *limbs], "predicting"):
         volume = read_scan(str(path), name).volume
         once = remembering(model)
         for way in options.ways:
             outcomes[way][name] = predict(once, way, volume, name, options.outputs / way)
+        for share in CUTS if options.cuts and (name, path) in spines else ():
+            part = cut(volume, share)
+            once = remembering(model)
+            for way in options.ways:
+                found = predict(once, way, part, name, options.outputs / way / f"cut{share:+g}")
+                count = changed_names(outcomes[way][name], volume, found, part)
+                changed[way].append((f"{name} {share:+g}", *count))
     for way in options.ways:
         print(f"\n## {way}\n")
         report(options.folder, options.outputs / way, outcomes[way], [name for name, _ in limbs])
+        for name, wrong, compared in changed[way]:
+            print(f"cut {name}: {wrong} of {compared} names changed")
+        if changed[way]:
+            sums = [sum(values) for values in zip(*(row[1:] for row in changed[way]), strict=True)]
+            print(f"all cuts: {sums[0]} of {sums[1]} names changed")
 
 
 def wanted(name: str, names: Sequence[str] | None) -> bool:
@@ -122,7 +145,7 @@ def limited(model: Model, output: str) -> Model:
 
 
 def predict(model: Model, way: str, ct: Volume, name: str, folder: Path) -> Outcome:
-    """Predict a scan in one way, and write its label map and centres."""
+    """Predict a scan in one way, and write its label map, centres and picture."""
     decoding: Decoding = "instances"
     if way in AUXILIARY:
         model = limited(model, way)
@@ -133,6 +156,7 @@ def predict(model: Model, way: str, ct: Volume, name: str, folder: Path) -> Outc
     folder.mkdir(parents=True, exist_ok=True)
     save_mask(folder / f"{name}_seg-vert_msk.nii.gz", found.mask, ct.native)
     write_centroids(folder / f"{name}_seg-vert_ctd.json", centres, ct.native.affine)
+    draw_preview(ct, found.mask, folder / f"{name}.png", f"{name}, {way}")
     return Outcome(
         {NAMES[label]: value for label, value in found.spine.confidence.items()},
         tuple(
@@ -141,6 +165,39 @@ def predict(model: Model, way: str, ct: Volume, name: str, folder: Path) -> Outc
         found.spine.resolved,
         found.mask,
     )
+
+
+def cut(ct: Volume, share: float) -> Volume:
+    """A scan without a part of its bottom (below 0) or its top."""
+    size = ct.array.shape[2]
+    start, stop = (round(-share * size), size) if share < 0 else (0, size - round(share * size))
+    part = np.ascontiguousarray(ct.array[:, :, start:stop])
+    affine = ct.affine.copy()
+    affine[:3, 3] += affine[:3, 2] * start
+    return Volume(part, affine, Geometry(part.shape, affine))
+
+
+def changed_names(whole: Outcome, ct: Volume, found: Outcome, part: Volume) -> tuple[int, int]:
+    """Bodies of the whole scan's prediction with another name, or none, in a part of it.
+
+    Returns:
+        Their number, and that of all bodies away from the cut.
+    """
+    heights = [
+        nib.affines.apply_affine(part.affine, (0, 0, z))[2] for z in (0, found.mask.shape[2])
+    ]
+    ends = [nib.affines.apply_affine(ct.affine, (0, 0, z))[2] for z in (0, whole.mask.shape[2])]
+    wrong = compared = 0
+    for label, centre in body_centres(whole.mask, ct.affine).items():
+        margins = [CUT_MARGIN_MM * (abs(a - b) > 1) for a, b in zip(heights, ends, strict=True)]
+        if not heights[0] + margins[0] <= centre[2] <= heights[1] - margins[1]:
+            continue
+        voxel = np.rint(nib.affines.apply_affine(np.linalg.inv(part.affine), centre)).astype(int)
+        around = found.mask[tuple(slice(max(v - 2, 0), v + 3) for v in voxel)]
+        labels = np.bincount(around[around > 0], minlength=1)
+        compared += 1
+        wrong += not labels.any() or int(labels.argmax()) != label
+    return wrong, compared
 
 
 def report(folder: Path, outputs: Path, outcomes: dict[str, Outcome], limbs: list[str]) -> None:

@@ -228,7 +228,7 @@ def test_the_papers_recipe_is_the_default() -> None:
 
 def test_the_shipped_model_is_trained_by_our_recipe() -> None:
     _, trained = load_network(ROOT / "vertseg/models/vertseg-phantom.safetensors")
-    config = shipped("model_finish")
+    config = shipped("model_instances_finish")
     settings = TrainingSettings.from_config(training_settings(config, "spine_crops"))
     recipe = json.loads(json.dumps(dataclasses.asdict(settings)))
     assert trained["settings"] == {key: recipe[key] for key in trained["settings"]}

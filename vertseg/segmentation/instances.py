@@ -18,17 +18,16 @@ from scipy.special import expit, log_softmax, logsumexp
 from vertseg.anatomy.boxes import Box
 from vertseg.anatomy.labels import BACKGROUND, IDS, NAMES, NUM_CLASSES, RANK, SACRUM
 from vertseg.networks.metadata import OFFSET_CELLS
-from vertseg.segmentation.numbering import LEAST_PROBABILITY, number_levels
+from vertseg.segmentation.numbering import LEAST_PROBABILITY, most_probable_levels, number_levels
 from vertseg.segmentation.pieces import (
     IMPOSSIBLE,
     SMALLEST_ML,
-    SURE,
     Certainty,
     Change,
     Spine,
     labels_of_spine,
 )
-from vertseg.segmentation.spine_model import NETWORK, STEP_MM
+from vertseg.segmentation.spine_model import CAUTIOUS, NETWORK, STEP_MM
 
 VOTE_SPREAD = 1.2
 """SD in cells of the smoothing of votes."""
@@ -84,8 +83,12 @@ AXIS_STEPS = 0.45
 REACH_STEPS = 2.0
 """Largest way through bone, in steps, from an instance's cells to cells without a near vote."""
 
-LEAST_RESOLVED = 0.5
-"""Smallest share of bone with votes near a seed at which instances are trusted."""
+LEAST_RESOLVED = 0.3
+"""Smallest share of bone, in the reach of seeds, with votes near one of them, at which instances
+are trusted."""
+
+SURE_BONE = 0.78
+"""Smallest mean probability that a spine's cells are of any vertebra, whichever."""
 
 SACRUM_ML = 3.0
 """Smallest volume of a sacrum in view."""
@@ -102,8 +105,10 @@ MARGIN_CELLS = 3
 CONTRAST = 1.0
 """Advantage of an instance's own label over its neighbours' labels, as a logit."""
 
-WHOLE_VERTEBRAE = replace(NETWORK, halved=IMPOSSIBLE)
-"""The model of spines for instances, none of which is half of a vertebra."""
+WHOLE = replace(NETWORK, halved=IMPOSSIBLE)
+WHOLE_CAUTIOUS = replace(CAUTIOUS, halved=IMPOSSIBLE)
+"""Models of spines for instances, none of which is half of a vertebra: for their labels, and for
+the probabilities of these."""
 
 
 def _steps_by_label() -> np.ndarray:
@@ -210,15 +215,20 @@ def name_instances(
     """
     bone = find_bone(logits, label_map, cell_mm)
     if bone is None:
-        return Spine({}, cell_mm=float(np.max(cell_mm)))
+        label_map[:] = BACKGROUND
+        return Spine({}, cell_mm=float(np.max(cell_mm)), resolved=1.0)
     parts = {name: values[(slice(None), *bone.box.slices)] for name, values in auxiliary.items()}
     seeds, owner, resolved = find_instances(bone, parts)
-    in_map = bone.as_map(owner)
-    if not len(seeds) or resolved < LEAST_RESOLVED:
-        return None
-    kept = np.array(labels_of_spine(in_map, cell_mm)) - 1
     local = logits[(slice(None), *bone.box.slices)]
     scores = log_softmax(local[:, bone.mask].astype(np.float32), axis=0)
+    if not len(seeds) or resolved < LEAST_RESOLVED:
+        if _is_sure(scores):
+            return None
+        label_map[:] = BACKGROUND
+        label = int(np.bincount(bone.labels).argmax())
+        unsure = {label: round(float(np.exp(scores[label]).mean()), 3)}
+        return Spine({}, dismissed=unsure, cell_mm=float(np.max(cell_mm)), resolved=1.0)
+    kept = np.array(labels_of_spine(bone.as_map(owner), cell_mm)) - 1
     names, certainty = _names(bone, seeds, owner, kept, scores, logits if sacrum_learned else None)
     found = np.where(owner >= 0, names[owner], BACKGROUND)
     confidence = {
@@ -226,7 +236,8 @@ def name_instances(
         for label in sorted(set(found.tolist()) - {BACKGROUND}, key=RANK.__getitem__)
     }
     dismissed = _dismissed(bone, owner, kept, scores)
-    if max(confidence.values(), default=0) < SURE:
+    # Levels may be unsure where bone is not: in a thorax without its ends, say.
+    if confidence and not _is_sure(scores[:, found > BACKGROUND]):
         dismissed |= confidence
         confidence, found, certainty = {}, np.full_like(found, BACKGROUND), None
     changes = _changes(bone, owner, kept, names) if confidence else ()
@@ -239,6 +250,11 @@ def name_instances(
         certainty=certainty,
         resolved=round(resolved, 3),
     )
+
+
+def _is_sure(scores: np.ndarray) -> bool:
+    """Whether cells with this log-softmax (C, n) are those of a spine."""
+    return float(-np.expm1(scores[BACKGROUND]).mean()) >= SURE_BONE
 
 
 def find_bone(logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray) -> Bone | None:
@@ -283,8 +299,8 @@ def find_instances(
 ) -> tuple[Seeds, np.ndarray, float]:
     """Seeds, the instance (n,) of each cell of bone (-1 for none), and the share resolved.
 
-    The share resolved is that of bone cells which lie in the reach of a seed: by their votes or,
-    for a network without offsets, by their distance through bone.
+    The share resolved is that of bone cells, within a step of any seed, which belong to one: by
+    their votes or, for a network without offsets, by their distance through bone.
 
     Args:
         bone: the cells.
@@ -300,7 +316,10 @@ def find_instances(
     seeds, owner = _supported(bone, seeds, owner, votes)
     if not len(seeds):
         return seeds, owner, 0.0
-    resolved = float(np.mean(owner >= 0))
+    near = np.zeros(len(owner), bool)
+    for place, step in zip(seeds.places_mm, seeds.steps_mm, strict=True):
+        near |= np.linalg.norm(bone.places_mm - place, axis=1) <= step
+    resolved = float(np.mean(owner[near] >= 0)) if near.any() else 0.0
     if votes is not None:
         seeds, owner = _with_rest(bone, seeds, owner)
     owner = _filled(bone, seeds, owner)
@@ -594,7 +613,8 @@ def _names(
     if not kept:
         return names, None
     floor = math.log(LEAST_PROBABILITY)
-    evidence, sizes = [], []
+    evidence: list[np.ndarray] = []
+    sizes: list[int] = []
     for index in kept:
         own = owner == index
         distance = np.linalg.norm(bone.places_mm[own] - seeds.places_mm[index], axis=1)
@@ -608,11 +628,14 @@ def _names(
         below = _sacrum(bone, seeds.chosen(np.array(kept)), logits)
         if below is not None:
             table = np.vstack([table, below[0]])
-            centres, sizes = np.vstack([centres, below[1]]), [*sizes, below[2]]
+            centres = np.vstack([centres, below[1]])
+            sizes.append(below[2])
     else:
         table[:, SACRUM] = table[:, BACKGROUND]
-    numbering = number_levels(table, centres, np.array(sizes), WHOLE_VERTEBRAE)
-    decoded = numbering.labels[: len(kept)]
+    points, cells = np.asarray(centres), np.array(sizes)
+    best = most_probable_levels(table, points, cells, WHOLE)
+    numbering = number_levels(table, points, cells, WHOLE_CAUTIOUS, best)
+    decoded = best[: len(kept)]
     names[kept] = np.where(decoded == SACRUM, BACKGROUND, decoded)
     return names, numbering.certainty()
 
@@ -630,8 +653,8 @@ def _sacrum(
     stop = np.minimum(np.array(bone.box.stop) + margin, logits.shape[1:])
     around = Box.of([slice(int(a), int(b)) for a, b in zip(start, stop, strict=True)])
     local = logits[(slice(None), *around.slices)]
-    # Background's logit holds the sacrum's share too; outside what the network saw, both are 0.
-    likely = (local[SACRUM] > local[BACKGROUND] - math.log(2)) & (local[SACRUM] != 0)
+    # Background's logit holds the sacrum's share too.
+    likely = local[SACRUM] > local[BACKGROUND] - math.log(2)
     likely[bone.box.inside(around).slices] &= ~bone.mask
     parts = cc3d.connected_components(likely, connectivity=6)
     sizes = np.bincount(parts.ravel())

@@ -88,7 +88,7 @@ def segment(
     """
     for box in boxes_to_see(image, model.crop):
         outputs, label_map = predict_box(model, image, box)
-        spine = _found(model, outputs, label_map, image, transform.cell_mm, decoding)
+        spine = _found(model, outputs, label_map, image, box, transform.cell_mm, decoding)
         if spine.confidence and is_inside(label_map, box):
             break
     logits = outputs[: model.trained["num_classes"]]
@@ -191,6 +191,7 @@ def _found(
     outputs: np.ndarray,
     label_map: np.ndarray,
     image: np.ndarray,
+    box: Box,
     cell_mm: np.ndarray,
     decoding: Decoding,
 ) -> Spine:
@@ -201,12 +202,15 @@ def _found(
         return Spine(mean_softmax(logits, label_map), cell_mm=float(np.max(cell_mm)))
     slices = auxiliary_slices(classes, model.trained.get("auxiliary", []))
     spine = None
-    if decoding == "instances" and slices:
-        auxiliary = {name: outputs[part] for name, part in slices.items()}
+    is_told_apart = decoding == "instances" and bool(slices)
+    if is_told_apart:
+        # Outside the box that the network saw, its outputs mean nothing.
+        seen = (slice(None), *box.slices)
+        auxiliary = {name: outputs[part][seen] for name, part in slices.items()}
         sacrum = bool(model.trained.get("sacrum"))
-        spine = name_instances(logits, label_map, auxiliary, cell_mm, sacrum)
+        spine = name_instances(logits[seen], label_map[box.slices], auxiliary, cell_mm, sacrum)
     if spine is None:
-        resolved = 0.0 if decoding == "instances" and slices else None
+        resolved = 0.0 if is_told_apart else None
         spine = replace(one_spine(logits, label_map, cell_mm), resolved=resolved)
     if spine.confidence and (reason := why_no_spine(image, label_map, cell_mm)):
         return dismiss(spine, reason, logits, label_map)

@@ -51,9 +51,9 @@ def table_of(path: Path, text: str) -> Path:
 def test_a_cohort_is_one_tidy_table(results: Path) -> None:
     table, failed = cohort.read_cohort([results])
     assert failed == ["sub-c"]
-    assert table["scan"].tolist() == ["sub-a_ses-1"] * 2 + ["sub-a_ses-2"] * 2 + ["sub-b"] * 2 or (
-        set(table["scan"]) == {"sub-a_ses-1", "sub-a_ses-2", "sub-b"}
-    )
+    assert table["scan"].value_counts().to_dict() == {
+        "sub-a_ses-1": 2, "sub-a_ses-2": 2, "sub-b": 2,
+    }  # fmt: skip
     rows = table.set_index(["scan", "name"])
     assert rows.loc[("sub-a_ses-2", "L2"), "trabecular_hu"] == 120
     assert rows.loc[("sub-a_ses-2", "L1"), "slip_mm"] == 3.4

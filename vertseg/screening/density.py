@@ -9,8 +9,9 @@ from vertseg.screening.frames import Floats
 from vertseg.screening.photons import hounsfield, hu_per_mg_cc
 from vertseg.screening.references import FoundTissue, Tissue
 
-SPREAD_HU = {"air": 5.0, "fat": 4.0, "muscle": 4.0, "blood": 6.0}
-"""Standard deviation of a tissue's HU between patients and places, air included for scatter."""
+SPREAD_HU = {"air": 10.0, "fat": 4.0, "muscle": 4.0, "blood": 6.0}
+"""Standard deviation of a tissue's HU between patients and places; of air by scatter and by noise
+that is cut off at -1024 HU."""
 
 GAIN_SD, OFFSET_SD_HU = 0.03, 10.0
 """Spread of scanners' errors of scale and of zero."""

@@ -89,7 +89,8 @@ class _Places:
         self, hu: NDArray, bones: NDArray, step_mm: Floats, masses: Mapping[str, Floats]
     ) -> None:
         self.step_mm, self.masses = step_mm, masses
-        self.scanned = hu > AIR_HU
+        # Noise takes single voxels of air below the padding's value.
+        self.scanned = ~ndimage.binary_opening(hu <= AIR_HU)
         sigma = _SMOOTHING_MM / step_mm
         share = ndimage.gaussian_filter(self.scanned.astype(np.float32), sigma)
         smoothed = ndimage.gaussian_filter(np.where(self.scanned, hu, 0), sigma)
@@ -145,7 +146,7 @@ class _Places:
         return FoundTissue("blood", "in the aorta", round(median, 1), round(volume_ml, 1))
 
     def _vessel(self, point: Floats) -> float | None:
-        """Mean HU of the most even ball in the aorta's window at a level, if it stands out."""
+        """HU at the middle of the most even cube in the aorta's window, if it stands out."""
         bounds = []
         for axis, (low, high) in enumerate((*_AORTA_MM, (-8.0, 8.0))):
             edges = np.round(point[axis] + np.array([low, high]) / self.step_mm[axis]).astype(int)
@@ -154,9 +155,9 @@ class _Places:
         reach = np.ceil(_RING_MM[1] / self.step_mm[:2]).astype(int)
         if min(window.shape) < 3 or min(window.shape[:2] - reach) < 3 or not whole.all():
             return None
-        ball = np.maximum(np.round(2 * _VESSEL_MM / self.step_mm), 1).astype(int)
-        mean = ndimage.uniform_filter(window, ball)
-        square = ndimage.uniform_filter(window**2, ball)
+        cube = np.maximum(np.round(2 * _VESSEL_MM / self.step_mm), 1).astype(int)
+        mean = ndimage.uniform_filter(window, cube)
+        square = ndimage.uniform_filter(window**2, cube)
         spread = np.sqrt(np.maximum(square - mean**2, 0))
         spread[(mean < 20) | (mean > 600)] = np.inf
         place = np.unravel_index(int(np.argmin(spread)), spread.shape)
@@ -171,7 +172,7 @@ class _Places:
         distance = np.hypot(x, y)
         ring = window[:, :, place[2]][(distance > _RING_MM[0]) & (distance < _RING_MM[1])]
         darker = (ring < mean[place] - 40).mean() if len(ring) else 0
-        return float(mean[place]) if darker > 0.4 else None
+        return float(np.median(window[place[0], place[1]])) if darker > 0.4 else None
 
     def _outside(self) -> NDArray[np.bool_]:
         """Air that reaches the sides of the array."""

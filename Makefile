@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 
-.PHONY: demo demo-nnunet test test-nnunet test-conda test-schedulers test-slurm test-release wheel check viewer reference rulegraph site pins clean
+.PHONY: demo demo-nnunet test test-nnunet test-conda test-schedulers test-slurm test-release wheel check viewer reference rulegraph site licences pins clean
 
 demo: .venv/demo.ready
 	@$(BIN)/python -m vertseg.core.stale_lock results/demo config/demo.yaml
@@ -68,6 +68,10 @@ reference: .venv/demo.ready
 # The documents as a site, build/site/index.html; a broken link or anchor fails it.
 site: .venv-docs/ready
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
+
+# Every file has a licence (REUSE.toml), and the licence its text (LICENSES/).
+licences: .venv-docs/ready
+	.venv-docs/bin/reuse lint --quiet || .venv-docs/bin/reuse lint --lines
 
 # Needs Graphviz (apt-get install graphviz).
 rulegraph: .venv/demo.ready

@@ -12,11 +12,13 @@ SHOWN = (
     "*.md",
     "CITATION.cff",
     "LICENSE",
+    "REUSE.toml",
     "config.yaml",
     "config/*.*",
     "docs/**/*.*",
     "profiles/**/*.*",
     "vertseg/models/*.md",
+    "vertseg/report/assets/*.txt",
     "website/*.css",
 )
 """Pages, and the files that they link to."""

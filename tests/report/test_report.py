@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+import tomllib
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from importlib.resources import files
@@ -392,6 +393,16 @@ class TestPage:
         script, licences = asset("niivue.min.js"), asset("niivue.licences.txt")
         assert script.startswith(f"/*! NiiVue {version},")
         assert f"@niivue/niivue {version}, BSD-2-Clause" in licences
+        locked = {
+            name.rpartition("node_modules/")[2]: one for name, one in lock["packages"].items()
+        }
+        bundled = re.findall(r"^-{80}\n(\S+) ([\d.]+), (.+)$", licences, re.MULTILINE)
+        assert len(bundled) > 5
+        for name, number, licence in bundled:
+            assert (number, licence) == (locked[name]["version"], locked[name]["license"])
+        stated = tomllib.loads((ROOT / "REUSE.toml").read_text())["annotations"][1]
+        named = set(stated["SPDX-License-Identifier"].split(" AND ")) - {"Apache-2.0"}
+        assert named == {licence for *_, licence in bundled}
         assert "</script" not in script.lower()
 
 

@@ -1,8 +1,8 @@
 """Provenance of a run as a Workflow Run RO-Crate: what was computed from what, and by what.
 
-The crate is the folder of results itself. `ro-crate-metadata.json` describes the files beside it
-and the inputs, wherever they lie, with their SHA-256, the configuration and the versions. Nothing
-but the workflow's own code is copied.
+The crate is the folder of results itself. `ro-crate-metadata.json` describes files beside it and
+inputs, wherever they lie, with their SHA-256, the configuration and the versions. Nothing but
+the workflow's own code is copied.
 
 Source: Leo et al., Recording provenance of workflow runs with RO-Crate, PLoS ONE 19(9), 2024;
 Workflow Run Crate 0.5.

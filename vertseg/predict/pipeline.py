@@ -18,7 +18,7 @@ from vertseg.core.files import write_json
 from vertseg.core.logs import logger
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.dataset.layout import OWN_SCAN_SUFFIXES, RESULT_SUFFIX
-from vertseg.predict.certainty import level_probabilities, level_words
+from vertseg.predict.certainty import level_words
 from vertseg.predict.earlier import (
     failure_path,
     partial_folder,
@@ -29,7 +29,12 @@ from vertseg.predict.earlier import (
     source_state,
 )
 from vertseg.predict.result import FORMAT
-from vertseg.predict.warnings import PredictionWarning, unsure_labels, warnings_about
+from vertseg.predict.warnings import (
+    PredictionWarning,
+    level_probabilities,
+    unsure_labels,
+    warnings_about,
+)
 from vertseg.scans.nifti import save_mask
 from vertseg.scans.read import Scan, read_scan
 from vertseg.scans.volumes import Volume

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from vertseg.anatomy.centroids import Centres
 from vertseg.anatomy.labels import CRANIOCAUDAL, IDS, NAMES, RANK
-from vertseg.predict.certainty import level_probabilities, level_words, percent
+from vertseg.predict.certainty import level_words, percent
 from vertseg.scans.volumes import Volume
 from vertseg.segmentation.pieces import SMALLEST_ML, SURE, Certainty, Change, Piece, Spine
 from vertseg.segmentation.spine_model import usual_mm
@@ -50,6 +50,8 @@ RANGE_TOLERANCE = 0.1
 """Share by which a scan may leave the training scans' range of voxel sizes and extents."""
 
 _COARSE_MM = 5.0
+
+SHIFTS = {-1: "one_higher", 1: "one_lower"}
 
 OPTIONAL = frozenset({IDS["T13"], IDS["L6"]})
 """Vertebrae that most people do not have."""
@@ -95,6 +97,17 @@ def warnings_about(
             *_low_confidence(spine.confidence),
         ]
     return [*found, *_header(ct), *_acquisition(ct, trained.get("training_range"))]
+
+
+def level_probabilities(certainty: Certainty | None) -> dict[str, Any] | None:
+    """Probabilities of a whole scan's levels, as `levels` in its result; None if unknown."""
+    if certainty is None:
+        return None
+    return {
+        "all_right": certainty.all_right,
+        **{key: certainty.shifted[down] for down, key in SHIFTS.items()},
+        "variants": certainty.variants,
+    }
 
 
 def heights_along_spine(centres: Centres) -> dict[int, float]:

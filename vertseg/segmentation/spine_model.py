@@ -218,7 +218,9 @@ class LevelGraph:
     @cached_property
     def below(self) -> Mapping[int, frozenset[int]]:
         """Labels that follow next below each label, in any variant."""
-        chains = [[*map(IDS.get, _present(variants)), SACRUM] for variants in self.variants]
+        chains = [
+            [*(IDS[name] for name in _present(variants)), SACRUM] for variants in self.variants
+        ]
         pairs = {pair for chain in chains for pair in itertools.pairwise(chain)}
         return {a: frozenset(b for one, b in pairs if one == a) for a, _ in pairs}
 

@@ -1,32 +1,15 @@
-"""How sure the levels of a scan's vertebrae are, in plain words and for the result's JSON."""
-
-from __future__ import annotations
+"""How sure the levels of a scan's vertebrae are, in plain words."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from vertseg.segmentation.pieces import Certainty
+from typing import Any
 
 SHOWN = 0.05
 """Smallest probability of a shift or of a variant that is put into words."""
 
-SHIFTS = {-1: "one_higher", 1: "one_lower"}
 _IN_WORDS = {
     "one_higher": "shifted by one, in truth one level higher",
     "one_lower": "shifted by one, in truth one level lower",
 }
-
-
-def level_probabilities(certainty: Certainty | None) -> dict[str, Any] | None:
-    """Probabilities of a whole scan's levels, as `levels` in its result; None if unknown."""
-    if certainty is None:
-        return None
-    return {
-        "all_right": certainty.all_right,
-        **{key: certainty.shifted[down] for down, key in SHIFTS.items()},
-        "variants": certainty.variants,
-    }
 
 
 def level_words(levels: Mapping[str, Any] | None) -> str:

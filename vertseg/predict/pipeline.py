@@ -20,7 +20,7 @@ from vertseg.core.files import write_json
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.dataset.layout import DICOM_KINDS, OWN_SCAN_SUFFIXES, RESULT_SUFFIX
 from vertseg.predict.bids import write_label_table, write_sidecar
-from vertseg.predict.certainty import level_probabilities, level_words
+from vertseg.predict.certainty import level_words
 from vertseg.predict.earlier import (
     failure_path,
     partial_folder,
@@ -34,6 +34,7 @@ from vertseg.predict.result import FORMAT
 from vertseg.predict.spine_table import write_spine
 from vertseg.predict.warnings import (
     PredictionWarning,
+    level_probabilities,
     tilt_warnings,
     unsure_labels,
     warnings_about,

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from vertseg.anatomy.centroids import Centres
 from vertseg.anatomy.labels import CRANIOCAUDAL, IDS, NAMES, RANK
-from vertseg.predict.certainty import level_probabilities, level_words, percent
+from vertseg.predict.certainty import level_words, percent
 from vertseg.scans.find import STRAIGHT_CT_SUFFIX
 from vertseg.scans.read import Scan
 from vertseg.scans.volumes import Volume
@@ -55,6 +55,8 @@ RANGE_TOLERANCE = 0.1
 """Share by which a scan may leave the training scans' range of voxel sizes and extents."""
 
 _COARSE_MM = 5.0
+
+SHIFTS = {-1: "one_higher", 1: "one_lower"}
 
 OPTIONAL = frozenset({IDS["T13"], IDS["L6"]})
 """Vertebrae that most people do not have."""
@@ -113,6 +115,17 @@ def tilt_warnings(scan: Scan) -> list[PredictionWarning]:
         f"{scan.name}{STRAIGHT_CT_SUFFIX}. DICOM objects lie on the series' own slices."
     )
     return [PredictionWarning("tilt", (), message)]
+
+
+def level_probabilities(certainty: Certainty | None) -> dict[str, Any] | None:
+    """Probabilities of a whole scan's levels, as `levels` in its result; None if unknown."""
+    if certainty is None:
+        return None
+    return {
+        "all_right": certainty.all_right,
+        **{key: certainty.shifted[down] for down, key in SHIFTS.items()},
+        "variants": certainty.variants,
+    }
 
 
 def heights_along_spine(centres: Centres) -> dict[int, float]:

@@ -348,7 +348,7 @@ class _Ways:
         near = ends > ends.max() - math.log(len(ends))
         none = ends <= self._none + self.graph.stature
         labels = np.full((len(ends), self._pieces), BACKGROUND)
-        for stature in np.flatnonzero(near & ~none):
+        for stature in np.flatnonzero(near & ~none).tolist():
             row, own = labels[stature], complete[:, stature]
             number, level = map(int, np.unravel_index(own.argmax(), own.shape))
             while number >= 0:
@@ -432,7 +432,7 @@ class _Ways:
             return -1, -1
         with np.errstate(divide="ignore"):
             ways = np.log(candidate.hops[:, stature, hops])
-        ways += best[np.ix_(candidate.above, np.array([stature]), self.graph.upper[hops])][:, 0]
+        ways += best[candidate.above[:, None], stature, self.graph.upper[hops]]
         ways += self._between(candidate)[:, None]
         if ways.max() <= self._first(candidate)[stature, level]:
             return -1, -1

@@ -194,7 +194,6 @@ PRESETS["calibration"] = replace(
     field_of_view={"thoracolumbar": 0.5, "lumbar": 0.5},
     lateral_margin_mm=(60.0, 95.0),
     whole_section_share=0.5,
-    muscle_share=1.0,
     tube_voltage_kv=(80.0, 100.0, 120.0, 140.0),
 )
 

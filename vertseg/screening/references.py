@@ -19,8 +19,8 @@ from vertseg.screening.frames import Floats
 Tissue = Literal["air", "fat", "muscle", "blood"]
 
 _GRID_MM = 2.5
-_SMOOTHING_MM = 2.0
-_QUIET = 0.15
+_SMOOTHING_MM = 3.0
+_QUIET = 0.25
 """Share of the candidates that lie furthest from edges and count."""
 _LEAST_ML = 8.0
 """Smallest volume of quiet places of a tissue."""

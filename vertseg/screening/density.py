@@ -21,7 +21,7 @@ ENERGY_KEV, ENERGY_SD_KEV = 66.0, 12.0
 
 ENERGY_OF_VOLTAGE_KEV = {80.0: 54.0, 100.0: 60.5, 120.0: 66.0, 140.0: 72.0}
 """Effective energy for bone by tube voltage, behind the tube's filter and a patient of 20 cm."""
-VOLTAGE_SD_KEV = 2.5
+VOLTAGE_SD_KEV = 1.5
 """Its spread with filters and patients' size."""
 
 NATIVE_BLOOD_HU = 90.0

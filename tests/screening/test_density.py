@@ -74,6 +74,14 @@ def test_density_needs_fat_and_muscle_and_says_so() -> None:
     assert Calibration().density_mg_cc(150) is None
 
 
+def test_references_that_do_not_fit_give_no_density() -> None:
+    found = tissues(66, 1, 0, "air fat")
+    calibration = calibrate([*found, FoundTissue("muscle", "beside the spine", -20.0, 50.0)])
+    assert calibration.density_mg_cc(150) is None
+    assert calibration.residual_hu is not None and calibration.residual_hu > 8
+    assert "HU from any fit" in calibration.suppressed[0]
+
+
 def test_native_blood_counts_and_contrast_agent_is_told() -> None:
     native = calibrate(tissues(66, 1, 0, "fat muscle blood"))
     assert native.contrast_agent is False

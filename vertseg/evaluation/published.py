@@ -108,7 +108,7 @@ def compare_strengths(
         Columns scan, name, bmd_mg_cc, strength_kn; Spearman's correlation, not-a-number for fewer
         than three levels.
     """
-    numbered = vertebrae.assign(number=vertebrae["scan"].map(scan_number))
+    numbered = vertebrae.assign(number=vertebrae["scan"].map(scan_number).astype(float))
     both = numbered.merge(strengths, on=["number", "name"]).dropna(subset=["bmd_mg_cc"])
     both = both[["scan", "name", "bmd_mg_cc", "strength_kn"]]
     if len(both) < 3:

@@ -44,6 +44,8 @@ class PhantomSettings:
         cortical_width: factor on the width of the cortical rim.
         marrow_sd_hu: SD of smooth differences of attenuation within a bone.
         muscle_share: share of subjects whose psoas and back muscles stand out from fat.
+        muscle_hu: attenuation of those muscles.
+        muscle_leanness: limit, in SD of a smooth noise, above which those muscles are fat.
         tissue_sd_hu: SD of smooth differences of attenuation in the whole body.
         organ_sd_hu: SD of the attenuation of each organ and vessel around its usual one.
         aortic_contrast_hu: the aorta's attenuation in contrast-enhanced scans.
@@ -105,6 +107,8 @@ class PhantomSettings:
     cortical_width: Range = (1.0, 1.0)
     marrow_sd_hu: Range = (0.0, 0.0)
     muscle_share: float = 0.0
+    muscle_hu: Range = (20.0, 70.0)
+    muscle_leanness: Range = (-0.2, 2.5)
     tissue_sd_hu: Range = (0.0, 0.0)
     organ_sd_hu: float = 0.0
     aortic_contrast_hu: Range = (160.0, 280.0)
@@ -198,6 +202,8 @@ PRESETS["calibration"] = replace(
     lateral_margin_mm=(60.0, 95.0),
     whole_section_share=0.5,
     muscle_share=1.0,
+    muscle_hu=(55.0, 55.0),
+    muscle_leanness=(1.5, 2.5),
     tube_voltage_kv=(80.0, 100.0, 120.0, 140.0),
 )
 

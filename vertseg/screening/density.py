@@ -21,11 +21,14 @@ ENERGY_KEV, ENERGY_SD_KEV = 66.0, 12.0
 
 ENERGY_OF_VOLTAGE_KEV = {80.0: 54.0, 100.0: 60.5, 120.0: 66.0, 140.0: 72.0}
 """Effective energy for bone by tube voltage, behind the tube's filter and a patient of 20 cm."""
-VOLTAGE_SD_KEV = 2.5
+VOLTAGE_SD_KEV = 1.5
 """Its spread with filters and patients' size."""
 
 NATIVE_BLOOD_HU = 90.0
 """Smallest calibrated HU of the aorta that only contrast agent explains."""
+
+LARGEST_RESIDUAL_HU = 8.0
+"""Largest root mean square of the references' distance from a fit that is used."""
 
 _ENERGIES_KEV = np.arange(45.0, 100.5, 0.5)
 
@@ -51,7 +54,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Calibration:
-    """From HU to density, in one scan; all None without the references that it needs.
+    """From HU to density, in one scan; all None without references that fit.
 
     Attributes:
         references: tissues found in the scan.
@@ -110,14 +113,19 @@ def calibrate(found: Sequence[FoundTissue], tube_voltage_kv: float | None = None
                 tissues, [by_tissue[tissue].hu for tissue in tissues], usual
             )
     fitted = {tissue: gain * float(hounsfield(tissue, energy)) + offset for tissue in tissues}
+    references = tuple(_reference(one, fitted.get(one.tissue)) for one in found)
     residuals = [by_tissue[tissue].hu - fitted[tissue] for tissue in tissues]
+    residual_hu = float(np.sqrt(np.mean(np.square(residuals))))
+    if residual_hu > LARGEST_RESIDUAL_HU:
+        reason = f"bone density (references lie {residual_hu:.0f} HU from any fit)"
+        return Calibration(references, residual_hu=round(residual_hu, 1), suppressed=(reason,))
     return Calibration(
-        references=tuple(_reference(one, fitted.get(one.tissue)) for one in found),
+        references,
         effective_energy_kev=energy,
         gain=round(gain, 4),
         offset_hu=round(offset, 1),
         hu_per_mg_cc=round(float(hu_per_mg_cc(energy)), 4),
-        residual_hu=round(float(np.sqrt(np.mean(np.square(residuals)))), 1),
+        residual_hu=round(residual_hu, 1),
         contrast_agent=contrast,
     )
 

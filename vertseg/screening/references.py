@@ -89,8 +89,10 @@ class _Places:
         self, hu: NDArray, bones: NDArray, step_mm: Floats, masses: Mapping[str, Floats]
     ) -> None:
         self.step_mm, self.masses = step_mm, masses
-        # Noise takes single voxels of air below the padding's value.
-        self.scanned = ~ndimage.binary_opening(hu <= AIR_HU)
+        # Noise takes single voxels of air below the padding's value; padding reaches far.
+        padding = hu <= AIR_HU
+        core = ndimage.binary_erosion(padding, border_value=1)
+        self.scanned = ~ndimage.binary_dilation(core, iterations=-1, mask=padding)
         sigma = _SMOOTHING_MM / step_mm
         share = ndimage.gaussian_filter(self.scanned.astype(np.float32), sigma)
         smoothed = ndimage.gaussian_filter(np.where(self.scanned, hu, 0), sigma)

@@ -20,7 +20,7 @@ HEADER = "# Made by make pins: pins of {} with the hashes of their files.\n"
 
 def locked(uv: str, requirements: Path) -> str:
     """The pins of a list, and of lists that it includes, with hashes."""
-    options = ("--quiet", "--no-deps", "--python-version", "3.11", "--generate-hashes",
+    options = ("--quiet", "--no-deps", "--python", sys.executable, "--generate-hashes",
                "--no-annotate", "--no-header")  # fmt: skip
     return subprocess.run(
         [uv, "pip", "compile", *options, requirements],

@@ -77,10 +77,12 @@ licences: .venv-docs/ready
 rulegraph: .venv/demo.ready
 	$(BIN)/snakemake --rulegraph dot | dot -Tsvg -o docs/images/rulegraph.svg
 
-# After an edit of requirements.txt or requirements-nnunet.txt.
-pins: .venv/test.ready .venv-nnunet/ready
+# After an edit of a list of requirements: pins of all that it needs, and hashes (requirements*.lock).
+pins: .venv/test.ready .venv-docs/ready .venv-nnunet/ready
 	$(BIN)/python envs/pin.py
+	.venv-docs/bin/python envs/pin.py
 	.venv-nnunet/bin/python envs/pin.py
+	$(BIN)/python envs/lock.py .venv-docs/bin/uv
 
 clean:
 	rm -rf .venv .venv-docs .venv-nnunet .snakemake results/demo

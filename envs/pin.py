@@ -2,14 +2,15 @@
 
     python envs/pin.py
 
-The first part of requirements.txt and requirements-nnunet.txt is written by hand. The second, and
-the pip sections of envs/*.yaml but for the names in their first part, follow from it and from what
-is installed in the environment of the Python that runs this: install the edited requirements
-first. nnU-Net has an environment of its own, whose Python pins its list.
+The first part of each list is written by hand. The second, and the pip sections of envs/*.yaml but
+for the names in their first part, follow from it and from what is installed in the environment of
+the Python that runs this: install the edited requirements first. nnU-Net and the documents have
+environments of their own, whose Pythons pin their lists. envs/lock.py adds the hashes.
 """
 
 import re
 import sys
+from collections.abc import Set
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -44,8 +45,19 @@ def needs(name: str, extras: tuple[str, ...] = ()) -> set[str]:
     return found
 
 
-def pinned(lines: list[str]) -> list[str]:
-    """Lines of pins, brought up to date and completed.
+def included(requirements: Path) -> set[str]:
+    """Names that the lists included in a list pin."""
+    names: set[str] = set()
+    for line in requirements.read_text().splitlines():
+        if line.startswith("-r "):
+            other = requirements.with_name(line.removeprefix("-r "))
+            pins = filter(None, map(PIN.match, other.read_text().splitlines()))
+            names |= {normal(pin["name"]) for pin in pins} | included(other)
+    return names
+
+
+def pinned(lines: list[str], elsewhere: Set[str] = frozenset()) -> list[str]:
+    """Lines of pins, brought up to date and completed but for names pinned elsewhere.
 
     Raises:
         PackageNotFoundError: one of the packages is not installed here.
@@ -57,7 +69,10 @@ def pinned(lines: list[str]) -> list[str]:
         *(needs(pin["name"], tuple((pin["extras"] or "[]")[1:-1].split(","))) for pin in pins)
     )
     indent = pins[0]["indent"]
-    extra = [f"{indent}{name}=={distribution(name).version}" for name in sorted(needed - names)]
+    extra = [
+        f"{indent}{name}=={distribution(name).version}"
+        for name in sorted(needed - names - elsewhere)
+    ]
     return [*lines[:end], *([indent.partition("-")[0] + NEEDED, *extra] if extra else [])]
 
 
@@ -67,7 +82,7 @@ def write_pins(requirements: Path, environments: list[Path]) -> None:
     Raises:
         PackageNotFoundError: one of the packages is not installed here.
     """
-    own = pinned(requirements.read_text().splitlines())
+    own = pinned(requirements.read_text().splitlines(), included(requirements))
     requirements.write_text("\n".join(own) + "\n")
     version = {normal(pin["name"]): pin["version"] for line in own if (pin := PIN.match(line))}
     for path in environments:
@@ -88,6 +103,9 @@ def main() -> None:
     others = sorted(set(ENVIRONMENTS.glob("*.yaml")) - {nnunet})
     for name, environments in (
         ("requirements.txt", others),
+        ("requirements-cluster.txt", []),
+        ("requirements-dev.txt", []),
+        ("requirements-docs.txt", []),
         ("requirements-nnunet.txt", [nnunet]),
     ):
         try:

@@ -50,6 +50,23 @@ def test_environments_pin_all_that_their_packages_need(path) -> None:
                 assert normal(needed.name) in own, f"{name} needs it: run python envs/pin.py"
 
 
+@pytest.mark.parametrize("name", ["", "-dev", "-docs", "-nnunet"])
+def test_locks_repeat_the_pins_with_hashes(name: str) -> None:
+    def pins_of(path) -> dict[str, str]:
+        found = {}
+        for line in path.read_text().splitlines():
+            if line.startswith("-r "):
+                found |= pins_of(path.with_name(line.removeprefix("-r ")))
+            elif pin := EXACT.match(line):
+                found[normal(pin[1])] = pin[2]
+        return found
+
+    lock = ROOT / f"requirements{name}.lock"
+    assert pins_of(lock) == pins_of(ROOT / f"requirements{name}.txt")
+    entries = re.split(r"^(?=\w)", lock.read_text(), flags=re.MULTILINE)[1:]
+    assert all(re.search(r"--hash=sha256:[0-9a-f]{64}$", entry, re.M) for entry in entries)
+
+
 def test_the_builds_of_torch_have_the_same_version() -> None:
     texts = [(ROOT / f"envs/torch_{build}.yaml").read_text() for build in ("cpu", "cuda")]
     cpu, cuda = [re.search(r"torch(={2,3})([\d.]+)(\+cpu)?\n", text).groups() for text in texts]

@@ -12,7 +12,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from scipy import ndimage
 
 PLANES = {"axial": "LPS", "sagittal": "PIR", "coronal": "LIP"}
-"""Where columns, rows and slices lead; slices follow the plane's normal."""
+"""Directions of columns, rows and slices; slices follow the plane's normal."""
 
 Edit = Callable[[Dataset, int], None]
 

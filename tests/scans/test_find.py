@@ -12,6 +12,7 @@ from dicom_series import ct_slices, save_slices
 from pydicom import Dataset
 from pydicom.fileset import FileSet
 from pydicom.uid import (
+    Comprehensive3DSRStorage,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     RTStructureSetStorage,
@@ -150,6 +151,14 @@ def test_a_data_set_of_masks_and_scans(tmp_path: Path) -> None:
         find_scans(tmp_path / "s0001/segmentations")
 
 
+DICOM_OBJECTS = {
+    "dicom_seg": SegmentationStorage,
+    "dicom_labelmap": "1.2.840.10008.5.1.4.1.1.66.7",
+    "dicom_rtstruct": RTStructureSetStorage,
+    "dicom_sr": Comprehensive3DSRStorage,
+}
+
+
 def test_our_own_results_are_passed_over(tmp_path: Path) -> None:
     image(tmp_path / "scans/sub-x_ct.nii.gz")
     earlier = tmp_path / "scans/earlier"
@@ -158,8 +167,9 @@ def test_our_own_results_are_passed_over(tmp_path: Path) -> None:
             image(earlier / f"sub-x{suffix}", np.int16 if kind.endswith("_ct") else np.uint8)
         else:
             (earlier / f"sub-x{suffix}").write_text("{}")
-    (segmentation,) = series(tmp_path / "seg", 1, SOPClassUID=SegmentationStorage).iterdir()
-    segmentation.rename(earlier / "sub-x_seg.dcm")
+    for kind, sop_class in DICOM_OBJECTS.items():
+        (written,) = series(tmp_path / kind, 1, SOPClassUID=sop_class).iterdir()
+        written.rename(earlier / f"sub-x{OWN_SCAN_SUFFIXES[kind]}")
     assert found(tmp_path / "scans") == ["sub-x_ct.nii.gz"]
     results = tmp_path / "scans/results"
     image(results / "data/phantom_ct.nii.gz")

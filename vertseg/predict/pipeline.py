@@ -240,19 +240,7 @@ def _write(
     prediction: _Prediction, options: Options, folder: Path, watch: Stopwatch, state: str
 ) -> None:
     scan, model = prediction.scan, prediction.model
-    files = {kind: f"{scan.name}{suffix}" for kind, suffix in OWN_SCAN_SUFFIXES.items()}
-    if not options.viewer:
-        del files["viewer_ct"], files["viewer_mask"]
-    wanted = _dicom_files(options.dicom) if scan.series and prediction.measured.vertebrae else set()
-    for kind in _dicom_files(DICOM_KINDS) - wanted:
-        del files[kind]
-    if not scan.tilt:
-        del files["straight_ct"]
-    if options.bids:
-        files["mask"] = files["bids_mask"]
-    else:
-        del files["bids_sidecar"], files["bids_labels"]
-    del files["bids_mask"]
+    files = _file_names(prediction, options)
     paths = {kind: folder / name for kind, name in files.items()}
     _write_files(prediction, paths, watch)
     if options.bids:
@@ -261,7 +249,7 @@ def _write(
             paths["bids_sidecar"], scan.source, options.output, stated, prediction.decoding
         )
         write_label_table(paths["bids_labels"])
-    not_written = _write_dicom(prediction, paths, wanted, watch) if wanted else []
+    not_written = _write_dicom(prediction, paths, watch)
     write_json(
         result_path(folder, scan.name),
         {
@@ -288,6 +276,25 @@ def _write(
             },
         },
     )
+
+
+def _file_names(prediction: _Prediction, options: Options) -> dict[str, str]:
+    """Names of the files to write, by kind; in a BIDS data set the mask has BIDS' name."""
+    scan = prediction.scan
+    names = {kind: f"{scan.name}{suffix}" for kind, suffix in OWN_SCAN_SUFFIXES.items()}
+    bids_mask = names.pop("bids_mask")
+    left_out = _dicom_files(DICOM_KINDS)
+    if scan.series and prediction.measured.vertebrae:
+        left_out -= _dicom_files(options.dicom)
+    if not options.viewer:
+        left_out |= {"viewer_ct", "viewer_mask"}
+    if not scan.tilt:
+        left_out.add("straight_ct")
+    if options.bids:
+        names["mask"] = bids_mask
+    else:
+        left_out |= {"bids_sidecar", "bids_labels"}
+    return {kind: name for kind, name in names.items() if kind not in left_out}
 
 
 def _write_files(prediction: _Prediction, paths: dict[str, Path], watch: Stopwatch) -> None:
@@ -317,9 +324,12 @@ def _write_files(prediction: _Prediction, paths: dict[str, Path], watch: Stopwat
 
 
 def _write_dicom(
-    prediction: _Prediction, paths: dict[str, Path], wanted: set[str], watch: Stopwatch
+    prediction: _Prediction, paths: dict[str, Path], watch: Stopwatch
 ) -> list[PredictionWarning]:
-    """Write DICOM objects; those that cannot be written leave `paths` with a warning."""
+    """Write the DICOM objects in `paths`; those that cannot be written leave it with a warning."""
+    wanted = _dicom_files(DICOM_KINDS) & paths.keys()
+    if not wanted:
+        return []
     from vertseg.predict.dicom_objects import write_dicom
 
     with watch.phase("dicom"):

@@ -3,6 +3,8 @@
 import datetime
 import io
 import os
+import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from pydicom import Dataset, FileMetaDataset
@@ -72,9 +74,26 @@ def write_structure_set(
     if not labels:
         raise UserError(f"{path}: no vertebra was found, so there are no contours to write.")
     refuse_unreferable(series)
+    try:
+        with warnings.catch_warnings():
+            # Anonymised series often hold names and UIDs that break DICOM's rules.
+            warnings.simplefilter("ignore", UserWarning)
+            dataset = _structure_set(series.on_slices(mask, native), labels, series)
+            content = io.BytesIO()
+            dataset.save_as(content, enforce_file_format=True)
+    except Exception as error:
+        raise UserError(
+            f"The series {series.description} cannot be referred to by an RTSTRUCT ({error}). Use "
+            "the NIfTI label map instead."
+        ) from error
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
+
+
+def _structure_set(stored: np.ndarray, labels: Sequence[int], series: DicomSeries) -> Dataset:
+    """The data set of a label map (slices, rows, columns)."""
     images, _ = sources(series)
-    dataset = _structure_set(images)
-    stored = series.on_slices(mask, native)
+    dataset = _without_regions(images)
     for label in labels:
         _add_region(dataset, label)
         contours = Dataset()
@@ -83,13 +102,10 @@ def write_structure_set(
         contours.ROIDisplayColor = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
         contours.ContourSequence = _contours(stored == label, series, images)
         dataset.ROIContourSequence.append(contours)
-    content = io.BytesIO()
-    dataset.save_as(content, enforce_file_format=True)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
+    return dataset
 
 
-def _structure_set(images: list[Dataset]) -> Dataset:
+def _without_regions(images: list[Dataset]) -> Dataset:
     """A structure set that refers to images, without regions."""
     now = datetime.datetime.now()
     dataset = Dataset()

@@ -109,6 +109,11 @@ CONTRAST = 1.0
 """Advantage of an instance's own label over its neighbours' labels, as a logit."""
 
 
+MODEL = replace(NETWORK, halved=-math.inf, extra=math.log(1e-4))
+"""Spines whose pieces are instances: never two of one vertebra, and rarely something else, as seeds
+are chosen a step apart."""
+
+
 def _steps_by_label() -> np.ndarray:
     """Expected distance in mm to the neighbours of each label, (NUM_CLASSES,)."""
     beside: dict[int, list[float]] = {label: [] for label in range(NUM_CLASSES)}
@@ -629,8 +634,7 @@ def _names(
             sizes.append(below[2])
     else:
         table[:, SACRUM] = table[:, BACKGROUND]
-    model = replace(NETWORK, halved=-math.inf)
-    decoded = most_probable_levels(table, centres, np.array(sizes), model)[: len(kept)]
+    decoded = most_probable_levels(table, centres, np.array(sizes), MODEL)[: len(kept)]
     names[kept] = np.where(decoded == SACRUM, BACKGROUND, decoded)
     return names
 

@@ -679,7 +679,7 @@ def _by_votes_and_names(
     agreement = float(np.mean(bone.labels[cells] == names[owner[cells]]))
     trusted = int(agreement >= TRUSTED_AGREEMENT)
     gain = np.full((len(cells), len(named)), -np.inf)
-    for column, index in enumerate(named):
+    for column, index in enumerate(named.tolist()):
         ways = votes[cells] - seeds.places_mm[index]
         distance = _distance_along(ways, seeds.axis(index), ASIDE) / seeds.steps_mm[index]
         classes = np.maximum(scores[names[index], cells], LEAST_CLASS[trusted])

@@ -271,7 +271,7 @@ def test_cut_vertebrae_are_background():
 
 
 def test_the_sacrum_has_a_label_if_wished_and_looks_the_same():
-    settings = replace(preset("demo"), field_of_view={"lumbar": 1.0})
+    settings = replace(preset("demo"), field_of_view={"lumbar": 1.0}, length_mm=(320.0, 320.0))
     plain = generate_phantom(8, settings)
     labelled = generate_phantom(8, replace(settings, sacrum_labelled=True))
     np.testing.assert_array_equal(plain.ct, labelled.ct)

@@ -225,6 +225,18 @@ def test_labelled_scans_whose_transforms_mirror_or_resize_are_refused(tmp_path: 
             load_mask(path, ct)
 
 
+def test_the_sacrum_is_background_unless_it_is_asked_for(tmp_path: Path) -> None:
+    labels = np.zeros((4, 5, 6), np.uint8)
+    labels[1], labels[2] = 24, 26
+    geometry = Geometry(labels.shape, np.eye(4))
+    path = tmp_path / "mask.nii.gz"
+    write_nifti(path, labels, geometry)
+    np.testing.assert_array_equal(load_mask(path, geometry, sacrum=True).array, labels)
+    np.testing.assert_array_equal(
+        load_mask(path, geometry).array, np.where(labels == 26, 0, labels)
+    )
+
+
 def test_a_notice_stands_in_the_header(tmp_path: Path) -> None:
     notice = "n" * 79
     save_mask(tmp_path / "a.nii.gz", np.zeros(SHAPE), Geometry(SHAPE, np.eye(4)), notice)

@@ -182,6 +182,21 @@ def test_a_learned_sacrum_names_the_last_vertebra() -> None:
     assert list(spine.confidence) == [IDS[name] for name in names]
 
 
+@pytest.mark.parametrize(("called", "moved"), [(None, True), ({"L1": "T12", "L2": "L1"}, False)])
+def test_classes_draw_borders_where_they_agree_with_the_names(
+    called: dict[str, str] | None, moved: bool
+) -> None:
+    """The lowest cells of L1 vote for a place between L1 and L2, nearer to L2."""
+    outputs = Outputs(LUMBAR, called=called)
+    own = np.argwhere(outputs.truth == IDS["L1"])
+    low = own[own[:, 2] < own[:, 2].min() + 3]
+    other = np.argwhere(outputs.truth == IDS["L2"]).mean(axis=0)[2]
+    middle = 0.45 * own[:, 2].mean() + 0.55 * other
+    outputs.auxiliary["offsets"][2, *low.T] = (middle - low[:, 2]) / OFFSET_CELLS
+    assert outputs.decoded(["offsets"]) is not None
+    assert np.mean(outputs.label_map[tuple(low.T)] == IDS["L1"]) == (1.0 if moved else 0.0)
+
+
 def test_the_mask_follows_the_instances_on_finer_voxels() -> None:
     outputs = Outputs(LUMBAR, mixed=["L1", "L2"])
     shape = tuple(2 * n for n in outputs.truth.shape)

@@ -56,7 +56,7 @@ class TestBodyCentres:
 
 
 def test_peaks_are_as_wide_as_the_nearest_neighbour_allows() -> None:
-    label = spine((L3, slice(0, 8)), (L2, slice(10, 18)), (L1, slice(22, 32)))
+    label = spine((L3, slice(1, 9)), (L2, slice(10, 18)), (L1, slice(20, 30)))
     centres = body_centre_cells(label)
     widths = peak_widths(label, centres)
     assert widths[L2] == pytest.approx(PEAK_WIDTH * (centres[L2, 2] - centres[L3, 2]))

@@ -119,9 +119,9 @@ MARGIN_CELLS = 3
 CONTRAST = 1.0
 """Advantage of an instance's own label over its neighbours' labels, as a logit."""
 
-_RARELY_ELSE = {"halved": IMPOSSIBLE, "extra": math.log(1e-4), "extra_small": math.log(1e-4)}
-MODEL = replace(NETWORK, **_RARELY_ELSE)
-CAUTIOUS_MODEL = replace(CAUTIOUS, **_RARELY_ELSE)
+_RARELY = math.log(1e-4)
+MODEL = replace(NETWORK, halved=IMPOSSIBLE, extra=_RARELY, extra_small=_RARELY)
+CAUTIOUS_MODEL = replace(CAUTIOUS, halved=IMPOSSIBLE, extra=_RARELY, extra_small=_RARELY)
 """Spines whose pieces are instances: never two of one vertebra, and rarely something else, as seeds
 are chosen a step apart. The second gives the probabilities of the first one's labels."""
 

@@ -162,7 +162,7 @@ def _add_region(dataset: Dataset, label: int) -> None:
 
 def _contours(inside: np.ndarray, series: DicomSeries, images: list[Dataset]) -> list[Dataset]:
     """The contours of a region (slices, rows, columns)."""
-    found = []
+    found: list[Dataset] = []
     for index in np.flatnonzero(inside.any(axis=(1, 2))):
         frame = series.frames[index]
         if len(images) == 1:

@@ -145,7 +145,7 @@ class TestOutputs:
             x, y, z = dataset.ImagePositionPatient
             dataset.ImagePositionPatient = [x, round(float(y) - 0.2 * index, 6), z]
         folder = save_slices(tmp_path / "scan", slices)
-        options = Options(tmp_path, dicom=frozenset({"seg"}), viewer=False)
+        options = Options(tmp_path, dicom=frozenset({"seg"}), viewer=False, decoding="argmax")
         result = read_result(predict_scan(folder, "patient", sees_l1(), options))
         (message,) = (one["message"] for one in result.warnings if one["code"] == "tilt")
         assert "patient_straight_ct.nii.gz" in message

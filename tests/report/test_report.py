@@ -305,13 +305,23 @@ class TestPage:
         ]
         write_report(results, tmp_path / "report.html")
         rows = Tables((tmp_path / "report.html").read_text("utf-8")).rows
-        assert rows[1][1:] == ["sub-lumbar", "check", "3 L1 to L3", "2", "150", "2 moderate L1"]
-        assert rows[2][1:] == [HOSTILE, "failed", "–", "–", "–", "–"]
+        assert rows[1][1:] == [
+            "sub-lumbar",
+            "check",
+            "3 L1 to L3",
+            "–",
+            "2",
+            "150",
+            "2 moderate L1",
+        ]
+        assert rows[2][1:] == [HOSTILE, "failed", "–", "–", "–", "–", "–"]
         heights = ["20.0", "22.0", "26.7"]
         genant = ["25", "2 moderate wedge", ""]
-        assert rows[4] == ["L1", "0.93", "144", "–", "41.3", "22.9", *heights, *genant]
-        assert rows[5][0] == "L2" and rows[5][10] == "0 none wedge"
-        assert rows[6] == (["L3", "0.41"] + ["–"] * 9 + ["all measures (cut by the field of view)"])
+        assert rows[4] == ["L1", "–", "0.93", "144", "–", "41.3", "22.9", *heights, *genant]
+        assert rows[5][0] == "L2" and rows[5][11] == "0 none wedge"
+        assert rows[6] == (
+            ["L3", "–", "0.41"] + ["–"] * 9 + ["all measures (cut by the field of view)"]
+        )
 
     @pytest.mark.parametrize("decoding", [*DECODINGS, None])
     def test_the_decoding_stands_beside_the_model(
@@ -331,7 +341,7 @@ class TestPage:
         )
         write_report([path], tmp_path / "report.html")
         page = (tmp_path / "report.html").read_text("utf-8")
-        assert Tables(page).rows[3] == ["L1"] + ["–"] * 10 + [""]
+        assert Tables(page).rows[3] == ["L1"] + ["–"] * 11 + [""]
         assert "None" not in re.sub("(?s)<script.*?</script>", "", page)
         assert page.count("not measured") == 1
 
@@ -366,7 +376,7 @@ class TestPage:
         for hu, text in ((-12.3, "−12"), (-0.2, "0")):
             path = write_result(tmp_path / "r.json", changed("vertebrae.1.trabecular_hu", hu))
             write_report([path], tmp_path / "report.html")
-            assert Tables((tmp_path / "report.html").read_text("utf-8")).rows[3][2] == text
+            assert Tables((tmp_path / "report.html").read_text("utf-8")).rows[3][3] == text
 
     def test_many_scans_make_a_page_each_with_its_section(self, tmp_path: Path) -> None:
         paths = [
@@ -515,7 +525,7 @@ class TestBrowser:
     def test_the_page_shows_what_the_results_say(self, visit: Visit) -> None:
         cells = visit.page.locator("#scan-1 .measures tbody tr").nth(0).locator("th, td")
         assert [text.strip() for text in cells.all_inner_texts()][:4] == [
-            "L1", "0.93", "144", "41.3",
+            "L1", "–", "0.93", "144",
         ]  # fmt: skip
         widths = visit.page.evaluate(
             "[...document.querySelectorAll('#scan-1 .bar')].map(bar =>"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vertseg.anatomy.labels import IDS, RANK, region
+from vertseg.anatomy.labels import CRANIOCAUDAL, IDS, NAMES, region
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.screening.measures import VertebraMeasures
 from vertseg.screening.outliers import find_outliers
@@ -67,7 +67,13 @@ def summarise(measures: Sequence[VertebraMeasures]) -> SpineSummary:
         for one in reversed(measures)
         if one.trabecular_hu is not None and not one.genant_grade
     }
-    places = {name: RANK[IDS[name]] for name in hu if region(IDS[name]) != "cervical"}
+    # T12 and L1 are neighbours unless there is a T13 between them.
+    present = [NAMES[label] for label in CRANIOCAUDAL if label != IDS["T13"] or "T13" in hu]
+    places = {
+        name: place
+        for place, name in enumerate(present)
+        if name in hu and region(IDS[name]) != "cervical"
+    }
     outliers = find_outliers({name: hu[name] for name in places}, places)
     outlying = tuple(one.level for one in outliers)
     levels = tuple(name for name in _THORACOLUMBAR if name in hu and name not in outlying)

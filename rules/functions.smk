@@ -1,6 +1,7 @@
 """Functions of the rules: their inputs, params and resources."""
 
 from vertseg.core.code_version import code_version
+from vertseg.segmentation.settings import SHIPPED_FILES
 
 # Modules that read lists of scans: the lists are inputs of the steps that read them.
 LISTS = ["dataset.folds", "dataset.samples"]
@@ -75,3 +76,35 @@ def in_report(path, category, title):
         category=category,
         labels={"content": title},
     )
+
+
+def run_inputs(wildcards):
+    """Files and folders that a run reads and none of its steps writes."""
+    if OWN_SCANS:
+        model = PREDICT.get("model")
+        return [*OWN_SCANS.values(), *([model] if model else SHIPPED_FILES.values())]
+    weights = [
+        training_settings(config, method).get("initial_weights")
+        for method in OWN_METHODS
+    ]
+    if config["data"]["source"] == "phantom":
+        return list(filter(None, weights))
+    kinds = ("ct", "mask", "centroids", "labels")
+    scans = [getattr(sample, kind) for sample in SAMPLES.values() for kind in kinds]
+    return list(dict.fromkeys(filter(None, [*weights, *scans])))
+
+
+def run_outputs(wildcards):
+    """Results of a run but for logs and caches; of own scans, the outcomes name the others."""
+    if OWN_SCANS:
+        return [f"{RESULTS}/{REPORT_NAME}"]
+    return [
+        *STUDY,
+        *(f"{RESULTS}/{name}.tsv" for name in ("samples", "folds", "audit")),
+        *every_run(f"{RESULTS}/predictions/{{method}}/fold{{fold}}"),
+        *every_run(f"{RESULTS}/evaluation/{{method}}/fold{{fold}}_scans.csv"),
+        *every_run(f"{RESULTS}/evaluation/{{method}}/fold{{fold}}_labels.csv"),
+        *every_run(
+            f"{RESULTS}/models/{{method}}/fold{{fold}}/weights.safetensors", OWN_METHODS
+        ),
+    ]

@@ -87,7 +87,7 @@ def test_the_runs_crate_describes_every_result(results: Path) -> None:
     written = {one["@id"] for one in run["result"]}
     for path in written:
         assert entities[path]["sha256"] == hashlib.sha256((results / path).read_bytes()).hexdigest()
-    for pattern in ("table1.*", "models/*/fold0/weights.safetensors", "predictions/*/fold0/*"):
+    for pattern in ("table1.*", "models/*/fold0/weights.safetensors", "predictions/*/fold0/sub-*"):
         assert {path.relative_to(results).as_posix() for path in results.glob(pattern)} <= written
     assert run["object"] == {"@id": "configuration.yaml"}  # Phantoms are no input.
     configuration = yaml.safe_load((results / "configuration.yaml").read_text())

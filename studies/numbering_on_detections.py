@@ -57,7 +57,7 @@ COVERAGES = (1.0, 0.9, 0.8)
 BINS = 10
 """Classes of probability, equally wide, in the expected calibration error."""
 
-CALIBRATION_SCANS = 80
+CALIBRATION_SCANS = 60
 """Scans of a fold's training part by which the weights are set; half lose a fifth of their
 detections."""
 

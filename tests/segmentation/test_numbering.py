@@ -205,6 +205,9 @@ def test_one_piece_and_none() -> None:
     alone = number_levels(evidence_for(["L3"], 0.9), np.zeros((1, 3)), np.ones(1), NETWORK)
     assert alone.labels.tolist() == [IDS["L3"]]
     assert alone.levels.sum() == pytest.approx(1)
+    unhalved = replace(NETWORK, halved=-math.inf)
+    same = number_levels(evidence_for(["L3"], 0.9), np.zeros((1, 3)), np.ones(1), unhalved)
+    assert same.whole == pytest.approx(alone.whole)
     nothing = number_levels(np.zeros((0, NUM_CLASSES)), np.zeros((0, 3)), np.zeros(0), NETWORK)
     assert nothing.labels.shape == (0,) and nothing.whole == 1
     assert nothing.variants == pytest.approx(VARIANTS)

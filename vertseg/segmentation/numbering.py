@@ -84,7 +84,8 @@ def most_probable_levels(
     Returns:
         (n,) labels; `BACKGROUND` for pieces that are not vertebrae, `SACRUM` for S1.
     """
-    return _most_probable(_Spine(centres_mm, sizes, model), evidence)[0]
+    spine = _Spine(centres_mm, sizes, model)
+    return _most_probable(spine, spine.ways(evidence), evidence)[0]
 
 
 def number_levels(
@@ -113,7 +114,7 @@ def number_levels(
     spine = _Spine(centres_mm, sizes, model)
     ways = spine.ways(evidence)
     if labels is None:
-        labels, whole = _most_probable(spine, evidence)
+        labels, whole = _most_probable(spine, ways, evidence)
     else:
         whole = spine.ways(_limited(evidence, [_same(label) for label in labels])).total
     shifted = {
@@ -133,10 +134,12 @@ def number_levels(
     )
 
 
-def _most_probable(spine: "_Spine", evidence: np.ndarray) -> tuple[np.ndarray, float]:
+def _most_probable(
+    spine: "_Spine", ways: "_Ways", evidence: np.ndarray
+) -> tuple[np.ndarray, float]:
     """The labels (n,) of all pieces that are most probable, and their log-probability."""
     best, whole = np.full(len(evidence), BACKGROUND), -math.inf
-    for labels in np.unique(spine.ways(evidence).best_labels(), axis=0):
+    for labels in np.unique(ways.best_labels(), axis=0):
         log_probability = spine.ways(_limited(evidence, [_same(label) for label in labels])).total
         if log_probability > whole:
             best, whole = labels, log_probability
@@ -307,7 +310,7 @@ class _Ways:
         self._barred = np.concatenate([[0], np.cumsum(~is_possible)])
         self._own = [
             (one.share @ weighted[one.start : one.stop])[self.graph.labels]
-            + (one.stop - one.start - 1) * spine.model.halved
+            + (spine.model.halved if one.stop - one.start > 1 else 0)
             for one in spine.candidates
         ]
         self._pieces = len(evidence)

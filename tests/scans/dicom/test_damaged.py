@@ -95,3 +95,15 @@ def test_damaged_headers_end_in_a_user_error_or_a_volume(tmp_path: Path, kind: s
         file.write_bytes(whole)
     assert 0 < refused < ATTEMPTS
     np.testing.assert_array_equal(read_series(folder)[0].array, small_ct())
+
+
+def test_voxels_of_an_unknown_representation_are_damage(tmp_path: Path) -> None:
+    write_kind(tmp_path, "explicit")
+    path = sorted(tmp_path.iterdir())[1]
+    whole = path.read_bytes()
+    place = whole.rfind(PIXEL_DATA) + 4
+    assert whole[place : place + 2] == b"OW"
+    for kind in (b"Oz", b"\xff\xff", b"SQ", b"US"):
+        path.write_bytes(whole[:place] + kind + whole[place + 2 :])
+        with pytest.raises(UserError, match=path.name):
+            read_series(tmp_path)

@@ -128,9 +128,9 @@ def main() -> None:
         print(f"undisturbed: {duration_s:.0f} s, {number} files to compare", flush=True)
         kills = unlocked = runs = 0
         while True:
-            # Half a run at most, so that most kills hit one that works.
+            # A fifth of a run at most: kills hit runs that work, and fifteen take one or two runs.
             left = settings.kills - kills
-            delay_s = chance.uniform(0, duration_s / 2) if left else None
+            delay_s = chance.uniform(0, duration_s / 5) if left else None
             if run(folder, settings.cores, delay_s):
                 runs += 1
                 flaws = differences(reference, folder)

@@ -217,12 +217,13 @@ def test_a_name_that_is_not_utf8(tmp_path, scans) -> None:
         json.loads((out / name).read_text())["source"].encode("utf-8")
 
 
-def test_names_that_are_too_long(tmp_path, scans) -> None:
+def test_names_that_are_too_long(tmp_path, scans, capsys) -> None:
     long = tmp_path / f"{'a' * 240}_ct.nii.gz"
     shutil.copy(scans[0], long)
     out = tmp_path / "out"
     assert cli.main(arguments([long, scans[2]], out)) == 1
-    assert "File name too long" in (out / "report.html").read_text()
+    assert "Give the scan a shorter name" in (out / "report.html").read_text()
+    assert "Traceback" not in capsys.readouterr().err
     assert (out / "third_result.json").exists()
 
 

@@ -88,7 +88,7 @@ def test_a_flipped_bit_in_a_compressed_stream_never_gives_other_voxels(
     assert truth(whole)
     # Some bits of the headers of gzip (time, system) and deflate's padding mean nothing.
     refused = 0
-    bits = np.random.default_rng(1).integers(0, len(packed) * 8, 150)
+    bits = np.random.default_rng(1).integers(0, len(packed) * 8, 80)
     for bit in bits:
         path.write_bytes(header + flipped(packed, int(bit)))
         try:
@@ -98,7 +98,7 @@ def test_a_flipped_bit_in_a_compressed_stream_never_gives_other_voxels(
             refused += 1
         else:
             np.testing.assert_array_equal(volume.array, whole.array)
-    assert refused >= 140
+    assert refused >= 74
 
 
 @pytest.mark.parametrize("name", COMPRESSED)
@@ -132,7 +132,7 @@ def test_damaged_headers_raise_named_errors_alone(tmp_path: Path, name: str) -> 
     path = tmp_path / name
     rng = np.random.default_rng(2)
     read = 0
-    for _ in range(400):
+    for _ in range(200):
         changed = bytearray(content)
         for _ in range(rng.integers(1, 4)):
             place = rng.integers(0, length)
@@ -145,7 +145,7 @@ def test_damaged_headers_raise_named_errors_alone(tmp_path: Path, name: str) -> 
             read += 1
         except UserError as error:
             assert name in str(error)
-    assert 0 < read < 400
+    assert 0 < read < 200
 
 
 FIELDS = {

@@ -1,3 +1,4 @@
+import functools
 import io
 import re
 import subprocess
@@ -19,7 +20,7 @@ from orientations import ALL_ORIENTATIONS, oblique_affine, reoriented
 from pydicom import Dataset
 
 from vertseg.core.errors import UserError
-from vertseg.phantom import generate_phantom, preset
+from vertseg.phantom import Phantom, generate_phantom, preset
 from vertseg.scans import zips
 from vertseg.scans.dicom import files
 from vertseg.scans.find import scan_name, scan_names
@@ -111,7 +112,7 @@ def test_every_format_reads_as_the_same_volume(tmp_path: Path, form: str) -> Non
     assert (scan.series is not None) == ("DICOM" in form)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(code=st.sampled_from(ALL_ORIENTATIONS), degrees=st.floats(-40, 40))
 def test_itk_files_agree_with_nifti_in_every_orientation(
     tmp_path_factory: pytest.TempPathFactory, code: str, degrees: float
@@ -378,12 +379,17 @@ def test_a_real_mr_is_refused() -> None:
         read_scan(path)
 
 
+@functools.cache
+def demo_phantom(seed: int) -> Phantom:
+    return generate_phantom(seed, preset("demo"))
+
+
 @pytest.mark.parametrize("window", [(-1024, 3071), (-200, 300), (-100, 1000), (-450, 1050)])
 @pytest.mark.parametrize("seed", [0, 2, 3, 4])
 def test_windowed_and_cropped_cts_pass_as_cts(
     tmp_path: Path, seed: int, window: tuple[int, int]
 ) -> None:
-    phantom = generate_phantom(seed, preset("demo"))
+    phantom = demo_phantom(seed)
     bone = np.argwhere(phantom.mask)
     (x0, y0, z0), (x1, y1, z1) = bone.min(0), bone.max(0) + 1
     ct = np.clip(phantom.ct, *window)[x0:x1, y0:y1, z0:z1]

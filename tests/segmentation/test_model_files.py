@@ -212,7 +212,7 @@ def test_random_metadata_end_in_named_errors_alone() -> None:
     values = [None, True, 0, 1, -1, 29, 1e300, float("nan"), float("inf"), 10**30, "", "x", [], {},
               [1, 2, 3], [[1, 1, 1], [2, 2, 2]], {"spacing_mm": 3}]  # fmt: skip
     loaded = 0
-    for _ in range(2000):
+    for _ in range(600):
         metadata = copy.deepcopy(METADATA)
         place: Any = metadata
         while True:
@@ -235,7 +235,7 @@ def test_random_metadata_end_in_named_errors_alone() -> None:
         else:
             loaded += 1
             assert 2 <= parsed["num_classes"] <= 29
-    assert loaded > 100, "harmless changes are no faults"
+    assert loaded > 30, "harmless changes are no faults"
 
 
 def test_flipped_bits_of_weights_files_end_in_named_errors_alone(weights, tmp_path) -> None:
@@ -244,7 +244,7 @@ def test_flipped_bits_of_weights_files_end_in_named_errors_alone(weights, tmp_pa
     head = 8 + int.from_bytes(whole[:8], "little")
     path = tmp_path / "flipped.safetensors"
     refused = 0
-    for number in range(24):
+    for number in range(12):
         damaged = bytearray(whole)
         at = rng.randrange(8, head) if number % 3 else rng.randrange(head, len(whole))
         damaged[at] ^= 1 << rng.randrange(8)
@@ -254,14 +254,14 @@ def test_flipped_bits_of_weights_files_end_in_named_errors_alone(weights, tmp_pa
         except UserError as error:
             refused += 1
             assert str(path) in str(error)
-    assert refused > 8
+    assert refused > 4
 
 
 def test_flipped_bits_of_onnx_files_never_escape_the_check_of_weights(tmp_path: Path) -> None:
     rng = random.Random(0)
     whole = small_onnx(tmp_path / "a.onnx").read_bytes()
     assert weights_fault(whole) is None
-    for _ in range(500):
+    for _ in range(150):
         damaged = bytearray(whole)
         for _ in range(3):
             damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)

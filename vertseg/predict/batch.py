@@ -1,5 +1,6 @@
 """Prediction of many scans into one folder, where each fails alone and finished ones are kept."""
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -108,6 +109,10 @@ def log_failure(scan: ScanPath, error: Exception) -> str:
     if isinstance(error, UserError):
         logger.error("%s", error)
         return str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        reason = f"{scan}: its outputs' names would be too long here. Give the scan a shorter name."
+        logger.error("%s", reason)
+        return reason
     if isinstance(error, MemoryError):
         reason = f"{scan}: needs more memory than this machine has free."
     else:

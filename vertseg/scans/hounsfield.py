@@ -31,6 +31,15 @@ LARGEST_DENSE_SHARE = 0.25
 MEDIAN_HU = (15, 350)
 """Range of the median of the voxels above `FAT_HU`."""
 
+PEAK_HU = (30, 75, 120)
+"""Muscle lies between the first two, most fat between the last two below zero. In inverted CT
+muscle lies from -75 to -30 HU and fat from 75 to 120 HU."""
+LEAST_PEAK_SHARE = 0.4
+"""Smallest share of voxels on the right side of the middle bound, of those within the outer two,
+below or above zero; one of the two suffices."""
+LEAST_PEAK_VOXELS = 0.02
+"""Smallest share of voxels within the bounds; with fewer, nothing is said."""
+
 SHEAR_TOLERANCE_DEG = 1.0
 """Largest deviation of the voxel axes from perpendicular."""
 VOXEL_MM = (0.1, 20)
@@ -127,4 +136,19 @@ def _fault(values: np.ndarray) -> str:
             f"those above {FAT_HU} have the median {median:g}, where soft tissue gives "
             f"{MEDIAN_HU[0]} to {MEDIAN_HU[1]}"
         )
+    if _peaks_inverted(values):
+        return "fat and muscle lie at 100 and -50, where inverted values have them"
     return ""
+
+
+def _peaks_inverted(values: np.ndarray) -> bool:
+    """Whether fat and muscle lie on the other side of 0 HU than in CT."""
+    near, middle, far = PEAK_HU
+    bounds = [-far, -middle, -near, near, middle, far]
+    fat, not_fat, _, muscle, not_muscle = np.histogram(values, bounds)[0].tolist()
+    below, above = fat + not_fat, muscle + not_muscle
+    if below + above < LEAST_PEAK_VOXELS * values.size:
+        return False
+    if min(below, above) < LEAST_PEAK_VOXELS * (below + above):
+        return False
+    return fat < LEAST_PEAK_SHARE * below and muscle < LEAST_PEAK_SHARE * above

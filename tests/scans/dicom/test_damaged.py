@@ -15,13 +15,13 @@ from vertseg.scans.dicom.series import read_series
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
-ATTEMPTS = 60
+ATTEMPTS = 40
 SPACING_MM = (0.8, 0.8, 2.0)
 PIXEL_DATA = bytes.fromhex("e07f1000")
 
 
 def small_ct() -> np.ndarray:
-    return np.random.default_rng(0).integers(-1000, 1500, (6, 5, 6)).astype(np.int16)
+    return np.random.default_rng(0).integers(-1000, 1500, (6, 5, 4)).astype(np.int16)
 
 
 def write_kind(folder: Path, kind: str) -> None:
@@ -82,7 +82,7 @@ def test_damaged_headers_end_in_a_user_error_or_a_volume(tmp_path: Path, kind: s
         try:
             volume, series = read_series(folder)
             if volume.array.shape != small_ct().shape:
-                assert volume.remarks or len(series.frames) == 5
+                assert volume.remarks or len(series.frames) == 3
             write_segmentation(
                 tmp_path / "seg.dcm",
                 np.full(volume.array.shape, 20, np.uint8),
@@ -95,3 +95,15 @@ def test_damaged_headers_end_in_a_user_error_or_a_volume(tmp_path: Path, kind: s
         file.write_bytes(whole)
     assert 0 < refused < ATTEMPTS
     np.testing.assert_array_equal(read_series(folder)[0].array, small_ct())
+
+
+def test_voxels_of_an_unknown_representation_are_damage(tmp_path: Path) -> None:
+    write_kind(tmp_path, "explicit")
+    path = sorted(tmp_path.iterdir())[1]
+    whole = path.read_bytes()
+    place = whole.rfind(PIXEL_DATA) + 4
+    assert whole[place : place + 2] == b"OW"
+    for kind in (b"O\xf1", b"Oz", b"SQ"):
+        path.write_bytes(whole[:place] + kind + whole[place + 2 :])
+        with pytest.raises(UserError, match=path.name):
+            read_series(tmp_path)

@@ -267,6 +267,8 @@ def read_dataset(source: Source, name: str) -> Dataset:
     try:
         dataset = _parsed(io.BytesIO(content))
         _convert(dataset)
+        # Converts the voxels' element, so that what pydicom raises is caught here.
+        dataset.get("PixelData")
         if "TransferSyntaxUID" not in dataset.file_meta:
             is_implicit, is_little = dataset.original_encoding
             explicit = ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian

@@ -237,13 +237,14 @@ def _choose(
     volumes: list[list[Instance]] = []
     remarks: list[str] = []
     passed_over: list[str] = []
+    single: list[str] = []
     for one in series:
         if uid is not None and _series_uid(one[0].header) != uid:
             continue
         usable = [instance for instance in one if not _unusable_reason(instance.header)]
         unusable = [instance for instance in one if _unusable_reason(instance.header)]
         if _images(usable) < 2:
-            passed_over.append(f"{describe(one)}: {_reasons(one)}")
+            (single if usable else passed_over).append(f"{describe(one)}: {_reasons(one)}")
             continue
         volumes.append(usable)
         if unusable:
@@ -253,7 +254,9 @@ def _choose(
     if not volumes and uid is None and (joined := _joined(source, series)):
         return joined, [_JOINED]
     if not volumes:
-        listed = _listed(passed_over)
+        if len(single) > _MOST_SINGLE:
+            single = [f"{len(single)} CT series of a single slice each. {_TOGETHER}"]
+        listed = _listed(single + passed_over)
         raise UserError(f"{source.path}: no CT volume here, only\n  {listed}\n{_GIVE_ONE}")
     if len(volumes) > 1:
         listed = _listed([f"{describe(one)}: {source.path / one[0].name}" for one in volumes])
@@ -262,7 +265,7 @@ def _choose(
             "Give the path of one of these files (of an archive: unpack it first), or a folder "
             "that holds only one series."
         )
-    for reason in passed_over:
+    for reason in passed_over + single:
         logger.info("%s: passed over: series %s.", source.path, reason)
     return volumes[0], remarks
 
@@ -297,8 +300,12 @@ _OF_A_SERIES = (
     *PATIENT,
     "Modality",
     "ImageType",
-    "SeriesNumber",
     "SeriesDescription",
+)
+_MOST_SINGLE = 3
+_TOGETHER = (
+    "If they are one scan, export it with one SeriesInstanceUID: they are read as one series only "
+    "if at least five agree in patient, description and type."
 )
 _LONGEST_NAME = 64
 _MOST_LISTED = 20

@@ -103,7 +103,7 @@ def frames_of(headers: Sequence[Dataset], names: Sequence[str], series: str) -> 
                 frames.append(_frame(number, index, label, header, group))
             except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
                 raise UserError(
-                    f"{series}: {label} does not state its slice's geometry ({error}). "
+                    f"{series}: {label} states no usable geometry or rescaling ({error}). "
                     "Export the series again, unchanged."
                 ) from error
             for keyword, present in rescaled.items():

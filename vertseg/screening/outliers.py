@@ -61,7 +61,8 @@ def find_outliers(hu: Mapping[str, float], order: Mapping[str, int]) -> list[Out
     Returns:
         Outliers, cranial to caudal.
     """
-    left, found = dict(hu), []
+    left = dict(hu)
+    found: list[Outlier] = []
     while True:
         compared = [one for level in left if (one := _compare(level, left, order)) is not None]
         worst = max(compared, key=_excess, default=None)

@@ -37,8 +37,8 @@ def draw_muscles(rng: np.random.Generator, canvas: Canvas, scene: Scene) -> None
     """Paint psoas and back muscles, each in a plane of fat, streaked with more or less fat."""
     subject, view = scene.subject, scene.view
     drawn = rng.random() < scene.settings.muscle_share
-    bounds = (scene.settings.muscle_leanness, scene.settings.muscle_hu, (0.75, 1.15))
-    lowest, highest = zip(*bounds, strict=True)
+    settings = scene.settings
+    lowest, highest = np.transpose([settings.muscle_leanness, settings.muscle_hu, (0.75, 1.15)])
     fat_level, muscle_hu, bulk = rng.uniform(lowest, highest)
     if not drawn:
         return

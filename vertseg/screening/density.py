@@ -30,6 +30,7 @@ NATIVE_BLOOD_HU = 90.0
 LARGEST_RESIDUAL_HU = 8.0
 """Largest root mean square of the references' distance from a fit that is used."""
 
+_ALWAYS: tuple[Tissue, ...] = ("air", "fat", "muscle")
 _ENERGIES_KEV = np.arange(45.0, 100.5, 0.5)
 
 
@@ -101,8 +102,7 @@ def calibrate(found: Sequence[FoundTissue], tube_voltage_kv: float | None = None
         reason = f"bone density (no {' and no '.join(missing)} found as reference)"
         references = tuple(_reference(one, None) for one in found)
         return Calibration(references, suppressed=(reason,))
-    known: tuple[Tissue, ...] = ("air", "fat", "muscle")
-    tissues = [tissue for tissue in known if tissue in by_tissue]
+    tissues: list[Tissue] = [one for one in _ALWAYS if one in by_tissue]
     energy, gain, offset = _fit(tissues, [by_tissue[tissue].hu for tissue in tissues], usual)
     contrast = None
     if blood := by_tissue.get("blood"):

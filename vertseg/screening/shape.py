@@ -97,11 +97,11 @@ def spine_shape(bodies: Mapping[int, BodySurfaces], in_view: Collection[int]) ->
     kyphosis = _sagittal_angle(bodies, in_view, ("T4", "T12"), "thoracic kyphosis", suppressed)
     lordosis = _sagittal_angle(bodies, in_view, ("L1", "L5"), "lumbar lordosis", suppressed)
     cobb = _largest_coronal_angle(ordered, suppressed)
-    angle, levels, convex_to, run = cobb or (None, (), None, ())
+    angle, levels, side, run = cobb or (None, (), None, ())
     return SpineShape(
         cobb_deg=angle,
         cobb_levels=levels,
-        cobb_convex_to=convex_to,
+        cobb_convex_to=side,
         cobb_run=run,
         thoracic_kyphosis_deg=kyphosis,
         lumbar_lordosis_deg=None if lordosis is None else -lordosis,

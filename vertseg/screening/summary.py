@@ -67,13 +67,7 @@ def summarise(measures: Sequence[VertebraMeasures]) -> SpineSummary:
         for one in reversed(measures)
         if one.trabecular_hu is not None and not one.genant_grade
     }
-    # T12 and L1 are neighbours unless there is a T13 between them.
-    present = [NAMES[label] for label in CRANIOCAUDAL if label != IDS["T13"] or "T13" in hu]
-    places = {
-        name: place
-        for place, name in enumerate(present)
-        if name in hu and region(IDS[name]) != "cervical"
-    }
+    places = {name: _place(name, measures) for name in hu if region(IDS[name]) != "cervical"}
     outliers = find_outliers({name: hu[name] for name in places}, places)
     outlying = tuple(one.level for one in outliers)
     levels = tuple(name for name in _THORACOLUMBAR if name in hu and name not in outlying)
@@ -99,6 +93,13 @@ def summarise(measures: Sequence[VertebraMeasures]) -> SpineSummary:
             if (reasons := _left_out(one, outlying))
         ),
     )
+
+
+def _place(name: str, measures: Sequence[VertebraMeasures]) -> int:
+    """Place along the spine, in which T13 counts where the scan has one alone."""
+    rank = RANK[IDS[name]]
+    has_t13 = any(one.name == "T13" for one in measures)
+    return rank - (rank > RANK[IDS["T13"]] and not has_t13)
 
 
 def _median(values: Sequence[float | None]) -> float | None:

@@ -138,10 +138,14 @@ def sagittal_lines(plates: EndPlates) -> SagittalLines | None:
     if fitted.sum() < _LEAST_COLUMNS:
         return None
     design = np.stack([np.ones_like(place), place, place**2], axis=1)[fitted]
-    lower, upper = (
-        robust_fit(design, plate[band][fitted]) for plate in (plates.lower, plates.upper)
-    )
-    return SagittalLines(lower, upper, float(back), float(front), float(middle))
+    lines = []
+    for plate in (plates.lower, plates.upper):
+        values = plate[band][fitted]
+        known = np.isfinite(values)
+        if known.sum() < _LEAST_COLUMNS:
+            return None
+        lines.append(robust_fit(design[known], values[known]))
+    return SagittalLines(*lines, float(back), float(front), float(middle))
 
 
 def robust_fit(design: Floats, values: Floats) -> Floats:

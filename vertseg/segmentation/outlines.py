@@ -1,0 +1,299 @@
+"""Outlines of vertebrae at the CT's own resolution (docs/screening.md).
+
+A network draws outlines on its own coarse cells, and mostly too wide. It knows where a vertebra is;
+the CT shows where its surface lies.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from vertseg.anatomy.boxes import Box
+from vertseg.anatomy.label_maps import label_boxes, labelled_box
+
+Floats = NDArray[np.floating]
+Mask = NDArray[np.bool_]
+
+STEP_MM = 2.0
+"""Step of the grid on which distances and statistics are taken."""
+
+SHELL_MM = 2.0
+"""Distance outside the network's outline up to which bone is taken in."""
+
+CORE_MM = 3.0
+"""Depth below the network's outline from which all belongs to the vertebra."""
+
+SOFT_MM = (2.5, 5.0)
+"""Distances outside the network's outline in which soft tissue is looked for."""
+
+SEAL_MM = 1.25
+"""Half width of gaps in the surface that are closed."""
+
+THICKEST_MM = 6.0
+"""Longest voxel at which the CT shows the surface better than the network."""
+
+_MARGIN_MM = 4.0
+_LEAST_SOFT_HU = -50
+_BONE_PERCENTILE = 65
+_LEAST_CONTRAST_HU = 50
+_LEAST_SAMPLES = 30
+_POCKET_SHARE = 0.3
+_LEAST_CHANGE, _MOST_CHANGE = 0.4, 1.5
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """A label map with the outlines that the CT shows.
+
+    Attributes:
+        mask: labels (x, y, z), of the type given.
+        kept: vertebrae that keep the network's outline, with the reasons.
+    """
+
+    mask: NDArray
+    kept: dict[int, str]
+
+
+def outlines_of_ct(ct: NDArray, mask: NDArray, spacing_mm: Sequence[float] | Floats) -> Outlines:
+    """Draw the outlines of labelled vertebrae where the CT shows their surface.
+
+    Each vertebra has its own threshold, midway between the soft tissue around it and its own bone.
+    Bone above it belongs to the vertebra up to 2.5 mm outside the given outline, and all that lies
+    more than 3 mm inside it; gaps in the surface are closed and holes filled, so that marrow of
+    low density is kept. A voxel that two vertebrae could take goes to the nearer one.
+
+    Args:
+        ct: HU (x, y, z), canonical axes.
+        mask: label map of the same shape.
+        spacing_mm: size of a voxel along x, y and z.
+    """
+    spacing = np.asarray(spacing_mm, dtype=float)
+    whole = labelled_box(mask)
+    refined = mask.copy()
+    if whole is None:
+        return Outlines(refined, {})
+    if spacing.max() > THICKEST_MM:
+        reason = f"voxels of {spacing.max():.1f} mm are too long"
+        return Outlines(refined, dict.fromkeys(label_boxes(mask), reason))
+    margin = np.ceil((SOFT_MM[1] + STEP_MM) / spacing).astype(int)
+    near = _Surroundings.of(ct, mask, whole.widened(margin, mask.shape), spacing)
+    kept: dict[int, str] = {}
+    loose: list[tuple[int, Box, Mask]] = []
+    for label, box in label_boxes(mask).items():
+        region = box.widened(np.ceil(_MARGIN_MM / spacing).astype(int), mask.shape)
+        threshold = near.threshold(label)
+        if threshold is None:
+            kept[label] = "little contrast between bone and soft tissue"
+            continue
+        given = mask[region.slices]
+        own = given == label
+        found = _outlined(ct[region.slices] > threshold, own, near, label, region, mask.shape)
+        found &= own | (given == 0)
+        found, others = _pieces(found)
+        before, after = np.count_nonzero(own), np.count_nonzero(found)
+        if not _LEAST_CHANGE * before <= after <= _MOST_CHANGE * before:
+            kept[label] = "the CT's outline differs too much from the network's"
+            continue
+        part = refined[region.slices]
+        part[own] = 0
+        part[found] = label
+        loose += [(label, _moved(piece, region.start), inside) for piece, inside in others]
+    _join(refined, loose)
+    return Outlines(refined, kept)
+
+
+@dataclass(frozen=True)
+class _Surroundings:
+    """A spine and what lies around it, on a grid of about 2 mm.
+
+    Attributes:
+        box: voxels of the scan that the grid covers.
+        stride: voxels between the grid's points.
+        spacing: size of a voxel in mm.
+        hu: attenuation (X, Y, Z).
+        nearest: label (X, Y, Z) of the nearest labelled point.
+        outside_mm: distance (X, Y, Z) to the outline of that label, below 0 inside.
+    """
+
+    box: Box
+    stride: NDArray[np.integer]
+    spacing: Floats
+    hu: NDArray
+    nearest: NDArray
+    outside_mm: Floats
+
+    @classmethod
+    def of(cls, ct: NDArray, mask: NDArray, box: Box, spacing: Floats) -> "_Surroundings":
+        stride = np.maximum(np.round(STEP_MM / spacing), 1).astype(int)
+        steps = tuple(slice(None, None, int(step)) for step in stride)
+        labels, hu = mask[box.slices][steps], ct[box.slices][steps]
+        sampling = stride * spacing
+        distance, indices = ndimage.distance_transform_edt(
+            labels == 0, sampling=sampling, return_indices=True
+        )
+        nearest = labels[tuple(indices)]
+        depth = ndimage.distance_transform_edt((labels > 0) & ~_at_another(labels), sampling)
+        half = sampling.min() / 2
+        outside = np.where(labels > 0, half - depth, distance - half).astype(np.float32)
+        return cls(box, stride, spacing, hu, nearest, outside)
+
+    def threshold(self, label: int) -> float | None:
+        """HU midway between a vertebra's bone and soft tissue; None if they hardly differ."""
+        mine = self.nearest == label
+        away = self.outside_mm
+        soft = self.hu[mine & (away > SOFT_MM[0]) & (away <= SOFT_MM[1])]
+        soft = soft[soft > _LEAST_SOFT_HU]
+        bone = self.hu[mine & (away <= 0) & (away > -CORE_MM)]
+        if min(len(soft), len(bone)) < _LEAST_SAMPLES:
+            return None
+        low, high = np.median(soft), np.percentile(bone, _BONE_PERCENTILE)
+        return float(low + high) / 2 if high - low >= _LEAST_CONTRAST_HU else None
+
+    def at_voxels(self, field: NDArray, region: Box) -> Floats:
+        """A field (X, Y, Z) at the voxels of a region of the scan, by linear interpolation."""
+        inner = region.inside(self.box)
+        result = field
+        for axis, (start, stop, stride) in enumerate(
+            zip(inner.start, inner.stop, self.stride, strict=True)
+        ):
+            place = np.minimum(np.arange(start, stop) / stride, result.shape[axis] - 1)
+            first, last = int(place[0]), int(np.ceil(place[-1])) + 1
+            away = np.abs(place[:, None] - np.arange(first, last))
+            matrix = np.clip(1 - away, 0, None).astype(np.float32)
+            part = np.take(result, np.arange(first, last), axis).astype(np.float32, copy=False)
+            result = np.moveaxis(np.tensordot(matrix, part, (1, axis)), 0, axis)
+        return result
+
+
+def _outlined(
+    bright: Mask, own: Mask, near: _Surroundings, label: int, region: Box, shape: Sequence[int]
+) -> Mask:
+    """Voxels (x, y, z) of one vertebra in its region.
+
+    Args:
+        bright: voxels above the threshold.
+        own: voxels of the given outline.
+        near: the spine and its surroundings.
+        label: the vertebra.
+        region: voxels of the scan that the arrays cover.
+        shape: of the scan.
+    """
+    outside = near.at_voxels(near.outside_mm, region)
+    territory = near.at_voxels(near.nearest == label, region) >= 0.5
+    core = own & (outside <= -CORE_MM)
+    bone = territory & bright | core
+    cut = [(region.start[i] == 0, region.stop[i] == shape[i]) for i in range(3)]
+    return _sealed(bone, own, near.spacing, cut) & territory & (outside <= SHELL_MM)
+
+
+def _moved(box: Box, start: Sequence[int]) -> Box:
+    """A box counted from the start of another one, counted from the start of the scan."""
+    return Box.of([slice(a + s, b + s) for a, b, s in zip(box.start, box.stop, start, strict=True)])
+
+
+def _at_another(labels: NDArray) -> Mask:
+    """Labelled points (X, Y, Z) beside one of another label."""
+    found = np.zeros(labels.shape, bool)
+    for axis in range(3):
+        one = np.moveaxis(labels, axis, 0)
+        touching = (one[1:] != one[:-1]) & (one[1:] > 0) & (one[:-1] > 0)
+        there = np.moveaxis(found, axis, 0)
+        there[1:] |= touching
+        there[:-1] |= touching
+    return found
+
+
+def _sealed(
+    bone: Mask, own: Mask, spacing: Floats, cut: Sequence[tuple[bool, bool]]
+) -> Mask:
+    """Bone (x, y, z) with all that a ball of `SEAL_MM` does not reach from outside.
+
+    Hollows that are closed in, but lie mostly outside the given outline, are left open.
+
+    Args:
+        bone: voxels of bone.
+        own: voxels of the given outline.
+        spacing: size of a voxel in mm.
+        cut: for each axis, whether its first and last side are those of the scan, which close.
+    """
+    gaps = np.maximum(np.floor(2 * SEAL_MM / spacing + 1e-6), 1).astype(int)
+    crosses = [tuple(bool(n // 2 > step) for n in gaps) for step in range(int(gaps.max()) // 2)]
+    odd = [bool(n % 2) for n in gaps]
+    grown = bone
+    for axes in crosses:
+        grown = _dilated(grown, axes)
+    free = ~_shifted(grown, odd, 1)
+    parts, count = ndimage.label(free)
+    size = np.bincount(parts.ravel(), minlength=count + 1)
+    inside = np.bincount(parts[own], minlength=count + 1)
+    reached = inside < _POCKET_SHARE * size
+    for axis, sides in enumerate(cut):
+        for end, is_scan_end in zip((0, -1), sides, strict=True):
+            if not is_scan_end:
+                reached[np.unique(parts.take(end, axis))] = True
+    reached[0] = False
+    open_ = _shifted(reached[parts], odd, -1)
+    for axes in crosses:
+        open_ = _dilated(open_, axes)
+    return ~open_ | bone
+
+
+def _dilated(mask: Mask, axes: Sequence[bool]) -> Mask:
+    """A mask (x, y, z) and its neighbours on both sides along some axes."""
+    result = mask.copy()
+    for axis in np.flatnonzero(axes):
+        there, here = np.moveaxis(result, axis, 0), np.moveaxis(mask, axis, 0)
+        there[1:] |= here[:-1]
+        there[:-1] |= here[1:]
+    return result
+
+
+def _shifted(mask: Mask, axes: Sequence[bool], step: int) -> Mask:
+    """A mask (x, y, z) and its neighbours on one side, behind (1) or before (-1), along axes."""
+    for axis in np.flatnonzero(axes):
+        result = mask.copy()
+        there, here = np.moveaxis(result, axis, 0)[::step], np.moveaxis(mask, axis, 0)[::step]
+        there[1:] |= here[:-1]
+        mask = result
+    return mask
+
+
+def _pieces(mask: Mask) -> tuple[Mask, list[tuple[Box, Mask]]]:
+    """The largest part of a mask (x, y, z), and others of at least a twentieth of it.
+
+    Returns:
+        The largest part, and the others with their boxes.
+    """
+    parts, count = ndimage.label(mask)
+    if count < 2:
+        return mask, []
+    size = np.bincount(parts.ravel())
+    size[0] = 0
+    largest = int(size.argmax())
+    boxes = ndimage.find_objects(parts)
+    others = [
+        (Box.of(boxes[part - 1]), parts[boxes[part - 1]] == part)
+        for part in np.flatnonzero(size >= max(size.max() / 20, 1))
+        if part != largest
+    ]
+    return parts == largest, others
+
+
+def _join(mask: NDArray, loose: list[tuple[int, Box, Mask]]) -> None:
+    """Give loose parts to the vertebra that they touch most, else to their own, in place.
+
+    Args:
+        mask: labels (x, y, z) without the parts.
+        loose: label, box and voxels of each part.
+    """
+    for label, box, inside in loose:
+        around = box.widened(1, mask.shape)
+        place = np.zeros(around.shape, bool)
+        place[box.inside(around).slices] = inside
+        there = mask[around.slices]
+        touched = there[_dilated(place, (True, True, True)) & ~place]
+        counts = np.bincount(touched[touched > 0])
+        there[place & (there == 0)] = counts.argmax() if counts.any() else label

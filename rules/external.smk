@@ -9,6 +9,7 @@ use rule predict as predict_external with:
             allow_missing=True,
         ),
         caches=method_caches(EXTERNAL_SCANS),
+        cts=method_cts(EXTERNAL_SCANS),
         folds=f"{RESULTS}/folds.tsv",
     output:
         directory(f"{RESULTS}/predictions/{{method}}/external"),

@@ -51,6 +51,13 @@ def method_caches(scans):
     return lambda wildcards: caches(scans, method_grid(config, wildcards.method))
 
 
+def method_cts(scans):
+    """CTs that show the outlines of the job's method; none if its network draws them."""
+    return lambda wildcards: (
+        scan_files(scans, "ct") if METHODS[wildcards.method]["outlines"] == "ct" else []
+    )
+
+
 def measured_masks(wildcards):
     """Folders of the predicted masks to measure; none for the reference masks."""
     if wildcards.masks == "reference":

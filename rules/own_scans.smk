@@ -40,6 +40,7 @@ rule predict_own_scan:
         model=PREDICT.get("model"),
         dicom=PREDICT.get("dicom", []),
         decoding=PREDICT.get("decoding", OWN_SCANS_DECODING),
+        outlines=PREDICT.get("outlines"),
         code=code("predict_own_scan.py"),
     script:
         "../scripts/predict_own_scan.py"

@@ -5,6 +5,7 @@ rule predict:
     input:
         weights=[f"{RESULTS}/models/{{method}}/fold{{fold}}/weights.safetensors"],
         caches=method_caches(DEVELOPMENT_SCANS),
+        cts=method_cts(DEVELOPMENT_SCANS),
         folds=f"{RESULTS}/folds.tsv",
     output:
         directory(f"{RESULTS}/predictions/{{method}}/fold{{fold}}"),
@@ -28,6 +29,11 @@ rule predict:
             method_grid(config, wildcards.method) == config["grid"]
         ),
         decoding=lambda wildcards: METHODS[wildcards.method]["decoding"],
+        cts=lambda wildcards: (
+            {scan: sample.ct for scan, sample in SAMPLES.items()}
+            if METHODS[wildcards.method]["outlines"] == "ct"
+            else None
+        ),
         code=code("predict.py", without=["dataset.folds"]),
     script:
         "../scripts/predict.py"

@@ -33,6 +33,7 @@ if config["data"]["source"] == "phantom":
             drawn_on=lambda wildcards: (
                 method_grid(config, wildcards.masks)
                 if wildcards.masks in OWN_METHODS
+                and METHODS[wildcards.masks]["outlines"] == "network"
                 else None
             ),
             code=code("screening_validation.py", without=["dataset.samples"]),

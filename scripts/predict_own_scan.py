@@ -29,6 +29,7 @@ def predict() -> str:
         force=True,
         dicom=frozenset(snakemake.params.dicom),
         decoding=snakemake.params.decoding,
+        outlines=snakemake.params.outlines,
     )
     model = load_model(snakemake.params.model, snakemake.threads)
     try:

@@ -17,7 +17,7 @@ from vertseg.core.interruption import exit_status, sigterm_as_exception
 from vertseg.core.logs import logger
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.dataset.layout import DICOM_KINDS, REPORT_NAME
-from vertseg.segmentation.settings import DECODINGS, OWN_SCANS_DECODING
+from vertseg.segmentation.settings import DECODINGS, OUTLINES, OWN_SCANS_DECODING
 
 if TYPE_CHECKING:
     from vertseg.predict.batch import Batch
@@ -92,6 +92,12 @@ def _parser() -> argparse.ArgumentParser:
         help="rule by which the network's output becomes labels; argmax: each cell gets its most "
         "probable label; spine: besides, vertebrae are single pieces of one spine; order: "
         "besides, they get the labels that are most probable together (default: %(default)s)",
+    )
+    predict.add_argument(
+        "--outlines",
+        choices=OUTLINES,
+        help="where outlines come from; network: its output; ct: besides, moved to where the CT "
+        "shows the vertebrae's surface (default: ct with the decodings order and instances)",
     )
     predict.add_argument(
         "--dicom",
@@ -207,6 +213,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         frozenset(arguments.dicom) | ({"seg"} if arguments.dicom_seg else set()),
         viewer=not arguments.no_report,
         decoding=arguments.decoding,
+        outlines=arguments.outlines,
         bids=bids,
     )
     with locked_output(output):

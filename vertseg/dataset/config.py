@@ -43,7 +43,7 @@ def complete_config(stated: Config, schema_path: str | Path) -> Config:
     for method in config["methods"].values():
         if method["engine"] == "nnunet":
             # nnU-Net decodes by itself.
-            del method["decoding"]
+            del method["decoding"], method["outlines"]
     config.setdefault("methods_to_run", list(config["methods"]))
     _check_method_names(config)
     running = list(running_methods(config))
@@ -225,7 +225,7 @@ def _check_engines(stated: Config) -> None:
         by_nnunet = method.get("engine") == "nnunet"
         own, foreign = "training", ["nnunet"]
         if by_nnunet:
-            own, foreign = "nnunet", ["training", "grid", "decoding"]
+            own, foreign = "nnunet", ["training", "grid", "decoding", "outlines"]
         for entry in foreign:
             if entry in method:
                 raise UserError(

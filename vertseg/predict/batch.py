@@ -73,7 +73,12 @@ class Batch:
             path = result_path(folder, name)
             with self._own_failure(scan, name):
                 if earlier_result(
-                    path, scan, self.model.sha256, self.options.decoding, self.options.dicom
+                    path,
+                    scan,
+                    self.model.sha256,
+                    self.options.decoding,
+                    self.options.chosen_outlines,
+                    self.options.dicom,
                 ):
                     self.outcomes[name] = path
                     self.kept.append(name)

@@ -85,7 +85,12 @@ def start_data_set(output: Path, scans: Iterable[str | os.PathLike[str]]) -> Non
 
 
 def write_sidecar(
-    path: Path, scan: str | os.PathLike[str], output: Path, model: Mapping[str, Any], decoding: str
+    path: Path,
+    scan: str | os.PathLike[str],
+    output: Path,
+    model: Mapping[str, Any],
+    decoding: str,
+    outlines: str,
 ) -> None:
     """Write a label map's sidecar.
 
@@ -95,6 +100,7 @@ def write_sidecar(
         output: the data set's root, with its description.
         model: name and sha256 of the network.
         decoding: rule by which the network's logits became labels.
+        outlines: where outlines come from.
     """
     sources = _sources(absolute_path(scan), output)
     write_json(
@@ -106,6 +112,7 @@ def write_sidecar(
             **({"Sources": sources} if sources else {}),
             "Model": dict(model),
             "Decoding": decoding,
+            "Outlines": outlines,
         },
     )
 

@@ -76,6 +76,7 @@ def earlier_result(
     source: str | os.PathLike[str],
     model_sha256: str,
     decoding: str,
+    outlines: str,
     dicom: Collection[str],
 ) -> Result | None:
     """Result of a scan from an earlier call that would be the same now; None if there is none.
@@ -85,10 +86,11 @@ def earlier_result(
         source: the scan.
         model_sha256: checksum of the model.
         decoding: rule by which the network's logits become labels.
+        outlines: where outlines come from.
         dicom: kinds of DICOM objects that are wanted.
 
     Raises:
-        UserError: the result has another scan, model or decoding, is damaged or lacks files.
+        UserError: the result has another scan, model, decoding or outlines, is damaged or lacks files.
     """
     if not path.exists():
         return None
@@ -111,6 +113,8 @@ def earlier_result(
         flaws.append(f"was made with another model, {result.model.get('name')}")
     if result.decoding != decoding:
         flaws.append(f"was made with the decoding {result.decoding}, not {decoding}")
+    if result.outlines != outlines:
+        flaws.append(f"was made with outlines of the {result.outlines}, not of the {outlines}")
     if result.dicom_wanted is not None and (missing := set(dicom) - set(result.dicom_wanted)):
         flaws.append(f"was made without --dicom {' '.join(sorted(missing))}")
     if flaws:

@@ -35,6 +35,7 @@ from vertseg.predict.spine_table import write_spine
 from vertseg.predict.warnings import (
     PredictionWarning,
     level_probabilities,
+    outline_warnings,
     tilt_warnings,
     unsure_labels,
     warnings_about,
@@ -47,7 +48,12 @@ from vertseg.screening import SpineMeasures, measure_spine, summarise, without_c
 from vertseg.segmentation.model import Model
 from vertseg.segmentation.pieces import Spine
 from vertseg.segmentation.segment import segment_ct
-from vertseg.segmentation.settings import OWN_SCANS_DECODING, Decoding
+from vertseg.segmentation.settings import (
+    OWN_SCANS_DECODING,
+    Decoding,
+    Outlines,
+    own_scans_outlines,
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class Options:
         dicom: kinds of DICOM objects to write if the scan is a DICOM series, of `DICOM_KINDS`.
         viewer: also write small volumes for the report's viewer.
         decoding: rule by which the network's logits become labels.
+        outlines: where outlines come from; None: as is usual with the decoding.
         bids: write a BIDS derivative data set; names of scans are then made of its entities.
     """
 
@@ -68,7 +75,13 @@ class Options:
     dicom: frozenset[str] = frozenset()
     viewer: bool = True
     decoding: Decoding = OWN_SCANS_DECODING
+    outlines: Outlines | None = None
     bids: bool = False
+
+    @property
+    def chosen_outlines(self) -> Outlines:
+        """Where outlines come from."""
+        return self.outlines or own_scans_outlines(self.decoding)
 
     def folder_of(self, name: str) -> Path:
         """Folder of a scan's files."""
@@ -169,6 +182,7 @@ class _Prediction:
     scan: Scan
     model: Model
     decoding: Decoding
+    outlines: Outlines
     mask: np.ndarray
     pieces: Spine
     centres: Centres
@@ -201,25 +215,30 @@ class _Prediction:
 def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _Prediction:
     volume = scan.volume
     with watch.phase("segment"):
-        segmented = segment_ct(model, volume, options.decoding)
-        mask, spine = segmented.mask, segmented.spine
+        outlines = options.chosen_outlines
+        segmented = segment_ct(model, volume, options.decoding, outlines)
+        mask, spine, kept = segmented.mask, segmented.spine, segmented.kept_outlines
     with watch.phase("measure"):
         centres = body_centres(mask, volume.affine)
         unsure = unsure_labels(spine.confidence)
+        from_ct = set() if kept is None else set(centres) - kept.keys()
         measured = without_coarse_outlines(
-            measure_spine(volume, mask, unsure, spine.cell_mm, _tube_voltage_kv(scan)),
+            measure_spine(volume, mask, unsure, spine.cell_mm, _tube_voltage_kv(scan), from_ct),
             spine.cell_mm,
+            kept,
         )
     return _Prediction(
         scan=scan,
         model=model,
         decoding=options.decoding,
+        outlines=outlines,
         mask=mask,
         pieces=spine,
         centres=centres,
         measured=measured,
         warnings=[
             *warnings_about(volume, spine, centres, model.trained),
+            *outline_warnings(kept),
             *tilt_warnings(scan),
         ],
     )
@@ -246,7 +265,12 @@ def _write(
     if options.bids:
         stated = {"Name": model.name, "SHA256": model.sha256}
         write_sidecar(
-            paths["bids_sidecar"], scan.source, options.output, stated, prediction.decoding
+            paths["bids_sidecar"],
+            scan.source,
+            options.output,
+            stated,
+            prediction.decoding,
+            prediction.outlines,
         )
         write_label_table(paths["bids_labels"])
     not_written = _write_dicom(prediction, paths, watch)
@@ -262,6 +286,7 @@ def _write(
             "status": "done",
             "model": {"name": model.name, "sha256": model.sha256, "runtime": model.runtime},
             "decoding": prediction.decoding,
+            "outlines": prediction.outlines,
             "dicom_wanted": sorted(options.dicom),
             "geometry": _geometry(scan.volume),
             "seconds": watch.seconds,

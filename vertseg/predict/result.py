@@ -28,6 +28,7 @@ class Result:
         error: reason of the failure; None if the scan was predicted.
         model: name, sha256 and runtime of the network.
         decoding: rule by which the network's logits became labels, if stated.
+        outlines: where outlines come from; results that do not state it have the network's.
         geometry: shape, spacing_mm, orientation and field_of_view_mm of the scan.
         warnings: reasons for doubt, each with a message in plain words.
         vertebrae: measures of each vertebra, from C1 downwards.
@@ -48,6 +49,7 @@ class Result:
     error: str | None = None
     model: Mapping[str, Any] = field(default_factory=dict)
     decoding: str | None = None
+    outlines: str = "network"
     geometry: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[Mapping[str, Any]] = ()
     vertebrae: Sequence[Mapping[str, Any]] = ()
@@ -83,6 +85,7 @@ def read_result(path: str | os.PathLike[str]) -> Result:
         source=content.get("source"),
         model=content.get("model") or {},
         decoding=content.get("decoding"),
+        outlines=content.get("outlines") or "network",
         geometry=content.get("geometry") or {},
         warnings=content["warnings"],
         vertebrae=sorted(content["vertebrae"], key=lambda one: RANK[one["label"]]),

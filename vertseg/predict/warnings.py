@@ -117,6 +117,22 @@ def tilt_warnings(scan: Scan) -> list[PredictionWarning]:
     return [PredictionWarning("tilt", (), message)]
 
 
+def outline_warnings(kept: Mapping[int, str] | None) -> list[PredictionWarning]:
+    """A warning for each reason for which vertebrae keep the network's outlines."""
+    by_reason: dict[str, list[int]] = {}
+    for label, reason in (kept or {}).items():
+        by_reason.setdefault(reason, []).append(label)
+    return [
+        PredictionWarning(
+            "coarse_outlines",
+            tuple(labels),
+            f"The outlines of {', '.join(NAMES[label] for label in labels)} are the network's, "
+            f"not the CT's, since {reason}.",
+        )
+        for reason, labels in by_reason.items()
+    ]
+
+
 def level_probabilities(certainty: Certainty | None) -> dict[str, Any] | None:
     """Probabilities of a whole scan's levels, as `levels` in its result; None if unknown."""
     if certainty is None:

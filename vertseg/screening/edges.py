@@ -24,6 +24,7 @@ _SMOOTHING_MM = 2.0
 _PROFILE_MM, _STEP_MM = 5.0, 0.25
 _SOFT_MM = 2.0
 _LEAST_CONTRAST_HU = 60
+_OFFSETS_MM = np.arange(-_PROFILE_MM, _PROFILE_MM + _STEP_MM / 2, _STEP_MM)
 
 
 def plates_in_ct(local: LocalVolume, plates: EndPlates) -> EndPlates | None:
@@ -31,7 +32,7 @@ def plates_in_ct(local: LocalVolume, plates: EndPlates) -> EndPlates | None:
 
     A column's profile across an end-plate rises from soft tissue, the median of all columns' least
     HU 2 to 5 mm outside the mask, to a peak near the mask's surface. The face lies where the
-    profile falls below 60 % of that peak. A column without contrast keeps the mask's surface.
+    profile falls below 62 % of that peak. Columns without contrast are unknown.
 
     Args:
         local: the vertebra along its own axes.
@@ -65,12 +66,13 @@ def _profiles(
 
 def _shift(profiles: Floats) -> Floats:
     """Distance (columns,) outwards from the mask's surface to the face; NaN where none shows."""
-    near = (_OFFSETS_MM >= -REACH_MM[0]) & (_OFFSETS_MM <= REACH_MM[1])
-    soft = np.median(profiles[:, _OFFSETS_MM >= _SOFT_MM].min(axis=1))
+    offsets = _OFFSETS_MM
+    near = (offsets >= -REACH_MM[0]) & (offsets <= REACH_MM[1])
+    soft = np.median(profiles[:, offsets >= _SOFT_MM].min(axis=1))
     at_peak = np.flatnonzero(near)[0] + np.argmax(profiles[:, near], axis=1)
     peak = np.take_along_axis(profiles, at_peak[:, None], 1)[:, 0]
     level = soft + LEVEL * (peak - soft)
-    fallen = (profiles <= level[:, None]) & (np.arange(len(_OFFSETS_MM)) > at_peak[:, None])
+    fallen = (profiles <= level[:, None]) & (np.arange(len(offsets)) > at_peak[:, None])
     behind = np.argmax(fallen, axis=1)
     seen = fallen.any(axis=1) & (peak - soft >= _LEAST_CONTRAST_HU)
     before = np.maximum(behind - 1, 0)
@@ -78,8 +80,5 @@ def _shift(profiles: Floats) -> Floats:
         np.take_along_axis(profiles, place[:, None], 1)[:, 0] for place in (before, behind)
     )
     part = np.divide(inner - level, inner - outer, out=np.zeros_like(level), where=inner > outer)
-    shift = _OFFSETS_MM[before] + part * _STEP_MM
+    shift = offsets[before] + part * _STEP_MM
     return np.where(seen & (shift >= -REACH_MM[0]) & (shift <= REACH_MM[0]), shift, np.nan)
-
-
-_OFFSETS_MM = np.arange(-_PROFILE_MM, _PROFILE_MM + _STEP_MM / 2, _STEP_MM)

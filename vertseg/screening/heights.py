@@ -12,6 +12,8 @@ _BAND = 0.2
 """Half width of the mid-sagittal band, in widths of the body."""
 _LEAST_BAND_MM = 2.5
 _LEAST_COLUMNS = 12
+_LOST_RIM_MM = 0.5
+"""Part of a rim, a sharp edge, that masks of whole voxels lose at the front and at the back."""
 _LEAST_HEIGHT_MM = 3.0
 """Smallest height of a vertebra, crushed ones included."""
 _TUKEY = 4.685
@@ -55,8 +57,8 @@ class EndPlates:
     Attributes:
         right: (columns,) local right coordinate, mm.
         forward: (columns,) local anterior coordinate, mm.
-        lower: (columns,) local superior coordinate of the lower end-plate, mm.
-        upper: (columns,) local superior coordinate of the upper end-plate, mm.
+        lower: (columns,) local superior coordinate of the lower end-plate, mm; NaN if unknown.
+        upper: the same of the upper end-plate.
     """
 
     right: Floats
@@ -119,7 +121,8 @@ def body_heights(plates: EndPlates) -> Heights | None:
         return None
     gap = np.polynomial.Polynomial(lines.upper - lines.lower)
     inner = gap(np.linspace(-0.5, 0.5, 21))
-    heights = Heights(float(gap(1.0)), float(inner.min()), float(gap(-1.0)))
+    rim = 1 + 2 * _LOST_RIM_MM / (lines.front - lines.back)
+    heights = Heights(float(gap(rim)), float(inner.min()), float(gap(-rim)))
     lowest = min(heights.anterior, heights.middle, heights.posterior)
     return heights if lowest >= _LEAST_HEIGHT_MM else None
 
@@ -138,14 +141,14 @@ def sagittal_lines(plates: EndPlates) -> SagittalLines | None:
     if fitted.sum() < _LEAST_COLUMNS:
         return None
     design = np.stack([np.ones_like(place), place, place**2], axis=1)[fitted]
-    lines = []
-    for plate in (plates.lower, plates.upper):
-        values = plate[band][fitted]
-        known = np.isfinite(values)
-        if known.sum() < _LEAST_COLUMNS:
-            return None
-        lines.append(robust_fit(design[known], values[known]))
-    return SagittalLines(*lines, float(back), float(front), float(middle))
+    values = [plate[band][fitted] for plate in (plates.lower, plates.upper)]
+    known = [np.isfinite(one) for one in values]
+    if min(one.sum() for one in known) < _LEAST_COLUMNS:
+        return None
+    lower, upper = (
+        robust_fit(design[seen], one[seen]) for seen, one in zip(known, values, strict=True)
+    )
+    return SagittalLines(lower, upper, float(back), float(front), float(middle))
 
 
 def robust_fit(design: Floats, values: Floats) -> Floats:

@@ -1,6 +1,6 @@
 """Screening measures of every labelled vertebra in a CT."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from vertseg.scans.volumes import Volume
 from vertseg.screening.attenuation import FOREIGN, TOO_SMALL, foreign_material, trabecular_hu
 from vertseg.screening.body import Body, isolate_body
 from vertseg.screening.density import Calibration, calibrate
+from vertseg.screening.edges import plates_in_ct
 from vertseg.screening.fractures import Deformity, Reference, grade_heights
 from vertseg.screening.frames import (
     Floats,
@@ -128,10 +129,14 @@ class SpineMeasures:
 
 
 def measure_vertebrae(
-    ct: Volume, mask: NDArray, unsure: Collection[int] = (), cell_mm: float = 0
+    ct: Volume,
+    mask: NDArray,
+    unsure: Collection[int] = (),
+    cell_mm: float = 0,
+    from_ct: Collection[int] = (),
 ) -> list[VertebraMeasures]:
     """Measures of every labelled vertebra alone; arguments and errors as of `measure_spine`."""
-    return measure_spine(ct, mask, unsure, cell_mm).vertebrae
+    return measure_spine(ct, mask, unsure, cell_mm, from_ct=from_ct).vertebrae
 
 
 def measure_spine(
@@ -140,6 +145,7 @@ def measure_spine(
     unsure: Collection[int] = (),
     cell_mm: float = 0,
     tube_voltage_kv: float | None = None,
+    from_ct: Collection[int] = (),
 ) -> SpineMeasures:
     """Measure every labelled vertebra and the shape of the spine.
 
@@ -149,6 +155,7 @@ def measure_spine(
         unsure: labels with unreliable outlines, for which only the volume is measured.
         cell_mm: size of the cells on which a network drew the mask; 0 for a reference mask.
         tube_voltage_kv: the tube's peak voltage, if known, for bone density.
+        from_ct: labels whose outlines were drawn anew where the CT shows them.
 
     Raises:
         ValueError: the shapes differ.
@@ -162,7 +169,7 @@ def measure_spine(
             LabelledVertebra(ct, mask, label, boxes[label]),
             frames.get(label),
             label in unsure,
-            cell_mm,
+            0 if label in from_ct else cell_mm,
         )
         for label in sorted(boxes, key=RANK.__getitem__)
     ]
@@ -197,22 +204,39 @@ def _density(one: VertebraMeasures, calibration: Calibration) -> float | None:
     return None if density is None else round(density, 1)
 
 
-def without_coarse_outlines(measured: SpineMeasures, cell_mm: float) -> SpineMeasures:
+def without_coarse_outlines(
+    measured: SpineMeasures, cell_mm: float, kept: Mapping[int, str] | None = None
+) -> SpineMeasures:
     """Measures without those that outlines on a network's coarse cells do not carry.
 
-    On cells of 2.5 mm the limits of agreement of heights span about half a body
-    (docs/screening.md). Discs, which are lower than bodies, are left out with them.
+    On cells of 2.5 mm the limits of agreement of heights span about half a body. Outlines drawn
+    from the CT carry heights of thoracic and lumbar vertebrae (docs/screening.md). Discs, which
+    are lower than bodies, are left out all the same.
+
+    Args:
+        measured: measures in a predicted mask.
+        cell_mm: size of the network's cells.
+        kept: vertebrae that keep the network's outline, with reasons; None: all do.
     """
     if cell_mm <= COARSEST_MM:
         return measured
-    reason = f"(outlines drawn on cells of {cell_mm:.1f} mm)"
-    vertebrae = [
-        one
-        if one.height_middle_mm is None
-        else _without(replace(one, **_NO_HEIGHTS), f"heights {reason}")
-        for one in measured.vertebrae
-    ]
-    return replace(measured, vertebrae=vertebrae, shape=without_discs(measured.shape, reason))
+    cells = f"outlines drawn on cells of {cell_mm:.1f} mm"
+
+    def carried(one: VertebraMeasures) -> VertebraMeasures:
+        if kept is None:
+            reason = cells
+        elif one.label in kept:
+            reason = f"{cells}, since {kept[one.label]}"
+        elif region(one.label) == "cervical":
+            reason = "outlines drawn from the CT, too coarse for the neck"
+        else:
+            return one
+        if one.height_middle_mm is None:
+            return one
+        return _without(replace(one, **_NO_HEIGHTS), f"heights ({reason})")
+
+    vertebrae = [carried(one) for one in measured.vertebrae]
+    return replace(measured, vertebrae=vertebrae, shape=without_discs(measured.shape, f"({cells})"))
 
 
 def isolated_body(
@@ -271,7 +295,8 @@ def _measure(
     along_mm = float(np.abs(local.frame.axes[:, 2] @ vertebra.ct.affine[:3, :3]).max())
     thick = along_mm > THICKEST_MM
     plates = end_plates(local, body)
-    heights = None if thick else body_heights(plates)
+    shown = None if thick else plates_in_ct(local, plates)
+    heights = None if shown is None else body_heights(shown)
     foreign = foreign_material(local, body)
     measures = replace(
         base,

@@ -45,7 +45,7 @@ _LEAST_CHANGE, _MOST_CHANGE = 0.4, 1.5
 
 
 @dataclass(frozen=True)
-class Outlines:
+class CtOutlines:
     """A label map with the outlines that the CT shows.
 
     Attributes:
@@ -57,7 +57,7 @@ class Outlines:
     kept: dict[int, str]
 
 
-def outlines_of_ct(ct: NDArray, mask: NDArray, spacing_mm: Sequence[float] | Floats) -> Outlines:
+def outlines_of_ct(ct: NDArray, mask: NDArray, spacing_mm: Sequence[float] | Floats) -> CtOutlines:
     """Draw the outlines of labelled vertebrae where the CT shows their surface.
 
     Each vertebra has its own threshold, midway between the soft tissue around it and its own bone.
@@ -74,10 +74,10 @@ def outlines_of_ct(ct: NDArray, mask: NDArray, spacing_mm: Sequence[float] | Flo
     whole = labelled_box(mask)
     refined = mask.copy()
     if whole is None:
-        return Outlines(refined, {})
+        return CtOutlines(refined, {})
     if spacing.max() > THICKEST_MM:
         reason = f"voxels of {spacing.max():.1f} mm are too long"
-        return Outlines(refined, dict.fromkeys(label_boxes(mask), reason))
+        return CtOutlines(refined, dict.fromkeys(label_boxes(mask), reason))
     margin = np.ceil((SOFT_MM[1] + STEP_MM) / spacing).astype(int)
     near = _Surroundings.of(ct, mask, whole.widened(margin, mask.shape), spacing)
     kept: dict[int, str] = {}
@@ -102,7 +102,7 @@ def outlines_of_ct(ct: NDArray, mask: NDArray, spacing_mm: Sequence[float] | Flo
         part[found] = label
         loose += [(label, _moved(piece, region.start), inside) for piece, inside in others]
     _join(refined, loose)
-    return Outlines(refined, kept)
+    return CtOutlines(refined, kept)
 
 
 @dataclass(frozen=True)
@@ -206,9 +206,7 @@ def _at_another(labels: NDArray) -> Mask:
     return found
 
 
-def _sealed(
-    bone: Mask, own: Mask, spacing: Floats, cut: Sequence[tuple[bool, bool]]
-) -> Mask:
+def _sealed(bone: Mask, own: Mask, spacing: Floats, cut: Sequence[tuple[bool, bool]]) -> Mask:
     """Bone (x, y, z) with all that a ball of `SEAL_MM` does not reach from outside.
 
     Hollows that are closed in, but lie mostly outside the given outline, are left open.

@@ -21,8 +21,9 @@ from vertseg.segmentation.instances import name_instances
 from vertseg.segmentation.likeness import why_no_spine
 from vertseg.segmentation.model import Model
 from vertseg.segmentation.numbering import put_in_order
+from vertseg.segmentation.outlines import outlines_of_ct
 from vertseg.segmentation.pieces import IMPOSSIBLE, Spine, dismiss, mean_softmax, one_spine
-from vertseg.segmentation.settings import Decoding
+from vertseg.segmentation.settings import Decoding, Outlines
 
 CHUNK_CELLS = 4_000_000
 """Cells that the network sees at a time: about 1.5 GB of activations."""
@@ -53,23 +54,36 @@ class Segmentation:
         on_grid: labels of the network's cells (X, Y, Z) uint8.
         mask: labels of the scan's voxels (x, y, z) uint8, canonical axes.
         spine: the vertebrae found, and the decoding's changes.
+        kept_outlines: vertebrae that keep the network's outlines, with reasons, though the CT's
+            were asked for; None if the network's were.
     """
 
     on_grid: np.ndarray
     mask: np.ndarray
     spine: Spine
+    kept_outlines: dict[int, str] | None = None
 
 
-def segment_ct(model: Model, ct: Volume, decoding: Decoding) -> Segmentation:
+def segment_ct(
+    model: Model, ct: Volume, decoding: Decoding, outlines: Outlines = "network"
+) -> Segmentation:
     """Label every vertebra of a CT.
 
     Args:
         model: the network.
         ct: HU, canonical axes.
         decoding: way from logits to labels.
+        outlines: where outlines come from.
     """
     transform = GridTransform.onto(model.trained["settings"]["grid"], ct.native)
-    return segment(model, transform.encode_image(ct.array), transform, decoding)
+    segmented = segment(model, transform.encode_image(ct.array), transform, decoding)
+    return outlined(segmented, ct) if outlines == "ct" else segmented
+
+
+def outlined(segmented: Segmentation, ct: Volume) -> Segmentation:
+    """The same label map of voxels, with outlines drawn where the CT shows them."""
+    found = outlines_of_ct(ct.array, segmented.mask, ct.spacing_mm)
+    return replace(segmented, mask=found.mask, kept_outlines=found.kept)
 
 
 def segment(

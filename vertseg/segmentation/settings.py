@@ -14,6 +14,22 @@ DECODINGS: tuple[Decoding, ...] = get_args(Decoding)
 OWN_SCANS_DECODING: Decoding = "instances"
 """Decoding of `vertseg predict`, unless another one is asked for."""
 
+Outlines = Literal["network", "ct"]
+"""Where outlines come from. network: its logits, interpolated to the scan's voxels. ct: besides,
+moved to where the CT shows the vertebrae's surface (docs/screening.md)."""
+
+OUTLINES: tuple[Outlines, ...] = get_args(Outlines)
+
+
+def own_scans_outlines(decoding: Decoding) -> Outlines:
+    """Outlines of `vertseg predict`, unless others are asked for.
+
+    They are the CT's with decodings that may rename vertebrae; others leave the network's output
+    as it is.
+    """
+    return "ct" if decoding in ("order", "instances") else "network"
+
+
 RuntimeName = Literal["onnx", "torch"]
 """Library that runs a network: ONNX Runtime or PyTorch."""
 

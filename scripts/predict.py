@@ -1,7 +1,8 @@
 """Segment and label the scans that a fold holds out, or those of the external test.
 
 Reads the folds, cached scans and weights, of one network or of several that predict together, and
-CTs if they show the outlines; writes, for each scan, the files that `vertseg.evaluation.predictions` names.
+CTs if they show the outlines; writes, for each scan, the files that
+`vertseg.evaluation.predictions` names.
 """
 
 from pathlib import Path

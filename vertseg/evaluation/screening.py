@@ -1,7 +1,7 @@
 """Screening measures compared with the phantom's truth."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from vertseg.core.parallel import run_jobs
 from vertseg.dataset.layout import mask_path, phantom_truth_path
 from vertseg.dataset.samples import Sample
 from vertseg.scans.nifti import load_ct, load_mask
-from vertseg.screening.measures import measure_vertebrae
+from vertseg.scans.volumes import Volume
+from vertseg.screening.measures import VertebraMeasures, measure_vertebrae
 from vertseg.segmentation.grid import GridSpec, GridTransform
 
 PLACES = ("anterior", "middle", "posterior")
@@ -59,7 +60,6 @@ def compare_scan(
     Raises:
         UserError: a file is missing or unreadable, or the phantom's description is.
     """
-    truth = _read_truth(sample)
     ct = load_ct(sample.ct)
     mask = load_mask(predicted_mask or sample.mask, ct.native).array
     reference = read_centroids(sample.centroids, ct.native.affine)
@@ -70,13 +70,41 @@ def compare_scan(
     if drawn_on is not None:
         cell_mm = GridTransform.onto(drawn_on, ct.native).cell_mm.max()
     measured = measure_vertebrae(ct, mask, cell_mm=cell_mm)
-    measures = {one.label: one for one in measured if one.label in found}
+    return beside_truth(
+        sample.scan,
+        ct,
+        _read_truth(sample),
+        [one for one in measured if one.label in found],
+        reference,
+    )
+
+
+def beside_truth(
+    scan: str,
+    ct: Volume,
+    truth: dict[str, Any],
+    measured: Iterable[VertebraMeasures],
+    reference: Centres,
+) -> list[dict[str, Any]]:
+    """Measures of a phantom's vertebrae with the truth beside them.
+
+    Args:
+        scan: name of the phantom.
+        ct: its CT.
+        truth: its description.
+        measured: measures of the vertebrae that were found.
+        reference: centres of all vertebrae.
+
+    Returns:
+        A row for each vertebra of the reference, without measures for those that were not found.
+    """
+    measures = {one.label: one for one in measured}
     implanted = {*truth["implants"]["screws"], *truth["implants"]["cement"]}
     rows = []
     for label in sorted(reference, key=RANK.__getitem__):
         name = NAMES[label]
         row: dict[str, Any] = {
-            "scan": sample.scan,
+            "scan": scan,
             "label": label,
             "name": name,
             "region": REGIONS[name[0]],

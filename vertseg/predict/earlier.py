@@ -90,7 +90,8 @@ def earlier_result(
         dicom: kinds of DICOM objects that are wanted.
 
     Raises:
-        UserError: the result has another scan, model, decoding or outlines, is damaged or lacks files.
+        UserError: the result has another scan, model, decoding or outlines, is damaged or lacks
+            files.
     """
     if not path.exists():
         return None

@@ -1,6 +1,7 @@
 """How well does a model name the vertebrae of real scans, and does it find none in limbs?
 
     python -m studies.real_scans MODEL FOLDER OUTPUTS [--ways order instances centres offsets]
+        [--outlines network]
 
 FOLDER holds `bodies/` (scans with centres read by eye, `score.py` and `NAME.json`), `verse014/`
 (a scan of VerSe with its mask), `dicom_crlm_ct_1004/`, `limbs/` and `no_spine/`; what is absent is
@@ -32,7 +33,7 @@ from vertseg.scans.read import read_scan
 from vertseg.scans.volumes import Geometry, Volume
 from vertseg.segmentation.model import Model, load_model
 from vertseg.segmentation.segment import segment_ct
-from vertseg.segmentation.settings import DECODINGS, Decoding
+from vertseg.segmentation.settings import DECODINGS, OUTLINES, Decoding, Outlines
 
 SUFFIX = "_ct.nii.gz"
 
@@ -67,6 +68,9 @@ def main() -> None:
     parser.add_argument(
         "--ways", nargs="+", choices=[*DECODINGS, *AUXILIARY], default=["instances"]
     )
+    parser.add_argument(
+        "--outlines", choices=OUTLINES, default="ct", help="where outlines come from"
+    )
     parser.add_argument("--cuts", action="store_true", help="count names that cuts change")
     parser.add_argument("--scans", nargs="+", help="names of scans; all without it")
     options = parser.parse_args()
@@ -79,12 +83,15 @@ def main() -> None:
         volume = read_scan(str(path), name).volume
         once = remembering(model)
         for way in options.ways:
-            outcomes[way][name] = predict(once, way, volume, name, options.outputs / way)
+            outcomes[way][name] = predict(
+                once, way, volume, name, options.outputs / way, options.outlines
+            )
         for share in CUTS if options.cuts and (name, path) in spines else ():
             part = cut(volume, share)
             once = remembering(model)
             for way in options.ways:
-                found = predict(once, way, part, name, options.outputs / way / f"cut{share:+g}")
+                target = options.outputs / way / f"cut{share:+g}"
+                found = predict(once, way, part, name, target, options.outlines)
                 count = changed_names(outcomes[way][name], volume, found, part)
                 changed[way].append((f"{name} {share:+g}", *count))
     for way in options.ways:
@@ -144,14 +151,16 @@ def limited(model: Model, output: str) -> Model:
     )
 
 
-def predict(model: Model, way: str, ct: Volume, name: str, folder: Path) -> Outcome:
+def predict(
+    model: Model, way: str, ct: Volume, name: str, folder: Path, outlines: Outlines
+) -> Outcome:
     """Predict a scan in one way, and write its label map, centres and picture."""
     decoding: Decoding = "instances"
     if way in AUXILIARY:
         model = limited(model, way)
     else:
         decoding = next(one for one in DECODINGS if one == way)
-    found = segment_ct(model, ct, decoding)
+    found = segment_ct(model, ct, decoding, outlines)
     centres = body_centres(found.mask, ct.affine)
     folder.mkdir(parents=True, exist_ok=True)
     save_mask(folder / f"{name}_seg-vert_msk.nii.gz", found.mask, ct.native)

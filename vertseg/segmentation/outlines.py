@@ -23,11 +23,15 @@ STEP_MM = 2.0
 SHELL_MM = 2.0
 """Distance outside the network's outline up to which bone is taken in."""
 
-CORE_MM = 3.0
+CORE_MM = 4.0
 """Depth below the network's outline from which all belongs to the vertebra."""
 
 SOFT_MM = (2.5, 5.0)
 """Distances outside the network's outline in which soft tissue is looked for."""
+
+BONE_MM = (3.0, 6.0)
+"""Depths below the network's outline of the layers in which bone is looked for: the one with more of
+it counts, since a wide outline leaves little bone in a thin layer."""
 
 SEAL_MM = 1.25
 """Half width of gaps in the surface that are closed."""
@@ -39,6 +43,8 @@ _MARGIN_MM = 4.0
 _LEAST_SOFT_HU = -50
 _BONE_PERCENTILE = 65
 _LEAST_CONTRAST_HU = 50
+_LEAST_STEP_HU = 40
+"""Least distance of a threshold from soft tissue, for its noise."""
 _LEAST_SAMPLES = 30
 _POCKET_SHARE = 0.3
 _LEAST_CHANGE, _MOST_CHANGE = 0.4, 1.5
@@ -60,10 +66,11 @@ class CtOutlines:
 def outlines_of_ct(ct: NDArray, mask: NDArray, spacing_mm: Sequence[float] | Floats) -> CtOutlines:
     """Draw the outlines of labelled vertebrae where the CT shows their surface.
 
-    Each vertebra has its own threshold, midway between the soft tissue around it and its own bone.
-    Bone above it belongs to the vertebra up to 2.5 mm outside the given outline, and all that lies
-    more than 3 mm inside it; gaps in the surface are closed and holes filled, so that marrow of
-    low density is kept. A voxel that two vertebrae could take goes to the nearer one.
+    Each vertebra has its own thresholds. Outside the given outline, bone is what lies above the
+    middle of the soft tissue around the vertebra and its bone, up to 2 mm away; inside it, what
+    lies above the middle of soft tissue and its marrow, since real end-plates are thin; and all
+    that lies 4 mm below it. Gaps in the surface are closed and holes filled, so that marrow of low
+    density is kept. Voxels between two vertebrae go to the nearer one.
 
     Args:
         ct: HU (x, y, z), canonical axes.
@@ -84,13 +91,15 @@ def outlines_of_ct(ct: NDArray, mask: NDArray, spacing_mm: Sequence[float] | Flo
     loose: list[tuple[int, Box, Mask]] = []
     for label, box in label_boxes(mask).items():
         region = box.widened(np.ceil(_MARGIN_MM / spacing).astype(int), mask.shape)
-        threshold = near.threshold(label)
-        if threshold is None:
+        thresholds = near.thresholds(label)
+        if thresholds is None:
             kept[label] = "little contrast between bone and soft tissue"
             continue
         given = mask[region.slices]
         own = given == label
-        found = _outlined(ct[region.slices] > threshold, own, near, label, region, mask.shape)
+        hu = ct[region.slices]
+        bright = (hu > thresholds[0]) & (given == 0) | (hu > thresholds[1]) & own
+        found = _outlined(bright, own, near, label, region, mask.shape)
         found &= own | (given == 0)
         found, others = _pieces(found)
         before, after = np.count_nonzero(own), np.count_nonzero(found)
@@ -140,17 +149,29 @@ class _Surroundings:
         outside = np.where(labels > 0, half - depth, distance - half).astype(np.float32)
         return cls(box, stride, spacing, hu, nearest, outside)
 
-    def threshold(self, label: int) -> float | None:
-        """HU midway between a vertebra's bone and soft tissue; None if they hardly differ."""
+    def thresholds(self, label: int) -> tuple[float, float] | None:
+        """HU midway between soft tissue and a vertebra's bone, and its marrow.
+
+        Returns:
+            None if bone and soft tissue hardly differ.
+        """
         mine = self.nearest == label
         away = self.outside_mm
         soft = self.hu[mine & (away > SOFT_MM[0]) & (away <= SOFT_MM[1])]
         soft = soft[soft > _LEAST_SOFT_HU]
-        bone = self.hu[mine & (away <= 0) & (away > -CORE_MM)]
-        if min(len(soft), len(bone)) < _LEAST_SAMPLES:
+        bands = [self.hu[mine & (away <= 0) & (away > -depth)] for depth in BONE_MM]
+        if min(map(len, [soft, *bands])) < _LEAST_SAMPLES:
             return None
-        low, high = np.median(soft), np.percentile(bone, _BONE_PERCENTILE)
-        return float(low + high) / 2 if high - low >= _LEAST_CONTRAST_HU else None
+        low = np.median(soft)
+        high = max(np.percentile(bone, _BONE_PERCENTILE) for bone in bands)
+        if high - low < _LEAST_CONTRAST_HU:
+            return None
+        core = self.hu[mine & (away <= -CORE_MM)]
+        marrow = np.median(core) if len(core) >= _LEAST_SAMPLES else high
+        if marrow - low < _LEAST_CONTRAST_HU:
+            marrow = high
+        middle = float(low + high) / 2
+        return middle, min(middle, float(low + max((marrow - low) / 2, _LEAST_STEP_HU)))
 
     def at_voxels(self, field: NDArray, region: Box) -> Floats:
         """A field (X, Y, Z) at the voxels of a region of the scan, by linear interpolation."""

@@ -107,7 +107,7 @@ def test_slices_too_thick_change_nothing_and_say_so() -> None:
     mask = fattened(bone, spacing).astype(np.uint8) * 22
     found = refined(scan(bone), mask, spacing)
     np.testing.assert_array_equal(found.mask, mask)
-    assert found.kept == {22: "voxels of 6.5 mm are too long"}
+    assert found.kept == {22: f"voxels of {THICKEST_MM + 0.5:.1f} mm are too long"}
 
 
 def test_without_contrast_nothing_changes() -> None:

@@ -66,16 +66,16 @@ class CtOutlines:
 def outlines_of_ct(ct: NDArray, mask: NDArray, spacing_mm: Sequence[float] | Floats) -> CtOutlines:
     """Draw the outlines of labelled vertebrae where the CT shows their surface.
 
-        Each vertebra has its own threshold, midway between the soft tissue around it and its own bone.
+    Each vertebra has its own threshold, midway between the soft tissue around it and its own bone.
     Bone above it belongs to the vertebra up to 2 mm outside the given outline, and so does all that
     lies 3.5 mm inside it. Where outlines of two vertebrae touch, what is darker than a quarter of
     the way is no core. Gaps in the surface are closed and holes filled, so that marrow of low
     density is kept. Voxels between two vertebrae go to the nearer one.
 
-        Args:
-            ct: HU (x, y, z), canonical axes.
-            mask: label map of the same shape.
-            spacing_mm: size of a voxel along x, y and z.
+    Args:
+        ct: HU (x, y, z), canonical axes.
+        mask: label map of the same shape.
+        spacing_mm: size of a voxel along x, y and z.
     """
     spacing = np.asarray(spacing_mm, dtype=float)
     whole = labelled_box(mask)

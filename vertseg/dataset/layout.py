@@ -9,8 +9,6 @@ import re
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
-from vertseg.scans.find import VIEWER_CT_SUFFIX
-
 DATA_FOLDERS = ("rawdata", "derivatives")
 """Folders of a data set: of CTs, and of masks and centroids."""
 
@@ -27,8 +25,7 @@ OWN_SCAN_SUFFIXES = {
     "centroids": CENTROIDS_SUFFIX,
     "preview": "_preview.png",
     "measures": "_measures.csv",
-    "viewer_ct": VIEWER_CT_SUFFIX,
-    "viewer_mask": "_viewer_msk.nii.gz",
+    "viewer": "_viewer.js",
     "dicom_seg": "_seg.dcm",
 }
 """Ends of the names of the files that `vertseg predict` writes for a scan, by kind."""

@@ -33,10 +33,14 @@ class Result:
         vertebrae: measures of each vertebra, from C1 downwards.
         summary: summary of the spine.
         preview: PNG file.
-        viewer: NIfTI files of the viewer's CT and label map.
+        viewer: script with the viewer's CT and label map.
         outputs: names of the files written for the scan, by kind.
         source_state: checksum of the names, sizes and times of the scan's files, if stated.
         dicom_seg_wanted: a DICOM SEG was asked for; None if not stated.
+        title: words for people that tell the scan from others, without the patient's name.
+        mask_sha256: SHA-256 of the label map's file, if stated.
+        probability: probability that all labels are right, if stated.
+        corrections: what readers have changed, each as `correction.schema.json` describes it.
     """
 
     scan: str
@@ -49,10 +53,14 @@ class Result:
     vertebrae: Sequence[Mapping[str, Any]] = ()
     summary: Mapping[str, Any] = field(default_factory=dict)
     preview: Path | None = None
-    viewer: tuple[Path, Path] | None = None
+    viewer: Path | None = None
     outputs: Mapping[str, str] = field(default_factory=dict)
     source_state: str | None = None
     dicom_seg_wanted: bool | None = None
+    title: str | None = None
+    mask_sha256: str | None = None
+    probability: float | None = None
+    corrections: Sequence[Mapping[str, Any]] = ()
 
 
 def read_result(path: str | os.PathLike[str]) -> Result:
@@ -67,9 +75,7 @@ def read_result(path: str | os.PathLike[str]) -> Result:
     if content["status"] == "failed":
         return Result(content["scan"], content.get("source"), content["error"] or "Unknown error.")
     outputs = {kind: name for kind, name in (content["files"] or {}).items() if name}
-    preview, ct, mask = (
-        _existing(path, outputs.get(kind)) for kind in ("preview", "viewer_ct", "viewer_mask")
-    )
+    preview, viewer = (_existing(path, outputs.get(kind)) for kind in ("preview", "viewer"))
     return Result(
         scan=content["scan"],
         source=content.get("source"),
@@ -80,10 +86,14 @@ def read_result(path: str | os.PathLike[str]) -> Result:
         vertebrae=sorted(content["vertebrae"], key=lambda one: RANK[one["label"]]),
         summary=content.get("summary") or {},
         preview=preview,
-        viewer=(ct, mask) if ct and mask else None,
+        viewer=viewer,
         outputs=outputs,
         source_state=content.get("source_state"),
         dicom_seg_wanted=content.get("dicom_seg_wanted"),
+        title=content.get("title"),
+        mask_sha256=content.get("mask_sha256"),
+        probability=content.get("probability"),
+        corrections=content.get("corrections") or (),
     )
 
 

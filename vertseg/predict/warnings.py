@@ -24,6 +24,9 @@ GAP_RATIO = 1.7
 RANGE_TOLERANCE = 0.1
 """Share by which a scan may leave the training scans' range of voxel sizes and extents."""
 
+_OF_OWN_LABELS = ("no_vertebra", "no_dicom_seg")
+"""Codes of warnings about labels that name none."""
+
 OPTIONAL = frozenset({IDS["T13"], IDS["L6"]})
 """Vertebrae that most people do not have."""
 
@@ -66,6 +69,28 @@ def warnings_about(
             *_low_confidence(spine.confidence),
         ]
     return [*found, *_header(ct), *_acquisition(ct, trained.get("training_range"))]
+
+
+def warnings_after_correction(
+    before: Sequence[Mapping[str, Any]], centres: Centres, confidence: Mapping[int, float]
+) -> list[PredictionWarning]:
+    """Warnings about a scan whose labels a reader has corrected.
+
+    Those about the whole scan remain. Those about vertebrae follow from the new labels; what the
+    network said of its own labels has been seen to.
+
+    Args:
+        before: warnings about the network's result, as `result.schema.json` describes them.
+        centres: body centres in mm, by new label.
+        confidence: of the network in each vertebra's cells, by new label.
+    """
+    found = [*_out_of_order(centres), *_gaps(centres)] if centres else []
+    whole = [
+        PredictionWarning(one.get("code", ""), (), one["message"])
+        for one in before
+        if not one.get("labels") and one.get("code") not in _OF_OWN_LABELS
+    ]
+    return [*found, *_low_confidence(confidence), *whole]
 
 
 def heights_along_spine(centres: Centres) -> dict[int, float]:

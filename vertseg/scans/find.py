@@ -34,7 +34,7 @@ FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), D
 """All supported formats, for messages."""
 
 VIEWER_CT_SUFFIX = "_viewer_ct.nii.gz"
-"""End of the name of the small CT that `vertseg predict` writes for its report."""
+"""End of the name of the small CT that `vertseg predict` of version 0.1 wrote for its report."""
 
 _MASK_FOLDERS = {"segmentations", "labelstr", "labelsts"}
 """Folders of masks alone, in TotalSegmentator's and nnU-Net's data sets, in lower case."""

@@ -1,0 +1,92 @@
+"""What the overview says of a scan: its status, the reasons, the worst first, and what to show."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vertseg.predict.result import Result
+
+Status = Literal["failed", "check", "corrected", "done"]
+
+STATUSES: dict[Status, str] = {
+    "failed": "failed",
+    "check": "check",
+    "corrected": "corrected",
+    "done": "done",
+}
+"""Statuses, the most urgent first, with their words."""
+
+WORST_FIRST = (
+    "no_vertebra",
+    "out_of_order",
+    "gap",
+    "duplicate",
+    "apart",
+    "low_confidence",
+    "renamed",
+    "field_of_view",
+    "spacing",
+    "header",
+    "unknown_range",
+    "no_dicom_seg",
+)
+"""Codes of warnings, the worst first. A code that is not among them counts as bad as a gap."""
+
+FEWEST = 3
+"""Number of vertebrae below which a level cannot be told from its neighbours."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What speaks for and against a scan's result.
+
+    Attributes:
+        status: of the scan.
+        reasons: why it needs a look, in words, the worst first.
+    """
+
+    status: Status
+    reasons: tuple[str, ...]
+
+
+def verdict(scan: Result) -> Verdict:
+    """The status of a scan, and what speaks against its result.
+
+    A scan is done if nothing does. A corrected one has been seen by a reader; what is left of its
+    warnings stands beside it.
+    """
+    if scan.error is not None:
+        return Verdict("failed", (scan.error,))
+    reasons = [one["message"] for one in sorted(scan.warnings, key=_rank)]
+    if 0 < len(scan.vertebrae) < FEWEST and not scan.corrections:
+        names = " and ".join(one["name"] for one in scan.vertebrae)
+        reasons.insert(0, f"Only {names} found: without neighbours, a level cannot be told.")
+    elif not scan.vertebrae and not reasons:
+        reasons = ["No vertebra is labelled."]
+    if scan.corrections:
+        return Verdict("corrected", tuple(reasons))
+    return Verdict("check" if reasons else "done", tuple(reasons))
+
+
+def most_urgent_first(scans: Sequence[Result]) -> list[int]:
+    """Indices of the scans by urgency of their status; scans of one status keep their order."""
+    order = list(STATUSES)
+    return sorted(range(len(scans)), key=lambda index: order.index(verdict(scans[index]).status))
+
+
+def shown_columns(scans: Sequence[Result]) -> set[str]:
+    """Columns of the overview that at least one scan has a value for."""
+    summaries = [scan.summary for scan in scans]
+    columns = {
+        "vertebrae": any(scan.vertebrae for scan in scans),
+        "preview": any(scan.preview for scan in scans),
+        "probability": any(scan.probability is not None for scan in scans),
+        "l1_hu": any(one.get("l1_hu") is not None for one in summaries),
+        "genant": any(one.get("highest_genant_grade") is not None for one in summaries),
+    }
+    return {name for name, shown in columns.items() if shown}
+
+
+def _rank(warning: Mapping[str, Any]) -> int:
+    code = warning.get("code")
+    return WORST_FIRST.index(code if code in WORST_FIRST else "gap")

@@ -442,6 +442,12 @@ class TestVerdict:
             result(warnings=[{"code": "header", "message": "No orientation."}]),
             result(vertebrae=()),
             result(vertebrae=[{"label": 22, "name": "L3"}]),
+            result(
+                vertebrae=[
+                    {"label": label, "name": NAMES[label], "body_volume_ml": None}
+                    for label in LUMBAR
+                ]
+            ),
         ):
             assert verdict(doubtful).status == "check" and verdict(doubtful).reasons
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -123,8 +124,10 @@ def preview_picture(
     draw = ImageDraw.Draw(picture)
     for word in words(panels, places, pixel_mm, picture.size, title):
         left, top, _, _ = word.box
-        rim = {"stroke_width": 2, "stroke_fill": "black"} if word.halo else {}
-        draw.text((left, top), word.text, word.colour, _font(word.size), "la", **rim)
+        draw.text(
+            (left, top), word.text, word.colour, _font(word.size), "la",
+            stroke_width=2 if word.halo else 0, stroke_fill="black",
+        )  # fmt: skip
     return picture, list(zip(panels, places, strict=True))
 
 
@@ -339,13 +342,9 @@ def _word(text: str, x: float, y: float, colour: str, size: int, halo: bool = Fa
     return Word(text, (x, y, x + _width(text, size), y + size), colour, size, halo)
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    if size not in _FONTS:
-        _FONTS[size] = ImageFont.load_default(size)
-    return _FONTS[size]
-
-
-_FONTS: dict[int, ImageFont.FreeTypeFont] = {}
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
 
 
 def _width(text: str, size: int) -> float:

@@ -61,6 +61,8 @@ def verdict(scan: Result) -> Verdict:
     if 0 < len(scan.vertebrae) < FEWEST and not scan.corrections:
         names = " and ".join(one["name"] for one in scan.vertebrae)
         reasons.insert(0, f"Only {names} found: without neighbours, a level cannot be told.")
+    elif not scan.corrections and _no_bodies(scan):
+        reasons.insert(0, "In no vertebra were a body and a spinal canal behind it found.")
     elif not scan.vertebrae and not reasons:
         reasons = ["No vertebra is labelled."]
     if scan.corrections:
@@ -85,6 +87,16 @@ def shown_columns(scans: Sequence[Result]) -> set[str]:
         "genant": any(one.get("highest_genant_grade") is not None for one in summaries),
     }
     return {name for name, shown in columns.items() if shown}
+
+
+def _no_bodies(scan: Result) -> bool:
+    """Whether no body was isolated in any vertebra below C2, if there are such."""
+    bodies = [
+        one["body_volume_ml"]
+        for one in scan.vertebrae
+        if one["name"] not in ("C1", "C2") and "body_volume_ml" in one
+    ]
+    return bool(bodies) and not any(bodies)
 
 
 def _rank(warning: Mapping[str, Any]) -> int:

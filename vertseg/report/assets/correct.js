@@ -114,7 +114,8 @@
       event.preventDefault();
       save();
     });
-    form.addEventListener("reset", () => {
+    form.addEventListener("reset", (event) => {
+      event.preventDefault(); // it would choose each list's first name
       for (const row of rows) Object.assign(row, { becomes: row.label, centre: null });
       find(".saved").hidden = true;
       refresh();

@@ -70,7 +70,7 @@
         : [Math.max(wide, x * axial), high + GAP + y * axial];
       if (all[0] > width + 0.5 || all[1] > tallest + 0.5) return;
       const used = (x + y) * z * scale ** 2 + x * y * axial ** 2;
-      const score = used * (used / (all[0] * all[1]));
+      const score = used * (used / (all[0] * all[1])) ** 2;
       if (best && best.score >= score) return;
       const places = [
         [0, 0, y * scale, high],

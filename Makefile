@@ -14,7 +14,8 @@ demo-nnunet: .venv/demo.ready .venv-nnunet/ready
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml config/demo_nnunet.yaml
 
 test: check
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile \
+		--no-loadscope-reorder
 
 # nnU-Net itself, in an environment of its own (1.9 GB).
 test-nnunet: .venv/test.ready .venv-nnunet/ready

@@ -1,10 +1,14 @@
 """Fixtures of all tests: small scans with known content."""
 
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+# Several tests run side by side, and threads that wait for each other would take most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import nibabel as nib
 import numpy as np
@@ -27,6 +31,12 @@ WORKFLOW_PARTS = [
     "vertseg",
 ]
 SaveNifti = Callable[..., Path]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with runs of the workflow come first: the others fill the gaps at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("workflow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def random_ct(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
@@ -63,7 +73,7 @@ def failing_snakemake(folder: Path, *arguments: str) -> str:
 
 
 def _run_snakemake(folder: Path, arguments: tuple[str, ...]) -> tuple[int, str]:
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 

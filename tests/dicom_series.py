@@ -11,7 +11,7 @@ from pydicom import Dataset, FileMetaDataset, dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 PLANES = {"axial": "LPS", "sagittal": "PIR", "coronal": "LIP"}
-"""Where columns, rows and slices lead; slices follow the plane's normal."""
+"""Directions of columns, rows and slices; slices follow the plane's normal."""
 
 Edit = Callable[[Dataset, int], None]
 

@@ -22,7 +22,7 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 @dataclass
 class Faults:
-    """What the server does wrong.
+    """Faults of the server.
 
     Attributes:
         statuses: answers of the next requests before it behaves (429, 503, ...).

@@ -1,4 +1,4 @@
-"""What clusters are asked for: profiles, rules and docs/cluster.md say the same."""
+"""Requests to clusters: profiles, rules and docs/cluster.md say the same."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Which code decides which results."""
+"""Fingerprints of the code that decides a step's results."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Which job gets which GPU, without any: a made-up nvidia-smi lists three."""
+"""Assignment of GPUs to jobs, without any GPU: a made-up nvidia-smi lists three."""
 
 import os
 import signal

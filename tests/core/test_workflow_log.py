@@ -1,4 +1,4 @@
-"""What a run of the workflow shows of its jobs."""
+"""Lines that a run of the workflow shows for its jobs."""
 
 import logging
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What the figures show: positions, choices, slices, and that nothing covers anything else."""
+"""Content of the figures: positions, choices, slices, and that nothing covers anything else."""
 
 from itertools import combinations, pairwise
 from pathlib import Path

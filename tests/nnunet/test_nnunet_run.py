@@ -74,7 +74,7 @@ def results(workflow: Path) -> Path:
 
 
 def environment(workflow: Path, results: Path, **changes: Path) -> dict[str, str]:
-    """What the rules tell nnU-Net, to run its scripts without them."""
+    """Settings that the rules give nnU-Net, to run its scripts without them."""
     nnunet = workflow / "results/miniature/nnunet"
     folders = {
         "nnUNet_raw": nnunet / "raw",

@@ -541,7 +541,7 @@ class Visit:
         return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")) / 255
 
     def canvas_box(self) -> FloatRect:
-        """Where the viewer's canvas is, all of it in sight."""
+        """Place of the viewer's canvas, all of it in sight."""
         canvas = self.page.locator(".panel canvas")
         canvas.scroll_into_view_if_needed()
         box = canvas.bounding_box()

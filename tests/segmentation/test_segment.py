@@ -1,4 +1,4 @@
-"""What a network sees of a scan, and what becomes of its logits."""
+"""A network's view of a scan, and the decoding of its logits."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -55,7 +55,7 @@ def outside(workflow: Path) -> Path:
         patch.setenv("PYTHONPATH", str(other))
         snakemake(
             folder, "-s", str(workflow / "Snakefile"), "--configfile", "mine.yaml",
-            "--", "mine/folds.tsv", f"mine/{CACHED}",
+            "--", "mine/samples.tsv", "mine/folds.tsv", f"mine/{CACHED}",
         )  # fmt: skip
     return folder
 

@@ -70,7 +70,7 @@ def conda_snakemake(folder: Path, *arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where VerSe's download, the phantoms' miniature run and a scan's prediction have run."""
+    """Folder in which VerSe's download, the phantoms' miniature run and a prediction have run."""
     folder = copy_workflow(tmp_path_factory.mktemp("conda") / "workflow")
     rows = "".join(f"{scan}\t{scan.split('_')[0]}\ttraining\n" for scan in SCANS)
     (folder / "resources/verse20.tsv").write_text("scan\tsubject\tsplit\n" + rows)
@@ -105,7 +105,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def steps(folder: Path) -> list[Step]:
-    """What Snakemake and the steps' logs recorded of every job that has outputs."""
+    """Records of Snakemake and of the steps' logs about every job that has outputs."""
     steps = set()
     for path in (folder / ".snakemake/metadata").rglob("*"):
         if path.is_file():

@@ -49,6 +49,12 @@ def workflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def copied(workflow: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, to be changed."""
+    return shutil.copytree(workflow, tmp_path / "workflow")
+
+
 @pytest.fixture(scope="module")
 def results(workflow: Path) -> Path:
     return workflow / "results/miniature"
@@ -147,17 +153,11 @@ def test_a_run_shows_a_line_a_job_and_where_the_results_are(workflow: Path) -> N
     assert complete.read_text().count("rule preprocess:") == 9
 
 
-def test_a_failing_step_shows_its_log(workflow: Path) -> None:
-    results = workflow / "results/miniature"
-    cost = results / "benchmarks/broken.tsv"
-    cost.write_text("no table")
-    try:
-        output = failing_snakemake(
-            workflow, "--configfile", "config/miniature.yaml", "--forcerun", "run_cost"
-        )
-    finally:
-        cost.unlink()
-        snakemake(workflow, "--configfile", "config/miniature.yaml")
+def test_a_failing_step_shows_its_log(copied: Path) -> None:
+    (copied / "results/miniature/benchmarks/broken.tsv").write_text("no table")
+    output = failing_snakemake(
+        copied, "--configfile", "config/miniature.yaml", "--forcerun", "run_cost"
+    )
     assert "Error in rule run_cost" in output and "not a benchmark table" in output
     assert "Logs of the steps: results/miniature/logs/" in output
 
@@ -206,29 +206,23 @@ def test_a_changed_recipe_retrains_the_methods_it_touches(
     assert set(plan) == {*PER_METHOD, *REPORT, "all"}
 
 
-def test_initial_weights_are_an_input_of_training(workflow: Path) -> None:
-    weights = workflow / "results/miniature/models/mobilenet/fold0/weights.safetensors"
-    first = workflow / "first.safetensors"
+def test_initial_weights_are_an_input_of_training(copied: Path) -> None:
+    weights = copied / "results/miniature/models/mobilenet/fold0/weights.safetensors"
+    first = copied / "first.safetensors"
     shutil.copy(weights, first)
     change = "methods: {mobilenet: {training: {initial_weights: first.safetensors}}}"
-    assert planned(workflow, change)["train"] == {"mobilenet"}
-    before = weights.read_bytes()
-    own = workflow / "config/own.yaml"
+    assert planned(copied, change)["train"] == {"mobilenet"}
+    own = copied / "config/own.yaml"
     own.write_text(change)
-    arguments = [str(weights.relative_to(workflow)), "--configfile", "config/miniature.yaml"]
-    try:
-        snakemake(workflow, *arguments, str(own))
-        _, trained = load_network(weights)
-        assert trained["initial_weights"]["file"] == "first.safetensors"
-        assert "train" not in planned(workflow, change)
-        shutil.copy(weights, first)
-        assert planned(workflow, change)["train"] == {"mobilenet"}
-        first.unlink()
-        assert "first.safetensors" in failing_snakemake(workflow, "-n", *arguments, str(own))
-    finally:
-        # Other tests see the run as it was.
-        snakemake(workflow, "--configfile", "config/miniature.yaml")
-    assert weights.read_bytes() == before
+    arguments = [str(weights.relative_to(copied)), "--configfile", "config/miniature.yaml"]
+    snakemake(copied, *arguments, str(own))
+    _, trained = load_network(weights)
+    assert trained["initial_weights"]["file"] == "first.safetensors"
+    assert "train" not in planned(copied, change)
+    shutil.copy(weights, first)
+    assert planned(copied, change)["train"] == {"mobilenet"}
+    first.unlink()
+    assert "first.safetensors" in failing_snakemake(copied, "-n", *arguments, str(own))
 
 
 def test_a_network_is_exported_and_shipped(workflow: Path) -> None:

@@ -163,7 +163,7 @@ class Snakemake:
 
 @dataclass
 class Story:
-    """What was seen of the run.
+    """Observations of the run.
 
     Attributes:
         interrupted: the method that was in training when Snakemake was killed.

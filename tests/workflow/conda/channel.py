@@ -24,7 +24,7 @@ from rattler import Subdir
 from rattler.index import index_fs
 
 PLACEHOLDER = "/opt/" + "placeholder_" * 8
-"""What stands for the prefix in text files; the client writes the environment's in its place."""
+"""Placeholder of the prefix in text files; the client writes the environment's in its place."""
 
 VERSION = "{}.{}.{}".format(*sys.version_info[:3])
 XY = sysconfig.get_python_version()

@@ -1,4 +1,4 @@
-"""What Snakemake asks of conda, answered with py-rattler: the solver and installer of pixi.
+"""Snakemake's requests to conda, answered with py-rattler: the solver and installer of pixi.
 
 Stands for `conda` where there is none: `info --json`, `--version`, `config --get`, `clean`
 and `env create --file FILE --prefix FOLDER` (channels, conda packages and a pip section).

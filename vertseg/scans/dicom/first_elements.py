@@ -42,7 +42,7 @@ _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7."
 
 @dataclass(frozen=True)
 class FirstElements:
-    """What a DICOM file's first elements tell; "" for those absent or unread.
+    """Values of a DICOM file's first elements; "" for those absent or unread.
 
     Attributes:
         sop_class: UID of the kind of object.

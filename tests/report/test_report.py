@@ -575,7 +575,7 @@ def visit(browser: Browser, report: Path) -> Iterator[Visit]:
 
 class TestBrowser:
     def test_hostile_names_are_only_text(self, visit: Visit) -> None:
-        assert visit.page.locator("#scan-2 h2").inner_text() == HOSTILE
+        assert visit.page.locator("#scan-2 h2").inner_text() == f"{HOSTILE} check"
         assert visit.page.locator("#scan-2 .warnings li").inner_text() == HOSTILE
         assert HOSTILE in visit.page.locator("#scan-3 .error").inner_text()
         visit.open_viewer(2, "T5")
@@ -663,8 +663,8 @@ class TestBrowser:
         visit.page.locator('[data-control="view"]').select_option("AXIAL")
         visit.choose("opacity", "100")
         first = visit.coloured()
-        position = visit.page.evaluate("scrollY")
         visit.page.locator(".panel canvas").hover()
+        position = visit.page.evaluate("scrollY")
         for _ in range(8):
             visit.page.mouse.wheel(0, 100)
         visit.page.wait_for_timeout(300)

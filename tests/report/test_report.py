@@ -460,6 +460,14 @@ class TestVerdict:
         lonely = verdict(result(warnings=warnings, vertebrae=[{"label": 22, "name": "L3"}]))
         assert lonely.reasons[0].startswith("Only L3 found")
 
+    def test_probabilities_of_levels_are_shown_where_there_are_any(self, tmp_path: Path) -> None:
+        sure = [VERTEBRA | {"probability": 0.83}]
+        content = RESULT | {"levels": {"all_right": 0.76}, "vertebrae": sure}
+        write_report([write_result(tmp_path / "r.json", content)], tmp_path / "report.html")
+        rows = Tables((tmp_path / "report.html").read_text("utf-8")).rows
+        assert rows[0][3] == "All levels right" and rows[1][3] == "76 %"
+        assert rows[2][2] == "Level right (%)" and rows[3][2] == "83"
+
     def test_bad_scans_come_first(self) -> None:
         scans = [
             result(),

@@ -44,7 +44,7 @@ WIDEST, TALLEST = 1440, 860
 """Largest size in pixels of all panels together."""
 
 FINEST_MM = 0.4
-OUTLINE, GAP, EDGE, TITLE, CAPTION, NOTICE = 2, 12, 16, 40, 22, 30
+OUTLINE, GAP, EDGE, TITLE, LINE, CAPTION, NOTICE = 2, 12, 16, 40, 20, 22, 30
 NARROWEST = 560
 NAME_SIZE, LETTER_SIZE, CAPTION_SIZE, TITLE_SIZE, NOTICE_SIZE = 17, 16, 15, 22, 13
 BESIDE = 5
@@ -92,7 +92,9 @@ class Word:
     halo: bool = False
 
 
-def draw_preview(ct: Volume, mask: np.ndarray, path: str | os.PathLike[str], title: str) -> None:
+def draw_preview(
+    ct: Volume, mask: np.ndarray, path: str | os.PathLike[str], title: str, note: str = ""
+) -> None:
     """Draw the slices along the spine, or the scan's middle ones if no vertebra was found.
 
     Args:
@@ -100,14 +102,15 @@ def draw_preview(ct: Volume, mask: np.ndarray, path: str | os.PathLike[str], tit
         mask: label map of the scan (x, y, z), VerSe's values.
         path: the PNG file; it appears whole or not at all.
         title: name of the scan.
+        note: a word about the labels, for a line of its own.
     """
-    picture, _ = preview_picture(ct, mask, title)
+    picture, _ = preview_picture(ct, mask, title, note)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         picture.save(file, "PNG", compress_level=4)
 
 
 def preview_picture(
-    ct: Volume, mask: np.ndarray, title: str
+    ct: Volume, mask: np.ndarray, title: str, note: str = ""
 ) -> tuple[Image.Image, list[tuple[Panel, tuple[int, int, int, int]]]]:
     """The picture that `draw_preview` saves; arguments as there.
 
@@ -117,12 +120,15 @@ def preview_picture(
     panels = preview_panels(ct, mask) if mask.any() else middle_panels(ct, mask)
     places, pixel_mm = _places([panel.view for panel in panels])
     width = max(max(right for _, _, right, _ in places) + EDGE, NARROWEST)
+    lines = wrapped(note, width - 2 * EDGE)
+    below = len(lines) * LINE
+    places = [(left, top + below, right, bottom + below) for left, top, right, bottom in places]
     height = max(bottom for *_, bottom in places) + NOTICE
     picture = Image.new("RGB", (width, height), _PAPER)
     for panel, place in zip(panels, places, strict=True):
         picture.paste(_drawn(panel, (place[2] - place[0], place[3] - place[1])), place[:2])
     draw = ImageDraw.Draw(picture)
-    for word in words(panels, places, pixel_mm, picture.size, title):
+    for word in words(panels, places, pixel_mm, picture.size, title, lines):
         left, top, _, _ = word.box
         draw.text(
             (left, top), word.text, word.colour, _font(word.size), "la",
@@ -213,6 +219,7 @@ def words(
     pixel_mm: float,
     size: tuple[int, int],
     title: str,
+    lines: Sequence[str] = (),
 ) -> list[Word]:
     """All texts of the preview.
 
@@ -222,12 +229,17 @@ def words(
         pixel_mm: size of a pixel.
         size: width and height of the preview in pixels.
         title: name of the scan.
+        lines: further lines below the title.
     """
     note = "" if any(panel.marks for panel in panels) else ": no vertebra found"
     room = size[0] - 2 * EDGE - _width(note, TITLE_SIZE)
     found = [
         _word(_fitted(title, room, TITLE_SIZE) + note, EDGE, 8, _INK, TITLE_SIZE),
         _word(RESEARCH_USE_ONLY, EDGE, size[1] - NOTICE + 8, _QUIET, NOTICE_SIZE),
+        *(
+            _word(line, EDGE, TITLE + number * LINE, _INK, CAPTION_SIZE)
+            for number, line in enumerate(lines)
+        ),
     ]
     for panel, place in zip(panels, places, strict=True):
         left, top, right, _ = place
@@ -349,6 +361,18 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def _width(text: str, size: int) -> float:
     return _font(size).getlength(text)
+
+
+def wrapped(text: str, width: float) -> list[str]:
+    """The text in lines of at most a number of pixels, broken between words."""
+    lines: list[str] = []
+    for part in text.split():
+        longer = f"{lines[-1]} {part}" if lines else part
+        if lines and _width(longer, CAPTION_SIZE) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return lines
 
 
 def _fitted(text: str, width: float, size: int) -> str:

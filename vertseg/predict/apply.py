@@ -63,7 +63,7 @@ def apply_correction(correction: Correction, output: Path) -> Path:
         measure_vertebrae(scan.volume, mask, unsure_labels(confidence), cell_mm), cell_mm
     )
     vertebrae = [{"confidence": confidence.get(one.label), **asdict(one)} for one in measures]
-    labelled = Labelled(scan, mask, centres, vertebrae)
+    labelled = Labelled(scan, mask, centres, vertebrae, "Labels corrected by a reader.")
     warnings = warnings_after_correction(result.warnings, centres, confidence)
     try:
         with partial_folder(output, scan.name) as folder:
@@ -86,8 +86,8 @@ def apply_correction(correction: Correction, output: Path) -> Path:
                     kind: files[kind] if kind in paths else None for kind in content["files"]
                 },
             }
-            # It was of the network's labels.
-            content.pop("probability", None)
+            # Probabilities of the network's labels, not of the reader's.
+            content.pop("levels", None)
             write_json(result_path(folder, scan.name), content)
             if not result.corrections:
                 _keep_originals(result, path)

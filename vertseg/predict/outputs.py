@@ -30,12 +30,14 @@ class Labelled:
         mask: label map (x, y, z) uint8, canonical axes.
         centres: body centres in mm, by label.
         vertebrae: confidence and measures of each vertebra, from C1 downwards.
+        note: a word about the labels for the preview.
     """
 
     scan: Scan
     mask: np.ndarray
     centres: Centres
     vertebrae: Sequence[Mapping[str, Any]]
+    note: str = ""
 
 
 class Stopwatch:
@@ -75,7 +77,7 @@ def write_files(labelled: Labelled, paths: Mapping[str, Path], watch: Stopwatch)
         write_centroids(paths["centroids"], labelled.centres, native.affine, RESEARCH_USE_ONLY)
         write_measures(paths["measures"], labelled.vertebrae)
     with watch.phase("preview"):
-        draw_preview(volume, mask, paths["preview"], scan.name)
+        draw_preview(volume, mask, paths["preview"], scan.name, labelled.note)
     if "viewer" in paths:
         from vertseg.predict.viewer_volumes import write_viewer_volumes
 

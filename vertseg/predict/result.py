@@ -31,6 +31,7 @@ class Result:
         geometry: shape, spacing_mm, orientation and field_of_view_mm of the scan.
         warnings: reasons for doubt, each with a message in plain words.
         vertebrae: measures of each vertebra, from C1 downwards.
+        levels: probabilities of the vertebrae's levels together, if stated.
         summary: summary of the spine.
         preview: PNG file.
         viewer: script with the viewer's CT and label map.
@@ -39,7 +40,6 @@ class Result:
         dicom_seg_wanted: a DICOM SEG was asked for; None if not stated.
         title: words for people that tell the scan from others, without the patient's name.
         mask_sha256: SHA-256 of the label map's file, if stated.
-        probability: probability that all labels are right, if stated.
         corrections: what readers have changed, each as `correction.schema.json` describes it.
     """
 
@@ -51,6 +51,7 @@ class Result:
     geometry: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[Mapping[str, Any]] = ()
     vertebrae: Sequence[Mapping[str, Any]] = ()
+    levels: Mapping[str, Any] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
     preview: Path | None = None
     viewer: Path | None = None
@@ -59,7 +60,6 @@ class Result:
     dicom_seg_wanted: bool | None = None
     title: str | None = None
     mask_sha256: str | None = None
-    probability: float | None = None
     corrections: Sequence[Mapping[str, Any]] = ()
 
 
@@ -84,6 +84,7 @@ def read_result(path: str | os.PathLike[str]) -> Result:
         geometry=content.get("geometry") or {},
         warnings=content["warnings"],
         vertebrae=sorted(content["vertebrae"], key=lambda one: RANK[one["label"]]),
+        levels=content.get("levels") or {},
         summary=content.get("summary") or {},
         preview=preview,
         viewer=viewer,
@@ -92,7 +93,6 @@ def read_result(path: str | os.PathLike[str]) -> Result:
         dicom_seg_wanted=content.get("dicom_seg_wanted"),
         title=content.get("title"),
         mask_sha256=content.get("mask_sha256"),
-        probability=content.get("probability"),
         corrections=content.get("corrections") or (),
     )
 

@@ -18,6 +18,8 @@ STATUSES: dict[Status, str] = {
 
 WORST_FIRST = (
     "no_vertebra",
+    "few_vertebrae",
+    "uncertain_levels",
     "out_of_order",
     "gap",
     "duplicate",
@@ -58,7 +60,9 @@ def verdict(scan: Result) -> Verdict:
     if scan.error is not None:
         return Verdict("failed", (scan.error,))
     reasons = [one["message"] for one in sorted(scan.warnings, key=_rank)]
-    if 0 < len(scan.vertebrae) < FEWEST and not scan.corrections:
+    codes = {one.get("code") for one in scan.warnings}
+    few = 0 < len(scan.vertebrae) < FEWEST and "few_vertebrae" not in codes
+    if few and not scan.corrections:
         names = " and ".join(one["name"] for one in scan.vertebrae)
         reasons.insert(0, f"Only {names} found: without neighbours, a level cannot be told.")
     elif not scan.corrections and _no_bodies(scan):
@@ -82,7 +86,7 @@ def shown_columns(scans: Sequence[Result]) -> set[str]:
     columns = {
         "vertebrae": any(scan.vertebrae for scan in scans),
         "preview": any(scan.preview for scan in scans),
-        "probability": any(scan.probability is not None for scan in scans),
+        "probability": any(scan.levels.get("all_right") is not None for scan in scans),
         "l1_hu": any(one.get("l1_hu") is not None for one in summaries),
         "genant": any(one.get("highest_genant_grade") is not None for one in summaries),
     }

@@ -56,6 +56,7 @@ class Column:
 
 
 COLUMNS = (
+    Column("probability", "Level right (%)", 0, 100),
     Column("trabecular_hu", "Trabecular HU"),
     Column("volume_ml", "Volume (ml)", 1),
     Column("body_volume_ml", "Body (ml)", 1),

@@ -78,7 +78,12 @@ rule nnunet_preprocess:
         rules.nnunet_plan.output,
         expand(rules.nnunet_scan.output, scan=DEVELOPMENT_SCANS),
     output:
-        directory(NNUNET_SCANS),
+        # Not the folder: Snakemake would put a file of its own there, which nnU-Net refuses.
+        expand(
+            f"{NNUNET_SCANS}/{{scan}}{{end}}",
+            scan=DEVELOPMENT_SCANS,
+            end=[".b2nd", "_seg.b2nd", ".pkl"],
+        ),
         directory(f"{NNUNET_DATA}/gt_segmentations"),
     log:
         f"{RESULTS}/logs/nnunet_preprocess.log",

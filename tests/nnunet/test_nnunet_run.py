@@ -92,7 +92,7 @@ def training(workflow: Path, folder: Path, fold: int) -> tuple[list[str], dict[s
     settings = json.loads(recorded.read_text())["settings"]
     command = [
         str(PYTHON), str(workflow / "scripts/nnunet_train.py"), str(folder / "log"),
-        "--settings", json.dumps(settings), "--fold", str(fold), "--threads", "2",
+        "--settings", json.dumps(settings), "--fold", str(fold), "--threads", "1",
         "--folder", str(folder / "model"),
     ]  # fmt: skip
     return command, environment(workflow, folder / "own") | {"nnUNet_n_proc_DA": "0"}

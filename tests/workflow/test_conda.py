@@ -41,7 +41,16 @@ NEED_TORCH = ("train", "predict", "export_onnx", *(f"nnunet_{step}" for step in
               ("plan", "preprocess", "train", "predict")))  # fmt: skip
 """Names of scripts."""
 
-IMPORT = "import sys; sys.path.extend(sys.argv[2:]); __import__(sys.argv[1])"
+IMPORT = """
+import ast, sys
+from pathlib import Path
+
+script, package = sys.argv[1:]
+sys.path.append(package)
+body = ast.parse(Path(script).read_text()).body
+imports = [one for one in body if isinstance(one, ast.Import | ast.ImportFrom)]
+exec(compile(ast.Module(imports, []), script, "exec"))
+"""
 VERSIONS = (
     "import json; from importlib.metadata import distributions as d; "
     "print(json.dumps({p.name: p.version for p in d()}))"
@@ -147,9 +156,9 @@ def test_a_rule_without_outputs_ran_in_an_environment_too(folder: Path) -> None:
 
 
 def test_every_step_imports_from_its_own_environment(steps: list[Step]) -> None:
-    own = [str(ROOT), str(ROOT / "scripts")]
     for script, python in {(step.script, step.python) for step in steps}:
-        command = [str(python), "-I", "-c", IMPORT, script, *own]
+        path = ROOT / f"scripts/{script}.py"
+        command = [str(python), "-I", "-c", IMPORT, str(path), str(ROOT)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{script}: {done.stderr}"
 

@@ -12,6 +12,7 @@ from vertseg.anatomy.labels import CRANIOCAUDAL, NAMES
 from vertseg.anatomy.palette import label_colour
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.figures.preview import (
+    EDGE,
     Panel,
     Word,
     draw_preview,
@@ -19,6 +20,7 @@ from vertseg.figures.preview import (
     preview_panels,
     preview_picture,
     words,
+    wrapped,
 )
 from vertseg.scans.volumes import Geometry, Volume
 
@@ -50,14 +52,17 @@ def spine(labels: list[int], bend_mm: float = 0.0) -> tuple[Volume, np.ndarray]:
 class Preview:
     """A preview's picture (rows, columns, 3), panels with their places, and texts."""
 
-    def __init__(self, ct: Volume, mask: np.ndarray, title: str = "sub-x") -> None:
-        picture, placed = preview_picture(ct, mask, title)
+    def __init__(self, ct: Volume, mask: np.ndarray, title: str = "sub-x", note: str = "") -> None:
+        picture, placed = preview_picture(ct, mask, title, note)
         self.picture = np.asarray(picture)
         self.panels = [panel for panel, _ in placed]
         self.places = [place for _, place in placed]
         _, top, _, bottom = self.places[0]
         pixel_mm = self.panels[0].view.extent[3] / (bottom - top)
-        self.words: list[Word] = words(self.panels, self.places, pixel_mm, picture.size, title, [])
+        lines = wrapped(note, picture.size[0] - 2 * EDGE)
+        self.words: list[Word] = words(
+            self.panels, self.places, pixel_mm, picture.size, title, lines
+        )
 
     @property
     def texts(self) -> list[str]:
@@ -217,6 +222,15 @@ def test_without_a_vertebra_the_middle_is_shown_and_said_so(tmp_path: Path) -> N
     assert "sub-limb: no vertebra found" in Preview(ct, mask, "sub-limb").texts
     draw_preview(ct, mask, tmp_path / "new/p.png", "sub-limb")
     assert np.asarray(Image.open(tmp_path / "new/p.png")).std() > 10
+
+
+def test_a_note_has_lines_of_its_own() -> None:
+    note = " ".join(f"word{i}" for i in range(60))
+    preview = Preview(*spine([20, 21]), note=note)
+    lines = [word for word in preview.words if word.text.startswith("word")]
+    assert " ".join(word.text for word in lines) == note and len(lines) > 1
+    assert preview.overlaps() == []
+    assert all(word.box[2] <= preview.picture.shape[1] for word in lines)
 
 
 def test_a_long_name_keeps_its_ends() -> None:

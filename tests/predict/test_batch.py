@@ -247,7 +247,7 @@ def test_a_full_disk(tmp_path, scans, monkeypatch, capsys) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pipeline, "_write_measures", full)
+    monkeypatch.setattr("vertseg.predict.outputs.write_measures", full)
     monkeypatch.setattr("vertseg.predict.batch.write_failure", full)
     assert cli.main(arguments(scans[:2], tmp_path)) == 1
     said = capsys.readouterr().err

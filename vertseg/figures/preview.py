@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -43,7 +44,7 @@ WIDEST, TALLEST = 1440, 860
 """Largest size in pixels of all panels together."""
 
 FINEST_MM = 0.4
-OUTLINE, GAP, EDGE, TITLE, CAPTION, LINE, NOTICE = 2, 12, 16, 40, 22, 20, 30
+OUTLINE, GAP, EDGE, TITLE, LINE, CAPTION, NOTICE = 2, 12, 16, 40, 20, 22, 30
 NARROWEST = 560
 NAME_SIZE, LETTER_SIZE, CAPTION_SIZE, TITLE_SIZE, NOTICE_SIZE = 17, 16, 15, 22, 13
 BESIDE = 5
@@ -101,7 +102,7 @@ def draw_preview(
         mask: label map of the scan (x, y, z), VerSe's values.
         path: the PNG file; it appears whole or not at all.
         title: name of the scan.
-        note: how sure the levels are, in words, for lines of their own at the foot.
+        note: a word about the labels, such as how sure their levels are, for lines of their own.
     """
     picture, _ = preview_picture(ct, mask, title, note)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -119,8 +120,10 @@ def preview_picture(
     panels = preview_panels(ct, mask) if mask.any() else middle_panels(ct, mask)
     places, pixel_mm = _places([panel.view for panel in panels])
     width = max(max(right for _, _, right, _ in places) + EDGE, NARROWEST)
-    lines = _wrapped(note, width - 2 * EDGE)
-    height = max(bottom for *_, bottom in places) + len(lines) * LINE + NOTICE
+    lines = wrapped(note, width - 2 * EDGE)
+    below = len(lines) * LINE
+    places = [(left, top + below, right, bottom + below) for left, top, right, bottom in places]
+    height = max(bottom for *_, bottom in places) + NOTICE
     picture = Image.new("RGB", (width, height), _PAPER)
     for panel, place in zip(panels, places, strict=True):
         picture.paste(_drawn(panel, (place[2] - place[0], place[3] - place[1])), place[:2])
@@ -216,7 +219,7 @@ def words(
     pixel_mm: float,
     size: tuple[int, int],
     title: str,
-    lines: Sequence[str],
+    lines: Sequence[str] = (),
 ) -> list[Word]:
     """All texts of the preview.
 
@@ -226,15 +229,17 @@ def words(
         pixel_mm: size of a pixel.
         size: width and height of the preview in pixels.
         title: name of the scan.
-        lines: of the note at the foot.
+        lines: further lines below the title.
     """
     nothing = "" if any(panel.marks for panel in panels) else ": no vertebra found"
     room = size[0] - 2 * EDGE - _width(nothing, TITLE_SIZE)
-    foot = size[1] - NOTICE - len(lines) * LINE + 8
     found = [
         _word(_fitted(title, room, TITLE_SIZE) + nothing, EDGE, 8, _INK, TITLE_SIZE),
-        *(_word(line, EDGE, foot + n * LINE, _INK, CAPTION_SIZE) for n, line in enumerate(lines)),
         _word(RESEARCH_USE_ONLY, EDGE, size[1] - NOTICE + 8, _QUIET, NOTICE_SIZE),
+        *(
+            _word(line, EDGE, TITLE + number * LINE, _INK, CAPTION_SIZE)
+            for number, line in enumerate(lines)
+        ),
     ]
     for panel, place in zip(panels, places, strict=True):
         left, top, right, _ = place
@@ -349,28 +354,24 @@ def _word(text: str, x: float, y: float, colour: str, size: int, halo: bool = Fa
     return Word(text, (x, y, x + _width(text, size), y + size), colour, size, halo)
 
 
+@cache
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    if size not in _FONTS:
-        _FONTS[size] = ImageFont.load_default(size)
-    return _FONTS[size]
-
-
-_FONTS: dict[int, ImageFont.FreeTypeFont | ImageFont.ImageFont] = {}
+    return ImageFont.load_default(size)
 
 
 def _width(text: str, size: int) -> float:
     return _font(size).getlength(text)
 
 
-def _wrapped(text: str, width: float) -> list[str]:
-    """Lines of a text in the size of captions, each within a number of pixels."""
+def wrapped(text: str, width: float) -> list[str]:
+    """The text in lines of at most a number of pixels, broken between words."""
     lines: list[str] = []
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
+    for part in text.split():
+        longer = f"{lines[-1]} {part}" if lines else part
         if lines and _width(longer, CAPTION_SIZE) <= width:
             lines[-1] = longer
         else:
-            lines.append(word)
+            lines.append(part)
     return lines
 
 

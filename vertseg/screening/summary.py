@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vertseg.anatomy.labels import CRANIOCAUDAL, IDS, NAMES, region
+from vertseg.anatomy.labels import IDS, RANK, region
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.screening.measures import VertebraMeasures
 from vertseg.screening.outliers import find_outliers

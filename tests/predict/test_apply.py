@@ -254,7 +254,9 @@ def test_the_dicom_seg_follows(tmp_path: Path, phantom: Phantom) -> None:
     series = save_slices(tmp_path / "scan", ct_slices(phantom.ct, phantom.affine))
     out = tmp_path / "out"
     out.mkdir()
-    predict_scan(series, "sub-x", oracle(phantom), Options(out, dicom_seg=True, viewer=False))
+    predict_scan(
+        series, "sub-x", oracle(phantom), Options(out, dicom=frozenset({"seg"}), viewer=False)
+    )
     labels = labels_of(out)
     before = dcmread(out / "sub-x_seg.dcm")
     assert cli.main(["apply", str(write_correction(out, {"label": labels[0], "becomes": 1}))]) == 0
@@ -270,6 +272,7 @@ class TestWarnings:
             {"code": "renamed", "labels": [20], "message": "The network's T13 is named T12."},
             {"code": "spacing", "labels": [], "message": "coarse"},
             {"code": "no_vertebra", "labels": [], "message": "none"},
+            {"code": "uncertain_levels", "labels": [], "message": "The levels are uncertain."},
         ]
         centres = {20: np.array([0.0, 0, 60]), 21: np.array([0.0, 0, 90])}
         found = warnings_after_correction(before, centres, {20: 0.9, 21: 0.3})

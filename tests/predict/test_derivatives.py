@@ -15,7 +15,6 @@ from vertseg import __version__, cli
 from vertseg.anatomy.labels import CRANIOCAUDAL, NAMES
 from vertseg.core.files import file_sha256
 from vertseg.core.notice import RESEARCH_USE_ONLY
-from vertseg.phantom import generate_phantom, preset
 from vertseg.predict.correction import FORMAT as CORRECTION_FORMAT
 from vertseg.predict.result import read_result
 
@@ -24,12 +23,15 @@ STEMS = ("sub-01_ses-a_acq-bone_run-1", "sub-01_ses-b", "sub-02")
 
 @pytest.fixture(scope="module")
 def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A phantom in coarse voxels."""
-    phantom = generate_phantom(11, preset("demo"))
+    """A block of bone in muscle and fat, 80 mm of a body."""
+    ct = np.full((60, 60, 20), -1000, np.int16)
+    ct[8:52, 12:48] = -90
+    ct[14:46, 18:42] = 40
+    ct[24:36, 24:36, 5:15] = 300
+    image = nib.Nifti1Image(ct, np.diag([3.0, 3.0, 4.0, 1.0]))
+    image.header.set_xyzt_units("mm")
     path = tmp_path_factory.mktemp("scan") / "scan.nii.gz"
-    coarse = nib.Nifti1Image(phantom.ct[::3, ::3, ::4], phantom.affine @ np.diag([3, 3, 4, 1]))
-    coarse.header.set_xyzt_units("mm")
-    nib.save(coarse, path)
+    nib.save(image, path)
     return path
 
 

@@ -22,7 +22,6 @@ from vertseg.predict.outputs import (
     Labelled,
     Stopwatch,
     publish,
-    spine_measures,
     write_dicom_objects,
     write_files,
 )
@@ -83,9 +82,8 @@ def apply_correction(correction: Correction, output: Path) -> Path:
         }
         for one in measured.vertebrae
     ]
-    spine = spine_measures(measured)
     note = "Labels corrected by a reader."
-    labelled = Labelled(scan, mask, centres, vertebrae, spine, note)
+    labelled = Labelled(scan, mask, centres, vertebrae, measured, note)
     warnings = warnings_after_correction(result.warnings, centres, confidence)
     try:
         with partial_folder(output, scan.name) as folder:
@@ -100,7 +98,7 @@ def apply_correction(correction: Correction, output: Path) -> Path:
                 "mask_sha256": file_sha256(paths["mask"]),
                 "warnings": [asdict(warning) for warning in warnings],
                 "vertebrae": vertebrae,
-                **spine,
+                **labelled.spine,
                 "files": {
                     kind: name if kind in paths else None for kind, name in content["files"].items()
                 },

@@ -28,7 +28,6 @@ from vertseg.predict.outputs import (
     Stopwatch,
     dicom_files,
     publish,
-    spine_measures,
     write_dicom_objects,
     write_files,
 )
@@ -179,7 +178,7 @@ def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _P
                 }
                 for one in measured.vertebrae
             ],
-            spine=spine_measures(measured),
+            measured=measured,
             note=level_words(level_probabilities(spine.certainty)),
         ),
         pieces=spine,

@@ -109,7 +109,7 @@ def of_phantom(
         measured = measure_vertebrae(
             case.ct,
             one.mask,
-            unsure_labels(one.spine.confidence),
+            unsure_labels(one.spine.outline_confidence),
             one.spine.cell_mm,
             () if kept is None else centres.keys() - kept.keys(),
         )

@@ -1,4 +1,4 @@
-"""The command line: `vertseg predict` for scans, `vertseg summarise` for their results."""
+"""The command line: `vertseg predict` for scans, `vertseg apply` and `summarise` for results."""
 
 import argparse
 import logging
@@ -21,6 +21,7 @@ from vertseg.segmentation.settings import DECODINGS, OUTLINES, OWN_SCANS_DECODIN
 
 if TYPE_CHECKING:
     from vertseg.predict.batch import Batch
+    from vertseg.predict.result import Result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logger.propagate = False
     with logging_redirect_tqdm([logger]), sigterm_as_exception():
         try:
-            run: Callable[[argparse.Namespace], int] = options.run
-            return run(options)
+            command: Callable[[argparse.Namespace], int] = options.command
+            return command(options)
         except UserError as error:
             logger.error("%s", error)
             return 2
@@ -119,7 +120,8 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="leave out the HTML page and the volumes for its viewer",
     )
-    predict.set_defaults(run=_predict)
+    _add_single_file(predict)
+    predict.set_defaults(command=_predict)
     summarise = commands.add_parser(
         "summarise",
         help="gather the results of many scans in one table, with figures",
@@ -140,8 +142,35 @@ def _parser() -> argparse.ArgumentParser:
     summarise.add_argument(
         "--parquet", action="store_true", help="also write Parquet (needs vertseg[parquet])"
     )
-    summarise.set_defaults(run=_summarise)
+    summarise.set_defaults(command=_summarise)
+    apply = commands.add_parser(
+        "apply",
+        help="rewrite results by corrections that the report saved",
+        description=f"Rewrite results by corrections that the report saved. {RESEARCH_USE_ONLY}",
+    )
+    apply.add_argument(
+        "corrections", nargs="+", metavar="CORRECTION", type=Path, help="*_correction.json file"
+    )
+    apply.add_argument(
+        "--output",
+        metavar="DIR",
+        type=Path,
+        help="folder of the results (default: each correction's own)",
+    )
+    apply.add_argument(
+        "--undo", action="store_true", help="bring back the network's results of these scans"
+    )
+    _add_single_file(apply)
+    apply.set_defaults(command=_apply)
     return parser
+
+
+def _add_single_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--single-file",
+        action="store_true",
+        help="put all pictures and volumes into the HTML page, to send it alone",
+    )
 
 
 def _summarise(arguments: argparse.Namespace) -> int:
@@ -217,7 +246,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         bids=bids,
     )
     with locked_output(output):
-        tidy(options, names)
+        tidy(output, {name: options.folder_of(name) for name in names})
         if bids:
             start_data_set(output, scans)
         model = load_model(arguments.model, arguments.threads)
@@ -233,8 +262,9 @@ def _predict(arguments: argparse.Namespace) -> int:
             )
         elif batch.failed or batch.kept:
             _log_counts(batch)
-        if batch.done and not arguments.no_report and not _report(batch, output):
-            status = status or 1
+        if batch.done and not arguments.no_report:
+            written = _report(batch.done, output, arguments.single_file)
+            status = status or int(not written)
     return status
 
 
@@ -263,13 +293,45 @@ def _log_counts(batch: "Batch") -> None:
     )
 
 
-def _report(batch: "Batch", output: Path) -> bool:
+def _apply(arguments: argparse.Namespace) -> int:
+    from vertseg.predict.apply import apply_correction, outcomes_in, undo_corrections
+    from vertseg.predict.batch import locked_output
+    from vertseg.predict.correction import read_correction
+
+    folders: dict[Path, list[Path]] = {}
+    for path in arguments.corrections:
+        folder: Path = arguments.output or path.absolute().parent
+        folders.setdefault(folder, []).append(path)
+    status = 0
+    for folder, paths in folders.items():
+        _require_writable(folder)
+        changed = False
+        with locked_output(folder):
+            for path in paths:
+                try:
+                    correction = read_correction(path)
+                    if arguments.undo:
+                        result = undo_corrections(folder, correction.scan)
+                    else:
+                        result = apply_correction(correction, folder)
+                except UserError as error:
+                    logger.error("%s", error)
+                    status = 1
+                else:
+                    logger.info("%s: %s", correction.scan, result)
+                    changed = True
+            if changed and not _report(outcomes_in(folder), folder, arguments.single_file):
+                status = 1
+    return status
+
+
+def _report(outcomes: Sequence["Path | Result"], output: Path, single_file: bool) -> bool:
     """Write the report; False, with the reason in the log, if it cannot be written."""
     from vertseg.report.page import write_report
 
     path = output / REPORT_NAME
     try:
-        write_report(batch.done, path)
+        write_report(outcomes, path, single_file)
     except UserError as error:
         logger.error("%s", error)
     except Exception:

@@ -74,7 +74,7 @@ class TestTypes:
             ("nnunet", "plan", {"spacing_mm": ["3", "2.5", "1e0"]}, [3, 2.5, 1.0]),
             ("data", "folder", "2021", "2021"),
             ("data", "exclude", ["001", "true"], ["001", "true"]),
-            ("predict", "dicom_seg", "true", True),
+            ("predict", "dicom", "[seg, sr]", ["seg", "sr"]),
         ],
     )
     def test_text_is_what_the_schema_has_in_its_place(self, section, key, text, value) -> None:
@@ -119,7 +119,7 @@ class TestDefaults:
         plan = config["nnunet"]["plan"]
         assert (plan["batch_size"], plan["base_features"], plan["patch_size"]) == (3, 32, None)
         assert config["nnunet"]["epochs"] == 200
-        assert config["predict"] == {"scans": "ct", "dicom_seg": False}
+        assert config["predict"] == {"scans": "ct", "dicom": []}
 
     def test_a_methods_differences_stay_as_stated(self) -> None:
         methods = PAPER["methods"]

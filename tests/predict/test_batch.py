@@ -57,9 +57,12 @@ def stop(sign: signal.Signals, where: str, scans: list[Path], output: Path) -> t
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
     )  # fmt: skip
-    assert call.stdout.readline() == "halted\n", call.communicate()
-    call.send_signal(sign)
-    _, said = call.communicate(timeout=120)
+    try:
+        assert call.stdout.readline() == "halted\n", call.communicate()
+        call.send_signal(sign)
+        _, said = call.communicate(timeout=120)
+    finally:
+        call.kill()
     return call.returncode, said
 
 
@@ -163,7 +166,7 @@ def test_a_result_of_something_else_is_not_kept(
         assert "This scan failed." in (out / "report.html").read_text()
 
     refused(arguments(scans[:1], out), f"is of another scan, {scan}, not of {scans[0]}")
-    refused(arguments([scan], out, "--decoding", "argmax"), "the decoding order, not argmax")
+    refused(arguments([scan], out, "--decoding", "argmax"), "the decoding instances, not argmax")
     refused(arguments([scan], out, "--dicom-seg"), "made without --dicom seg")
     os.utime(scan, (1, 1))
     refused(arguments([scan], out), "which have changed since")
@@ -247,7 +250,7 @@ def test_a_full_disk(tmp_path, scans, monkeypatch, capsys) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pipeline, "_write_measures", full)
+    monkeypatch.setattr("vertseg.predict.outputs.write_measures", full)
     monkeypatch.setattr("vertseg.predict.batch.write_failure", full)
     assert cli.main(arguments(scans[:2], tmp_path)) == 1
     said = capsys.readouterr().err

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 
 import nibabel as nib
@@ -12,8 +13,9 @@ from oracle import sees_l1
 
 from vertseg import __version__, cli
 from vertseg.anatomy.labels import CRANIOCAUDAL, NAMES
+from vertseg.core.files import file_sha256
 from vertseg.core.notice import RESEARCH_USE_ONLY
-from vertseg.phantom import generate_phantom, preset
+from vertseg.predict.correction import FORMAT as CORRECTION_FORMAT
 from vertseg.predict.result import read_result
 
 STEMS = ("sub-01_ses-a_acq-bone_run-1", "sub-01_ses-b", "sub-02")
@@ -21,12 +23,15 @@ STEMS = ("sub-01_ses-a_acq-bone_run-1", "sub-01_ses-b", "sub-02")
 
 @pytest.fixture(scope="module")
 def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A phantom in coarse voxels."""
-    phantom = generate_phantom(11, preset("demo"))
+    """A block of bone in muscle and fat, 80 mm of a body."""
+    ct = np.full((60, 60, 20), -1000, np.int16)
+    ct[8:52, 12:48] = -90
+    ct[14:46, 18:42] = 40
+    ct[24:36, 24:36, 5:15] = 300
+    image = nib.Nifti1Image(ct, np.diag([3.0, 3.0, 4.0, 1.0]))
+    image.header.set_xyzt_units("mm")
     path = tmp_path_factory.mktemp("scan") / "scan.nii.gz"
-    coarse = nib.Nifti1Image(phantom.ct[::3, ::3, ::4], phantom.affine @ np.diag([3, 3, 4, 1]))
-    coarse.header.set_xyzt_units("mm")
-    nib.save(coarse, path)
+    nib.save(image, path)
     return path
 
 
@@ -61,7 +66,7 @@ def test_a_data_set_becomes_a_derivative_data_set(raw: Path, capsys) -> None:
     assert description["DatasetLinks"] == {"raw": "../.."}
     assert RESEARCH_USE_ONLY in (out / "README.md").read_text()
     places = ("sub-01/ses-a/anat", "sub-01/ses-b/anat", "sub-02/anat")
-    ignored = [line.split("*")[1] for line in (out / ".bidsignore").read_text().split()]
+    ignored = (out / ".bidsignore").read_text().split()
     for stem, place in zip(STEMS, places, strict=True):
         files = {path.name for path in (out / place).iterdir()}
         result = read_result(out / place / f"{stem}_result.json")
@@ -71,7 +76,7 @@ def test_a_data_set_becomes_a_derivative_data_set(raw: Path, capsys) -> None:
         assert np.unique(np.asanyarray(mask.dataobj)).tolist() == [0, 20]
         known = {f"{stem}_desc-vertseg_dseg.{end}" for end in ("nii.gz", "json", "tsv")}
         assert known <= files
-        assert all(any(part in name for part in ignored) for name in files - known)
+        assert all(any(fnmatch(name, one) for one in ignored) for name in files - known)
     sidecar = json.loads((out / places[0] / f"{STEMS[0]}_desc-vertseg_dseg.json").read_text())
     assert sidecar["Manual"] is False
     assert sidecar["Sources"] == [f"bids:raw:sub-01/ses-a/ct/{STEMS[0]}_ct.nii.gz"]
@@ -103,6 +108,32 @@ def test_other_scans_on_request(tmp_path: Path, raw: Path, scan: Path) -> None:
     assert predict(raw / f"sub-02/ct/{STEMS[2]}_ct.nii.gz", "--output", out, "--bids") == 0
     links = json.loads((out / "dataset_description.json").read_text())["DatasetLinks"]
     assert links == {"raw": "../raw"}
+
+
+def test_a_correction_finds_its_result_in_the_data_set(tmp_path: Path, scan: Path) -> None:
+    out, other = tmp_path / "out", tmp_path / "p1.nii.gz"
+    shutil.copy(scan, other)
+    assert predict(other, "--output", out, "--bids") == 0
+    folder = out / "sub-p1/anat"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    correction = {
+        "format": CORRECTION_FORMAT,
+        "scan": "sub-p1",
+        "mask_sha256": file_sha256(folder / "sub-p1_desc-vertseg_dseg.nii.gz"),
+        "vertebrae": [{"label": 20, "becomes": 21}],
+    }
+    path = tmp_path / "sub-p1_correction.json"
+    path.write_text(json.dumps(correction))
+    assert cli.main(["apply", str(path), "--output", str(out)]) == 0
+    mask = nib.load(folder / "sub-p1_desc-vertseg_dseg.nii.gz")
+    assert np.unique(np.asanyarray(mask.dataobj)).tolist() == [0, 21]
+    assert "L2" in (folder / "sub-p1_measures.csv").read_text()
+    kept = {"sub-p1_desc-vertseg_dseg.json", "sub-p1_desc-vertseg_dseg.tsv"}
+    assert all((folder / name).read_bytes() == before[name] for name in kept)
+    assert {file.name for file in folder.iterdir()} == {*before, "originals"}
+    assert "Corrected by a reader" in (out / "report.html").read_text()
+    assert cli.main(["apply", "--undo", str(path), "--output", str(out)]) == 0
+    assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} == before
 
 
 def test_another_data_set_is_not_written_into(raw: Path, capsys) -> None:

@@ -6,6 +6,8 @@ import runpy
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -41,7 +43,7 @@ def job(output: Path, attempt: int = 1) -> None:
         log=[str(output / "one.log")],
         wildcards=SimpleNamespace(scan="one"),
         params=SimpleNamespace(
-            results=str(output), model=None, dicom_seg=False, decoding="order", retries=2
+            results=str(output), model=None, dicom=[], decoding="order", retries=2
         ),
         resources=SimpleNamespace(attempt=attempt),
         threads=1,
@@ -71,12 +73,17 @@ def test_a_scan_whose_jobs_are_killed_is_a_failure_after_the_last_attempt(
     assert not list(tmp_path.glob(".*-partial"))
 
 
-def hold(output: Path, how: str) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
+@contextmanager
+def held(output: Path, how: str) -> Iterator[None]:
+    """Another process has a folder's lock until the end."""
+    with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(output), how], stdout=subprocess.PIPE, text=True, cwd=ROOT
-    )
-    assert process.stdout.readline() == "held\n"
-    return process
+    ) as process:
+        try:
+            assert process.stdout.readline() == "held\n"
+            yield
+        finally:
+            process.kill()
 
 
 def test_jobs_share_a_folder_that_a_call_has_alone(tmp_path: Path, monkeypatch, capsys) -> None:
@@ -89,7 +96,7 @@ def test_jobs_share_a_folder_that_a_call_has_alone(tmp_path: Path, monkeypatch, 
     assert "is writing into this folder" in (tmp_path / "one.log").read_text()
     assert not (tmp_path / "outcomes/one.txt").exists()
 
-    with hold(tmp_path, "shared") as other:
+    with held(tmp_path, "shared"):
         job(tmp_path)
         assert (tmp_path / "outcomes/one.txt").read_text() == "one_result.json\n"
         partial = tmp_path / ".two.vertseg-partial"
@@ -98,6 +105,5 @@ def test_jobs_share_a_folder_that_a_call_has_alone(tmp_path: Path, monkeypatch, 
         assert cli.main(["predict", str(tmp_path / "x.nii"), "--output", str(tmp_path)]) == 2
         assert "or a run of the workflow, is writing" in capsys.readouterr().err
         assert partial.exists()
-        other.kill()
     with locked_output(tmp_path):
         pass

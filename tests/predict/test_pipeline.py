@@ -16,7 +16,6 @@ from vertseg.core.errors import UserError
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.evaluation.metrics import confusion, multi_label_dice
 from vertseg.phantom import Phantom, generate_phantom, preset
-from vertseg.predict import pipeline
 from vertseg.predict.pipeline import Options, predict_scan
 from vertseg.predict.result import read_result
 from vertseg.scans.nifti import load_ct, load_mask
@@ -120,7 +119,7 @@ class TestOutputs:
         def fail(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(pipeline, "_write_measures", fail)
+        monkeypatch.setattr("vertseg.predict.outputs.write_measures", fail)
         with pytest.raises(Exception, match="No space left"):
             predict_scan(scan, "patient", oracle(phantom), Options(tmp_path))
         assert list(tmp_path.iterdir()) == []

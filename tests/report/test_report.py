@@ -1,6 +1,8 @@
 """The report: results read and checked, the viewer's volumes, and the page in a real browser."""
 
+import base64
 import copy
+import gzip
 import io
 import json
 import re
@@ -21,13 +23,16 @@ from nibabel.affines import apply_affine
 from PIL import Image
 from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
 
+from vertseg.anatomy.centroids import body_centres
 from vertseg.anatomy.labels import NAMES, VERTEBRAE
 from vertseg.anatomy.palette import label_colour
 from vertseg.core.errors import UserError
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.figures.preview import draw_preview
-from vertseg.predict.result import read_result
-from vertseg.predict.viewer_volumes import write_viewer_volumes
+from vertseg.predict.correction import read_correction
+from vertseg.predict.result import Result, read_result
+from vertseg.predict.viewer_volumes import read_viewer_volumes, write_viewer_volumes
+from vertseg.report.overview import most_urgent_first, verdict
 from vertseg.report.page import write_report
 from vertseg.scans.volumes import Geometry, Volume
 from vertseg.segmentation.settings import DECODINGS
@@ -69,6 +74,7 @@ RESULT: dict[str, Any] = {
     "scan": "sub-lumbar",
     "source": "/data/sub-lumbar_ct.nii.gz",
     "status": "done",
+    "mask_sha256": "cd" * 32,
     "model": {"name": "mobilenet_aspp", "sha256": "ab" * 32, "runtime": "onnx"},
     "decoding": "order",
     "geometry": {
@@ -120,19 +126,29 @@ def blocks(labels: tuple[int, ...] = LUMBAR) -> tuple[Volume, np.ndarray]:
 def write_scan(folder: Path, content: dict[str, Any], ct: Volume, mask: np.ndarray) -> Path:
     """A result with its preview and its viewer's volumes."""
     stem = f"scan{len(list(folder.glob('*_result.json')))}"
-    names = {
-        "preview": f"{stem}_preview.png",
-        "viewer_ct": f"{stem}_viewer.nii.gz",
-        "viewer_mask": f"{stem}_viewer_msk.nii.gz",
-    }
+    names = {"preview": f"{stem}_preview.png", "viewer": f"{stem} 100%_viewer.js"}
     draw_preview(ct, mask, folder / names["preview"], content["scan"])
-    write_viewer_volumes(ct, mask, folder / names["viewer_ct"], folder / names["viewer_mask"])
+    write_viewer_volumes(ct, mask, body_centres(mask, ct.affine), folder / names["viewer"])
     return write_result(folder / f"{stem}_result.json", content | {"files": names})
 
 
 def write_result(path: Path, content: Any) -> Path:
     path.write_text(json.dumps(content))
     return path
+
+
+def viewer_volumes(
+    ct: Volume, mask: np.ndarray, folder: Path
+) -> tuple[nib.Nifti1Image, nib.Nifti1Image, dict[str, Any]]:
+    """CT, label map and all content of the script that is written for a scan."""
+    path = folder / "viewer.js"
+    write_viewer_volumes(ct, mask, body_centres(mask, ct.affine), path)
+    content = json.loads(read_viewer_volumes(path))
+    images = [
+        nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(content[kind])))
+        for kind in ("ct", "mask")
+    ]
+    return images[0], images[1], content
 
 
 class TestViewerVolumes:
@@ -144,8 +160,7 @@ class TestViewerVolumes:
         mask = np.zeros(array.shape, np.uint8)
         mask[45:57, 50:62, 25:33] = 20
         ct = Volume(array, affine, Geometry(array.shape, affine))
-        write_viewer_volumes(ct, mask, tmp_path / "c.nii.gz", tmp_path / "m.nii.gz")
-        small, labels = (nib.load(tmp_path / name) for name in ("c.nii.gz", "m.nii.gz"))
+        small, labels, _ = viewer_volumes(ct, mask, tmp_path)
         assert small.get_data_dtype() == np.int16 and labels.get_data_dtype() == np.uint8
         np.testing.assert_allclose(small.header.get_zooms(), (1.4, 1.4, 1.5), rtol=1e-6)
         np.testing.assert_array_equal(small.affine, labels.affine)
@@ -167,8 +182,7 @@ class TestViewerVolumes:
 
     def test_the_spine_is_shown_with_a_margin(self, tmp_path: Path) -> None:
         ct, mask = blocks(LUMBAR[:1])
-        write_viewer_volumes(ct, mask, tmp_path / "c.nii.gz", tmp_path / "m.nii.gz")
-        labels = nib.load(tmp_path / "m.nii.gz")
+        _, labels, _ = viewer_volumes(ct, mask, tmp_path)
         inside = np.argwhere(np.asarray(labels.dataobj))
         below = inside.min(axis=0) * labels.header.get_zooms()
         above = (labels.shape - inside.max(axis=0) - 1) * labels.header.get_zooms()
@@ -181,18 +195,27 @@ class TestViewerVolumes:
         affine = np.diag([0.8, 0.8, 1.0, 1.0])
         ct = Volume(array, affine, Geometry(array.shape, affine))
         empty = np.zeros(array.shape, np.uint8)
-        write_viewer_volumes(ct, empty, tmp_path / "c.nii.gz", tmp_path / "m.nii.gz")
-        small = nib.load(tmp_path / "c.nii.gz")
+        small, labels, _ = viewer_volumes(ct, empty, tmp_path)
         assert 1e6 < np.prod(small.shape) <= 2.5e6
         extent = np.array(small.shape) * small.header.get_zooms()
         np.testing.assert_allclose(extent, (320, 320, 200), atol=4)
         assert small.dataobj[-1, 0, 0] == 3071, "values beyond the CT scale are clipped"
-        assert not np.asarray(nib.load(tmp_path / "m.nii.gz").dataobj).any()
+        assert not np.asarray(labels.dataobj).any()
+
+    def test_positions_are_those_of_the_centres(self, tmp_path: Path) -> None:
+        ct, mask = blocks()
+        small, labels, content = viewer_volumes(ct, mask, tmp_path)
+        assert content["shape"] == list(small.shape)
+        np.testing.assert_allclose(content["affine"], small.affine[:3], atol=1e-4)
+        for label, centre in body_centres(mask, ct.affine).items():
+            voxel = np.array(content["positions"][str(label)]) * small.shape - 0.5
+            np.testing.assert_allclose(apply_affine(small.affine, voxel), centre, atol=0.05)
+            assert labels.dataobj[tuple(np.rint(voxel).astype(int))] == label
 
     def test_the_same_scan_gives_the_same_bytes(self, tmp_path: Path) -> None:
         for name in "ab":
-            write_viewer_volumes(*blocks(), tmp_path / f"{name}.nii.gz", tmp_path / "m.nii.gz")
-        assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+            write_viewer_volumes(*blocks(), {}, tmp_path / f"{name}.js")
+        assert (tmp_path / "a.js").read_bytes() == (tmp_path / "b.js").read_bytes()
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
@@ -245,14 +268,24 @@ class TestResults:
         with pytest.raises(UserError, match=r"x_result\.json: not JSON"):
             read_result(tmp_path / "x_result.json")
 
-    @pytest.mark.parametrize("kind", ["preview", "viewer_mask"])
+    @pytest.mark.parametrize("kind", ["preview", "viewer"])
     def test_a_broken_picture_or_volume_is_refused_by_name(self, tmp_path: Path, kind: str) -> None:
         path = write_scan(tmp_path, RESULT, *blocks())
         broken = tmp_path / json.loads(path.read_text())["files"][kind]
         broken.write_bytes(broken.read_bytes()[:100])
         with pytest.raises(UserError, match=re.escape(f"{broken}: cannot be read")):
-            write_report([path], tmp_path / "report.html")
+            write_report([path], tmp_path / "report.html", single_file=True)
         assert not (tmp_path / "report.html").exists()
+
+    @pytest.mark.parametrize(
+        "text", ["", "alert(1)", "vertsegScan({});\n", 'vertsegScan({"ct": "</script>"});\n']
+    )
+    def test_a_foreign_script_never_reaches_the_page(self, tmp_path: Path, text: str) -> None:
+        path = write_scan(tmp_path, RESULT, *blocks())
+        script = tmp_path / json.loads(path.read_text())["files"]["viewer"]
+        script.write_text(text)
+        with pytest.raises(UserError, match="cannot be read"):
+            write_report([path], tmp_path / "report.html", single_file=True)
 
     def test_a_missing_file_and_an_empty_list_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="no such result"):
@@ -305,23 +338,14 @@ class TestPage:
         ]
         write_report(results, tmp_path / "report.html")
         rows = Tables((tmp_path / "report.html").read_text("utf-8")).rows
-        assert rows[1][1:] == [
-            "sub-lumbar",
-            "check",
-            "3 L1 to L3",
-            "–",
-            "2",
-            "150",
-            "2 moderate L1",
-        ]
-        assert rows[2][1:] == [HOSTILE, "failed", "–", "–", "–", "–", "–"]
+        assert rows[1] == [HOSTILE, f"failed {FAILED['error']}", "–", "–", "–"]
+        reasons = "check L1 lies below L3. and 1 more"
+        assert rows[2] == ["sub-lumbar", reasons, "3 L1 to L3", "150", "2 moderate L1"]
         heights = ["20.0", "22.0", "26.7"]
         genant = ["25", "2 moderate wedge", ""]
-        assert rows[4] == ["L1", "–", "0.93", "144", "–", "41.3", "22.9", *heights, *genant]
-        assert rows[5][0] == "L2" and rows[5][11] == "0 none wedge"
-        assert rows[6] == (
-            ["L3", "–", "0.41"] + ["–"] * 9 + ["all measures (cut by the field of view)"]
-        )
+        assert rows[4] == ["L1", "0.93", "144", "41.3", "22.9", *heights, *genant]
+        assert rows[5][0] == "L2" and rows[5][9] == "0 none wedge"
+        assert rows[6] == (["L3", "0.41"] + ["–"] * 8 + ["all measures (cut by the field of view)"])
 
     @pytest.mark.parametrize("decoding", [*DECODINGS, None])
     def test_the_decoding_stands_beside_the_model(
@@ -341,7 +365,8 @@ class TestPage:
         )
         write_report([path], tmp_path / "report.html")
         page = (tmp_path / "report.html").read_text("utf-8")
-        assert Tables(page).rows[3] == ["L1"] + ["–"] * 11 + [""]
+        rows = Tables(page).rows
+        assert rows[0] == ["Scan", "Status", "Vertebrae"] and rows[3] == ["L1", ""]
         assert "None" not in re.sub("(?s)<script.*?</script>", "", page)
         assert page.count("not measured") == 1
 
@@ -376,7 +401,7 @@ class TestPage:
         for hu, text in ((-12.3, "−12"), (-0.2, "0")):
             path = write_result(tmp_path / "r.json", changed("vertebrae.1.trabecular_hu", hu))
             write_report([path], tmp_path / "report.html")
-            assert Tables((tmp_path / "report.html").read_text("utf-8")).rows[3][3] == text
+            assert Tables((tmp_path / "report.html").read_text("utf-8")).rows[3][2] == text
 
     def test_many_scans_make_a_page_each_with_its_section(self, tmp_path: Path) -> None:
         paths = [
@@ -389,13 +414,36 @@ class TestPage:
         ]
         assert page.count(RESEARCH_USE_ONLY) >= 2
 
-    def test_nothing_is_named_that_would_be_fetched(self, tmp_path: Path) -> None:
-        path = write_scan(tmp_path, RESULT, *blocks())
-        write_report([path], tmp_path / "report.html")
+    @pytest.mark.parametrize("single_file", [True, False])
+    def test_nothing_is_fetched_but_files_beside_the_page(
+        self, tmp_path: Path, single_file: bool
+    ) -> None:
+        path = write_scan(tmp_path / "results", RESULT, *blocks())
+        write_report([path], tmp_path / "report.html", single_file)
         page = (tmp_path / "report.html").read_text("utf-8")
-        sources = re.findall(r'\b(?:src|href|srcset|action)="([^"]*)"', page)
-        assert sources and all(re.match("data:|#", source) for source in sources)
+        sources = re.findall(r'\b(?:src|href|srcset|action|data-volumes)="([^"]*)"', page)
+        beside = {one for one in sources if one and not re.match("data:|#", one)}
         assert "default-src 'none'" in page
+        if single_file:
+            assert beside == set() and "file:" not in page.split("<style>")[0]
+            assert read_viewer_volumes(path.parent / "scan0 100%_viewer.js") in page
+        else:
+            assert beside == {"results/scan0_preview.png", "results/scan0%20100%25_viewer.js"}
+            assert len(page) < 2e6
+
+    def test_columns_without_any_value_are_not_shown(self, tmp_path: Path) -> None:
+        bare = [{"label": i, "name": NAMES[i], "volume_ml": 30.0} for i in (20, 21, 22)]
+        content = RESULT | {"vertebrae": bare, "summary": {"l1_hu": None}}
+        write_report([write_result(tmp_path / "r.json", content)], tmp_path / "report.html")
+        rows = Tables((tmp_path / "report.html").read_text("utf-8")).rows
+        assert rows[0] == ["Scan", "Status", "Vertebrae"]
+        assert rows[2] == ["Vertebra", "Volume (ml)", "Left out"]
+
+    def test_a_title_stands_before_the_name(self, tmp_path: Path) -> None:
+        path = write_result(tmp_path / "r.json", RESULT | {"title": "case7: Thorax 5 mm"})
+        write_report([path], tmp_path / "report.html")
+        rows = Tables((tmp_path / "report.html").read_text("utf-8")).rows
+        assert rows[1][0] == "case7: Thorax 5 mm sub-lumbar"
 
     def test_the_bundled_viewer_is_the_locked_version_and_can_stand_in_a_page(self) -> None:
         lock = json.loads((ROOT / "viewer/package-lock.json").read_text())
@@ -414,6 +462,57 @@ class TestPage:
         named = set(stated["SPDX-License-Identifier"].split(" AND ")) - {"Apache-2.0"}
         assert named == {licence for *_, licence in bundled}
         assert "</script" not in script.lower()
+
+
+def result(**changes: Any) -> Result:
+    """A result of three vertebrae without warnings, with some fields changed."""
+    vertebrae = [{"label": label, "name": NAMES[label]} for label in LUMBAR]
+    return Result(**{"scan": "a", "source": None, "vertebrae": vertebrae} | changes)
+
+
+class TestVerdict:
+    def test_done_only_where_nothing_speaks_against_it(self) -> None:
+        assert verdict(result()).status == "done"
+        assert verdict(result(error="no CT")).reasons == ("no CT",)
+        for doubtful in (
+            result(warnings=[{"code": "header", "message": "No orientation."}]),
+            result(vertebrae=()),
+            result(
+                vertebrae=[
+                    {"label": label, "name": NAMES[label], "body_volume_ml": None}
+                    for label in LUMBAR
+                ]
+            ),
+        ):
+            assert verdict(doubtful).status == "check" and verdict(doubtful).reasons
+
+    def test_the_worst_reason_comes_first(self) -> None:
+        codes = ["no_dicom_seg", "spacing", "of another version", "low_confidence", "no_vertebra"]
+        warnings = [{"code": code, "message": code} for code in codes]
+        assert verdict(result(warnings=warnings)).reasons == (
+            "no_vertebra", "of another version", "low_confidence", "spacing", "no_dicom_seg",
+        )  # fmt: skip
+
+    def test_probabilities_of_levels_are_shown_where_there_are_any(self, tmp_path: Path) -> None:
+        sure = [VERTEBRA | {"probability": 0.83}]
+        content = RESULT | {"levels": {"all_right": 0.76}, "vertebrae": sure}
+        write_report([write_result(tmp_path / "r.json", content)], tmp_path / "report.html")
+        rows = Tables((tmp_path / "report.html").read_text("utf-8")).rows
+        assert rows[0][3] == "All levels right" and rows[1][3] == "76 %"
+        assert rows[2][2] == "Level right (%)" and rows[3][2] == "83"
+
+    def test_bad_scans_come_first(self) -> None:
+        scans = [
+            result(),
+            result(corrections=[{}], vertebrae=[{"label": 22, "name": "L3"}]),
+            result(warnings=[{"message": "m"}]),
+            result(error="e"),
+            result(),
+        ]
+        assert [verdict(one).status for one in scans] == [
+            "done", "corrected", "check", "failed", "done",
+        ]  # fmt: skip
+        assert most_urgent_first(scans) == [3, 2, 1, 0, 4]
 
 
 CHROMIUM = next(
@@ -458,6 +557,7 @@ class Visit:
         self.page = page
         self.requests: list[str] = []
         self.complaints: list[str] = []
+        self.report = report
         page.set_default_timeout(120_000)
         page.on("request", lambda request: self.requests.append(request.url))
         page.on("console", lambda message: self.complaints.append(message.text))
@@ -510,14 +610,18 @@ def visit(browser: Browser, report: Path) -> Iterator[Visit]:
     assert visit.requests and all(
         re.match("file:|data:|blob:", request) for request in visit.requests
     )
-    assert [one for one in visit.requests if one.startswith("file:")] == [report.as_uri()]
+    beside = {one for one in visit.requests if one.startswith("file:")}
+    assert beside <= {one.as_uri() for one in report.parent.iterdir()}
 
 
 class TestBrowser:
     def test_hostile_names_are_only_text(self, visit: Visit) -> None:
-        assert visit.page.locator("#scan-2 h2").inner_text() == HOSTILE
-        assert visit.page.locator("#scan-2 .warnings li").inner_text() == HOSTILE
-        assert HOSTILE in visit.page.locator("#scan-3 .error").inner_text()
+        # Sections out of sight are not rendered and have no inner text.
+        texts = [
+            visit.page.locator(place).text_content() or ""
+            for place in ("#scan-2 h2", "#scan-2 .warnings li", "#scan-3 .error")
+        ]
+        assert all(HOSTILE in text for text in texts)
         visit.open_viewer(2, "T5")
         assert visit.page.locator(".panel").get_attribute("aria-label") == f"Viewer of {HOSTILE}"
         assert visit.page.evaluate("window.hacked") is None
@@ -525,7 +629,7 @@ class TestBrowser:
     def test_the_page_shows_what_the_results_say(self, visit: Visit) -> None:
         cells = visit.page.locator("#scan-1 .measures tbody tr").nth(0).locator("th, td")
         assert [text.strip() for text in cells.all_inner_texts()][:4] == [
-            "L1", "–", "0.93", "144",
+            "L1", "0.93", "144", "41.3",
         ]  # fmt: skip
         widths = visit.page.evaluate(
             "[...document.querySelectorAll('#scan-1 .bar')].map(bar =>"
@@ -533,7 +637,7 @@ class TestBrowser:
         )
         np.testing.assert_allclose(widths, [0.934, 0.934, 0.41], atol=0.02)
         pictures = visit.page.locator("img").all()
-        assert len(pictures) == 6
+        assert len(pictures) == 6, "three thumbnails and three previews"
         for picture in pictures:
             picture.scroll_into_view_if_needed()  # previews load when they come into sight
             picture.evaluate("one => one.decode()")
@@ -603,8 +707,8 @@ class TestBrowser:
         visit.page.locator('[data-control="view"]').select_option("AXIAL")
         visit.choose("opacity", "100")
         first = visit.coloured()
-        position = visit.page.evaluate("scrollY")
         visit.page.locator(".panel canvas").hover()
+        position = visit.page.evaluate("scrollY")
         for _ in range(8):
             visit.page.mouse.wheel(0, 100)
         visit.page.wait_for_timeout(300)
@@ -630,6 +734,68 @@ class TestBrowser:
             "it => it === document.activeElement"
         )
 
+    def test_volumes_are_loaded_when_they_are_opened(self, visit: Visit) -> None:
+        assert not [one for one in visit.requests if one.endswith("_viewer.js")]
+        visit.open_viewer(1, "L1")
+        assert [one for one in visit.requests if one.endswith("_viewer.js")] == [
+            (visit.report.parent / "scan0 100%_viewer.js").as_uri()
+        ]
+
+    def test_a_page_without_its_files_says_so(
+        self, browser: Browser, report: Path, tmp_path: Path
+    ) -> None:
+        shutil.copy(report, tmp_path / "moved.html")
+        context = browser.new_context(offline=True)
+        page = Visit(context.new_page(), tmp_path / "moved.html").page
+        page.locator("#scan-1 button.open").click()
+        error = page.locator("#scan-1 .viewer .error")
+        error.wait_for()
+        assert "scan0 100%_viewer.js is not beside this page" in error.inner_text()
+        context.close()
+
+    def test_a_single_file_can_be_moved(
+        self, browser: Browser, report: Path, tmp_path: Path
+    ) -> None:
+        alone = tmp_path / "alone.html"
+        write_report([report.parent / "scan0_result.json"], alone, single_file=True)
+        context = browser.new_context(offline=True)
+        visit = Visit(context.new_page(), alone)
+        visit.open_viewer(1, "L1")
+        assert visit.readout() == "L2, 300 HU"
+        visit.page.locator("img.preview").evaluate("one => one.decode()")
+        context.close()
+        assert visit.complaints == []
+        assert [one for one in visit.requests if one.startswith("file:")] == [alone.as_uri()]
+
+    @pytest.mark.parametrize(("width", "height"), [(1400, 900), (900, 600), (420, 800)])
+    def test_the_viewer_uses_its_canvas(self, visit: Visit, width: int, height: int) -> None:
+        visit.page.set_viewport_size({"width": width, "height": height})
+        visit.open_viewer(1, "L1")
+        visit.choose("opacity", "0")
+        visit.page.locator(".presets button", has_text="Soft").click()
+        visit.page.locator('[data-control="crosshair"]').uncheck()
+        picture = visit.picture()
+        assert np.mean(picture.max(axis=-1) > 0.05) > 0.9, "soft tissue fills the phantom's volume"
+
+    def test_the_crosshair_can_be_hidden(self, visit: Visit) -> None:
+        visit.open_viewer(1, "L1")
+        visit.choose("opacity", "0")
+        with_it = visit.picture()
+        visit.page.locator('[data-control="crosshair"]').uncheck()
+        without = visit.picture()
+        assert np.mean(np.abs(with_it - without).max(axis=-1) > 0.1) > 0.001
+        lines = without.mean(axis=-1)
+        assert np.mean(lines > 0.55) < 0.5 * np.mean(with_it.mean(axis=-1) > 0.55)
+
+    def test_the_overview_shows_one_status_on_demand(self, visit: Visit) -> None:
+        rows = visit.page.locator(".overview tbody tr")
+        assert rows.locator("visible=true").count() == 4
+        visit.page.locator(".filter button", has_text="failed").click()
+        assert rows.locator("visible=true").count() == 1
+        assert [visit.page.locator(f"#scan-{i}").is_visible() for i in (1, 2, 3, 4)] == [
+            False, False, True, False,
+        ]  # fmt: skip
+
     def test_a_browser_without_webgl_is_told_so(self, visit: Visit) -> None:
         visit.page.evaluate("HTMLCanvasElement.prototype.getContext = () => null")
         visit.page.locator("#scan-1 button.open").click()
@@ -639,8 +805,106 @@ class TestBrowser:
         assert len(visit.complaints) == 1
         visit.complaints.clear()
 
-    @pytest.mark.parametrize("width", [360, 1100])
-    def test_the_page_never_scrolls_sideways(self, visit: Visit, width: int) -> None:
+    @pytest.mark.parametrize("width", [360, 420, 1100])
+    def test_nothing_is_cut_at_any_width(self, visit: Visit, width: int) -> None:
         visit.page.set_viewport_size({"width": width, "height": 800})
         visit.open_viewer(1, "L1")
+        visit.page.locator("#scan-1 button.correct").click()
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+        if width < 700:
+            hidden = visit.page.locator(".scroll").evaluate_all(
+                "all => Math.max(...all.map(it => it.scrollWidth - it.clientWidth))"
+            )
+            assert hidden <= 0
+
+
+class TestEditor:
+    """A reader's correction, from the click to the file."""
+
+    @staticmethod
+    def edit(visit: Visit, scan: int) -> Any:
+        visit.page.locator(f"#scan-{scan} button.correct").click()
+        editor = visit.page.locator(f"#scan-{scan} .editor")
+        editor.wait_for()
+        return editor
+
+    @staticmethod
+    def row(editor: Any, name: str) -> Any:
+        return editor.locator("tbody tr").filter(has=editor.page.locator("th", has_text=name))
+
+    @staticmethod
+    def names(editor: Any) -> list[str]:
+        chosen = "it => it.selectedOptions[0].textContent"
+        return [one.evaluate(chosen) for one in editor.locator("tbody select").all()]
+
+    @staticmethod
+    def save(visit: Visit, editor: Any, folder: Path) -> Path:
+        visit.page.evaluate("window.showSaveFilePicker = undefined")
+        with visit.page.expect_download() as download:
+            editor.locator("button.save").click()
+        path = folder / download.value.suggested_filename
+        download.value.save_as(path)
+        return path
+
+    def test_shift_rename_delete_and_move(self, visit: Visit, tmp_path: Path) -> None:
+        visit.open_viewer(1, "L1")
+        editor = self.edit(visit, 1)
+        assert self.names(editor) == ["L1", "L2", "L3"]
+        assert editor.locator("button.save").is_disabled()
+        self.row(editor, "L1").get_by_role("button", name="down one level down").click()
+        assert self.names(editor) == ["L2", "L3", "L4"]
+        self.row(editor, "L2").get_by_role("button", name="down one level up").click()
+        assert "L2 would be there twice" in editor.locator(".state").inner_text()
+        assert editor.locator("button.save").is_disabled()
+        self.row(editor, "L1").locator("select").select_option("T12")
+        self.row(editor, "L3").locator("select").select_option("")
+        assert visit.page.locator(".legend button").all_inner_texts() == ["T12", "L2"]
+        visit.page.locator(".legend button", has_text="L2").click()
+        visit.page.locator(".panel canvas").focus()
+        for _ in range(2):
+            visit.page.keyboard.press("ArrowUp")
+        self.row(editor, "L2").get_by_role("button", name="to the crosshair").click()
+        path = self.save(visit, editor, tmp_path)
+        assert path.name == "sub-lumbar_correction.json"
+        assert f"vertseg apply {path.name}" in editor.locator(".saved").inner_text()
+        correction = read_correction(path)
+        assert (correction.scan, correction.mask_sha256) == ("sub-lumbar", "cd" * 32)
+        assert correction.renamed == {20: 19, 21: 21, 22: None}
+        ct, mask = blocks()
+        moved = correction.centres[21] - body_centres(mask, ct.affine)[21]
+        # Two steps of the viewer's voxels, which are the scan's here, from the nearest of them.
+        np.testing.assert_allclose(moved, (0, 0, 8), atol=3)
+        assert list(correction.centres) == [21]
+
+    def test_names_reach_no_further_than_the_spine(self, visit: Visit) -> None:
+        editor = self.edit(visit, 1)
+        self.row(editor, "L3").locator("select").select_option("25")
+        self.row(editor, "L1").get_by_role("button", name="down one level down").click()
+        assert "no level below L6" in editor.locator(".state").inner_text()
+        editor.locator("button[type=reset]").click()
+        assert self.names(editor) == ["L1", "L2", "L3"]
+
+    def test_without_the_viewer_names_can_be_corrected(self, visit: Visit, tmp_path: Path) -> None:
+        editor = self.edit(visit, 1)
+        assert self.row(editor, "L1").get_by_role("button", name="crosshair").is_disabled()
+        for name in ("L1", "L1"):
+            self.row(editor, name).get_by_role("button", name="down one level up").click()
+        correction = read_correction(self.save(visit, editor, tmp_path))
+        assert correction.renamed == {20: 18, 21: 19, 22: 20} and not correction.centres
+
+    def test_the_reader_chooses_the_place_where_the_browser_can_ask(self, visit: Visit) -> None:
+        visit.page.evaluate(
+            "window.showSaveFilePicker = async (options) => ({createWritable: async () => ({"
+            " write: async (text) => { window.written = [options.suggestedName, text]; },"
+            " close: async () => {}})})"
+        )
+        editor = self.edit(visit, 1)
+        self.row(editor, "L3").locator("select").select_option("")
+        editor.locator("button.save").click()
+        editor.locator(".saved").wait_for()
+        name, text = visit.page.evaluate("window.written")
+        assert name == "sub-lumbar_correction.json"
+        assert json.loads(text)["vertebrae"] == [{"label": 22, "becomes": None}]
+
+    def test_scans_without_vertebrae_have_no_editor(self, visit: Visit) -> None:
+        assert visit.page.locator("button.correct").count() == 2

@@ -26,7 +26,7 @@ from vertseg.dataset.layout import OWN_SCAN_SUFFIXES
 from vertseg.dataset.sources import own_scans
 from vertseg.scans import find
 from vertseg.scans.dicom.first_elements import file_elements
-from vertseg.scans.find import find_scans, one_path_each
+from vertseg.scans.find import VIEWER_CT_SUFFIX, find_scans, one_path_each
 
 HU = np.random.default_rng(0).integers(-1000, 1000, (6, 5, 4)).astype(np.int16)
 
@@ -162,9 +162,9 @@ DICOM_OBJECTS = {
 def test_our_own_results_are_passed_over(tmp_path: Path) -> None:
     image(tmp_path / "scans/sub-x_ct.nii.gz")
     earlier = tmp_path / "scans/earlier"
-    for kind, suffix in OWN_SCAN_SUFFIXES.items():
+    for suffix in (*OWN_SCAN_SUFFIXES.values(), VIEWER_CT_SUFFIX):
         if suffix.endswith(".nii.gz"):
-            image(earlier / f"sub-x{suffix}", np.int16 if kind.endswith("_ct") else np.uint8)
+            image(earlier / f"sub-x{suffix}", np.int16 if "ct" in suffix else np.uint8)
         else:
             (earlier / f"sub-x{suffix}").write_text("{}")
     for kind, sop_class in DICOM_OBJECTS.items():

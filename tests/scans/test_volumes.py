@@ -177,7 +177,7 @@ def test_float_masks_are_read_and_other_numbers_refused(save_nifti) -> None:
     ct = Geometry(mask.shape, np.eye(4))
     assert load_mask(path, ct).array[1, 1, 1] == 28
     assert load_mask(path, ct).array.dtype == np.uint8
-    for value, message in [(2.5, "whole"), (np.nan, "whole"), (26, r"26 \(sacrum\)"), (-1, "-1")]:
+    for value, message in [(2.5, "whole"), (np.nan, "whole"), (27, r"27 \(coccyx\)"), (-1, "-1")]:
         mask[1, 1, 1] = value
         with pytest.raises(UserError, match=f"mask.nii.gz.*{message}"):
             load_mask(save_nifti("mask.nii.gz", mask), ct)

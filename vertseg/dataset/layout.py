@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
-from vertseg.scans.find import STRAIGHT_CT_SUFFIX, VIEWER_CT_SUFFIX
+from vertseg.scans.find import STRAIGHT_CT_SUFFIX
 
 DATA_FOLDERS = ("rawdata", "derivatives")
 """Folders of a data set: of CTs, and of masks and centroids."""
@@ -33,8 +33,7 @@ OWN_SCAN_SUFFIXES = {
     "preview": "_preview.png",
     "measures": "_measures.csv",
     "spine": "_spine.csv",
-    "viewer_ct": VIEWER_CT_SUFFIX,
-    "viewer_mask": "_viewer_msk.nii.gz",
+    "viewer": "_viewer.js",
     "straight_ct": STRAIGHT_CT_SUFFIX,
     "dicom_seg": "_seg.dcm",
     "dicom_labelmap": "_labelmap.dcm",

@@ -31,7 +31,10 @@ _IGNORED = (
     "*_result.json",
     "*_failed.json",
     "*_straight_ct.nii.gz",
-    "*_viewer_*.nii.gz",
+    "*_spine.csv",
+    "*_viewer.js",
+    "*_correction.json",
+    "originals/",
     "*_split-*",  # entities of VerSe's names that BIDS has not for images of structure
     "*_dir-*",
 )

@@ -1,37 +1,38 @@
 """Prediction of one scan: read, segment, measure, warn, write."""
 
-import csv
 import os
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
-import numpy as np
 
 from vertseg import __version__
-from vertseg.anatomy.centroids import Centres, body_centres, write_centroids
-from vertseg.anatomy.points import write_markups, write_points_table
+from vertseg.anatomy.centroids import body_centres
 from vertseg.core.errors import UserError
-from vertseg.core.files import write_json
+from vertseg.core.files import file_sha256, write_json
 from vertseg.core.notice import RESEARCH_USE_ONLY
-from vertseg.dataset.layout import DICOM_KINDS, OWN_SCAN_SUFFIXES, RESULT_SUFFIX
+from vertseg.dataset.layout import DICOM_KINDS, OWN_SCAN_SUFFIXES
 from vertseg.predict.bids import write_label_table, write_sidecar
 from vertseg.predict.certainty import level_words
 from vertseg.predict.earlier import (
     failure_path,
     partial_folder,
     refuse_existing,
-    remove_outputs,
     result_path,
     shown_source,
     source_state,
 )
+from vertseg.predict.outputs import (
+    Labelled,
+    Stopwatch,
+    dicom_files,
+    publish,
+    write_dicom_objects,
+    write_files,
+)
 from vertseg.predict.result import FORMAT
-from vertseg.predict.spine_table import write_spine
+from vertseg.predict.titles import scan_title
 from vertseg.predict.warnings import (
     PredictionWarning,
     level_probabilities,
@@ -41,10 +42,9 @@ from vertseg.predict.warnings import (
     warnings_about,
 )
 from vertseg.scans.bids import participant_folder
-from vertseg.scans.nifti import save_mask, write_nifti
 from vertseg.scans.read import Scan, read_scan
-from vertseg.scans.volumes import Volume, native_array
-from vertseg.screening import SpineMeasures, measure_spine, summarise, without_coarse_outlines
+from vertseg.scans.volumes import Volume
+from vertseg.screening import measure_spine, without_coarse_outlines
 from vertseg.segmentation.model import Model
 from vertseg.segmentation.pieces import Spine
 from vertseg.segmentation.segment import segment_ct
@@ -88,20 +88,6 @@ class Options:
         return self.output / participant_folder(name) if self.bids else self.output
 
 
-class Stopwatch:
-    """Seconds spent on each phase, in order."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Measure the time of a block."""
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - start, 2)
-
-
 def predict_scan(path: str | os.PathLike[str], name: str, model: Model, options: Options) -> Path:
     """Predict one scan and write all of its outputs or none.
 
@@ -128,25 +114,12 @@ def predict_scan(path: str | os.PathLike[str], name: str, model: Model, options:
                 scan = read_scan(path, name)
             prediction = _predict(scan, model, options, watch)
             _write(prediction, options, folder, watch, state)
-            _publish(folder, target, name)
+            publish(folder, target, name)
     except OSError as error:
         raise UserError(
             f"{options.output}: the files of {name} cannot be written ({error.strerror or error})."
         ) from error
     return result_path(target, name)
-
-
-def _publish(folder: Path, output: Path, name: str) -> None:
-    """Move a scan's files to their places, the result last: where it exists, all others do."""
-    output.mkdir(parents=True, exist_ok=True)
-    remove_outputs(output, name)
-    try:
-        files = sorted(folder.iterdir(), key=lambda f: (f.name.endswith(RESULT_SUFFIX), f.name))
-        for file in files:
-            file.replace(output / file.name)
-    except BaseException:
-        remove_outputs(output, name)
-        raise
 
 
 def write_failure(output: Path, name: str, source: str | os.PathLike[str], error: str) -> Path:
@@ -183,33 +156,9 @@ class _Prediction:
     model: Model
     decoding: Decoding
     outlines: Outlines
-    mask: np.ndarray
+    labelled: Labelled
     pieces: Spine
-    centres: Centres
-    measured: SpineMeasures
     warnings: list[PredictionWarning]
-
-    @property
-    def vertebrae(self) -> list[dict[str, Any]]:
-        """Confidence, probability of the level and measures of each vertebra."""
-        confidence, certainty = self.pieces.confidence, self.pieces.certainty
-        return [
-            {
-                "confidence": confidence[one.label],
-                "probability": certainty.right.get(one.label) if certainty else None,
-                **asdict(one),
-            }
-            for one in self.measured.vertebrae
-        ]
-
-    @property
-    def spine(self) -> dict[str, Any]:
-        """Measures of the spine as a whole: summary, shape and calibration."""
-        return {
-            "summary": asdict(summarise(self.measured.vertebrae)),
-            "shape": asdict(self.measured.shape),
-            "calibration": asdict(self.measured.calibration),
-        }
 
 
 def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _Prediction:
@@ -220,10 +169,10 @@ def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _P
         mask, spine, kept = segmented.mask, segmented.spine, segmented.kept_outlines
     with watch.phase("measure"):
         centres = body_centres(mask, volume.affine)
-        unsure = unsure_labels(spine.confidence)
+        unsure = unsure_labels(spine.outline_confidence)
         from_ct = set() if kept is None else set(centres) - kept.keys()
         measured = without_coarse_outlines(
-            measure_spine(volume, mask, unsure, spine.cell_mm, _tube_voltage_kv(scan), from_ct),
+            measure_spine(volume, mask, unsure, spine.cell_mm, scan.tube_voltage_kv, from_ct),
             spine.cell_mm,
             kept,
         )
@@ -232,10 +181,25 @@ def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _P
         model=model,
         decoding=options.decoding,
         outlines=outlines,
-        mask=mask,
+        labelled=Labelled(
+            scan=scan,
+            mask=mask,
+            centres=centres,
+            vertebrae=[
+                {
+                    "confidence": spine.confidence[one.label],
+                    "outline_confidence": spine.outline_confidence[one.label],
+                    "probability": spine.certainty.right.get(one.label)
+                    if spine.certainty
+                    else None,
+                    **asdict(one),
+                }
+                for one in measured.vertebrae
+            ],
+            measured=measured,
+            note=level_words(level_probabilities(spine.certainty)),
+        ),
         pieces=spine,
-        centres=centres,
-        measured=measured,
         warnings=[
             *warnings_about(volume, spine, centres, model.trained),
             *outline_warnings(kept),
@@ -244,24 +208,13 @@ def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _P
     )
 
 
-def _tube_voltage_kv(scan: Scan) -> float | None:
-    """The tube's peak voltage as the scan's DICOM header states it; None if it states none."""
-    if not scan.series:
-        return None
-    try:
-        voltage = float(scan.series.headers[0].get("KVP") or 0)
-    except (TypeError, ValueError):
-        return None
-    return voltage if voltage > 0 else None
-
-
 def _write(
     prediction: _Prediction, options: Options, folder: Path, watch: Stopwatch, state: str
 ) -> None:
     scan, model = prediction.scan, prediction.model
     files = _file_names(prediction, options)
     paths = {kind: folder / name for kind, name in files.items()}
-    _write_files(prediction, paths, watch)
+    write_files(prediction.labelled, paths, watch)
     if options.bids:
         stated = {"Name": model.name, "SHA256": model.sha256}
         write_sidecar(
@@ -273,27 +226,34 @@ def _write(
             prediction.outlines,
         )
         write_label_table(paths["bids_labels"])
-    not_written = _write_dicom(prediction, paths, watch)
+    not_written = write_dicom_objects(prediction.labelled, model.name, paths, watch)
     write_json(
         result_path(folder, scan.name),
         {
             "format": FORMAT,
             "notice": RESEARCH_USE_ONLY,
             "scan": scan.name,
+            "title": scan_title(scan),
             "source": shown_source(scan.source),
             "source_state": state,
             "version": __version__,
             "status": "done",
-            "model": {"name": model.name, "sha256": model.sha256, "runtime": model.runtime},
+            "model": {
+                "name": model.name,
+                "sha256": model.sha256,
+                "runtime": model.runtime,
+                "cell_mm": round(prediction.pieces.cell_mm, 4),
+            },
             "decoding": prediction.decoding,
             "outlines": prediction.outlines,
             "dicom_wanted": sorted(options.dicom),
             "geometry": _geometry(scan.volume),
+            "mask_sha256": file_sha256(paths["mask"]),
             "seconds": watch.seconds,
             "warnings": [asdict(warning) for warning in (*prediction.warnings, *not_written)],
-            "vertebrae": prediction.vertebrae,
+            "vertebrae": prediction.labelled.vertebrae,
             "levels": level_probabilities(prediction.pieces.certainty),
-            **prediction.spine,
+            **prediction.labelled.spine,
             "files": {
                 kind: files[kind] if kind in paths else None
                 for kind in OWN_SCAN_SUFFIXES
@@ -308,11 +268,11 @@ def _file_names(prediction: _Prediction, options: Options) -> dict[str, str]:
     scan = prediction.scan
     names = {kind: f"{scan.name}{suffix}" for kind, suffix in OWN_SCAN_SUFFIXES.items()}
     bids_mask = names.pop("bids_mask")
-    left_out = _dicom_files(DICOM_KINDS)
-    if scan.series and prediction.measured.vertebrae:
-        left_out -= _dicom_files(options.dicom)
+    left_out = dicom_files(DICOM_KINDS)
+    if scan.series and prediction.labelled.vertebrae:
+        left_out -= dicom_files(options.dicom)
     if not options.viewer:
-        left_out |= {"viewer_ct", "viewer_mask"}
+        left_out.add("viewer")
     if not scan.tilt:
         left_out.add("straight_ct")
     if options.bids:
@@ -320,71 +280,6 @@ def _file_names(prediction: _Prediction, options: Options) -> dict[str, str]:
     else:
         left_out |= {"bids_sidecar", "bids_labels"}
     return {kind: name for kind, name in names.items() if kind not in left_out}
-
-
-def _write_files(prediction: _Prediction, paths: dict[str, Path], watch: Stopwatch) -> None:
-    """Write the files whose kinds are keys of `paths`."""
-    from vertseg.figures.preview import draw_preview
-
-    scan, mask = prediction.scan, prediction.mask
-    volume, native = scan.volume, scan.volume.native
-    with watch.phase("write"):
-        save_mask(paths["mask"], mask, native, RESEARCH_USE_ONLY)
-        write_centroids(paths["centroids"], prediction.centres, native.affine, RESEARCH_USE_ONLY)
-        write_markups(paths["markups"], prediction.centres, RESEARCH_USE_ONLY)
-        write_points_table(paths["points"], prediction.centres, RESEARCH_USE_ONLY)
-        if "straight_ct" in paths:
-            stored = native_array(volume.array, native)
-            write_nifti(paths["straight_ct"], stored, native, notice=RESEARCH_USE_ONLY)
-        _write_measures(paths["measures"], prediction.vertebrae)
-        write_spine(paths["spine"], prediction.spine)
-    with watch.phase("preview"):
-        words = level_words(level_probabilities(prediction.pieces.certainty))
-        draw_preview(volume, mask, paths["preview"], scan.name, words)
-    if "viewer_ct" in paths:
-        from vertseg.predict.viewer_volumes import write_viewer_volumes
-
-        with watch.phase("viewer"):
-            write_viewer_volumes(volume, mask, paths["viewer_ct"], paths["viewer_mask"])
-
-
-def _write_dicom(
-    prediction: _Prediction, paths: dict[str, Path], watch: Stopwatch
-) -> list[PredictionWarning]:
-    """Write the DICOM objects in `paths`; those that cannot be written leave it with a warning."""
-    wanted = _dicom_files(DICOM_KINDS) & paths.keys()
-    if not wanted:
-        return []
-    from vertseg.predict.dicom_objects import write_dicom
-
-    with watch.phase("dicom"):
-        failed = write_dicom(
-            {kind: paths[kind] for kind in wanted},
-            prediction.scan,
-            prediction.mask,
-            prediction.vertebrae,
-            prediction.model.name,
-        )
-    for kind in wanted:
-        if not paths[kind].exists():
-            del paths[kind]
-    return failed
-
-
-def _dicom_files(kinds: Iterable[str]) -> set[str]:
-    """Kinds of files of DICOM objects; a report comes with the segmentation it refers to."""
-    files = {f"dicom_{kind}" for kind in kinds}
-    return files | {"dicom_seg"} if "dicom_sr" in files else files
-
-
-def _write_measures(path: Path, vertebrae: Sequence[dict[str, Any]]) -> None:
-    columns = [*(vertebrae[0] if vertebrae else ("label", "name")), "notice"]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        for row in vertebrae:
-            suppressed = "; ".join(row["suppressed"])
-            writer.writerow({**row, "suppressed": suppressed, "notice": RESEARCH_USE_ONLY})
 
 
 def _geometry(volume: Volume) -> dict[str, Any]:

@@ -37,11 +37,14 @@ class Result:
         shape: the spine's curves, slips and discs.
         calibration: from HU to bone density, and the tissues on which it rests.
         preview: PNG file.
-        viewer: NIfTI files of the viewer's CT and label map.
+        viewer: script with the viewer's CT and label map.
         outputs: names of the files written for the scan, by kind.
         source_state: checksum of the names, sizes and times of the scan's files, if stated.
         dicom_wanted: kinds of DICOM objects that were asked for; None if not stated.
         version: version of vertseg that predicted the scan, if stated.
+        title: words for people that tell the scan from others, without the patient's name.
+        mask_sha256: SHA-256 of the label map's file, if stated.
+        corrections: what readers have changed, each as `correction.schema.json` describes it.
     """
 
     scan: str
@@ -58,11 +61,14 @@ class Result:
     shape: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
     preview: Path | None = None
-    viewer: tuple[Path, Path] | None = None
+    viewer: Path | None = None
     outputs: Mapping[str, str] = field(default_factory=dict)
     source_state: str | None = None
     dicom_wanted: Sequence[str] | None = None
     version: str | None = None
+    title: str | None = None
+    mask_sha256: str | None = None
+    corrections: Sequence[Mapping[str, Any]] = ()
 
 
 def read_result(path: str | os.PathLike[str]) -> Result:
@@ -77,9 +83,7 @@ def read_result(path: str | os.PathLike[str]) -> Result:
     if content["status"] == "failed":
         return Result(content["scan"], content.get("source"), content["error"] or "Unknown error.")
     outputs = {kind: name for kind, name in (content["files"] or {}).items() if name}
-    preview, ct, mask = (
-        _existing(path, outputs.get(kind)) for kind in ("preview", "viewer_ct", "viewer_mask")
-    )
+    preview, viewer = (_existing(path, outputs.get(kind)) for kind in ("preview", "viewer"))
     return Result(
         scan=content["scan"],
         source=content.get("source"),
@@ -94,11 +98,14 @@ def read_result(path: str | os.PathLike[str]) -> Result:
         shape=content.get("shape") or {},
         calibration=content.get("calibration") or {},
         preview=preview,
-        viewer=(ct, mask) if ct and mask else None,
+        viewer=viewer,
         outputs=outputs,
         source_state=content.get("source_state"),
         dicom_wanted=content.get("dicom_wanted"),
         version=content.get("version"),
+        title=content.get("title"),
+        mask_sha256=content.get("mask_sha256"),
+        corrections=content.get("corrections") or (),
     )
 
 

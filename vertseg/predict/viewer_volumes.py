@@ -1,12 +1,23 @@
-"""Small volumes for the report's viewer: the spine's surroundings in voxels of about 1.4 mm."""
+"""Small volumes for the report's viewer: the spine's surroundings in voxels of about 1.4 mm.
 
+They lie in a script, since a page opened from a disk may load scripts beside it, but no data.
+"""
+
+import base64
+import json
 import os
+import tempfile
+from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 
 from vertseg.anatomy.boxes import Box
+from vertseg.anatomy.centroids import Centres
 from vertseg.anatomy.label_maps import labelled_box
+from vertseg.core.errors import UserError
+from vertseg.core.files import write_text
 from vertseg.scans.nifti import write_nifti
 from vertseg.scans.volumes import Geometry, Volume
 
@@ -17,33 +28,70 @@ LARGEST_VOXELS = 2_500_000
 
 HU_RANGE = (-1024, 3071)
 
+_CALL = ("vertsegScan(", ");\n")
+_KEYS = {"shape", "affine", "positions", "ct", "mask"}
+
 
 def write_viewer_volumes(
-    ct: Volume,
-    mask: np.ndarray,
-    ct_path: str | os.PathLike[str],
-    mask_path: str | os.PathLike[str],
+    ct: Volume, mask: np.ndarray, centres: Centres, path: str | os.PathLike[str]
 ) -> None:
     """Write CT and label map around the spine, or of the whole scan if no vertebra was found.
 
     A voxel of the CT is the mean of a block of the scan's voxels (int16 HU), a voxel of the label
-    map the value of the block's middle voxel (uint8). Both files appear whole or not at all.
+    map the value of the block's middle voxel (uint8). The script calls `vertsegScan` with both as
+    compressed NIfTI files in base64, their shape (x, y, z) and affine (3, 4), and each centre's
+    position (x, y, z) in parts of the volume.
 
     Args:
         ct: the scan; array (x, y, z) in HU.
         mask: label map of the scan (x, y, z), VerSe's values.
-        ct_path: the CT's .nii.gz file.
-        mask_path: the label map's .nii.gz file.
+        centres: body centres of the vertebrae in mm, by label.
+        path: the script; it appears whole or not at all.
     """
     box = _surroundings(mask, ct.spacing_mm)
     block = _block_size(box, ct.spacing_mm)
     box = _whole_blocks(box, block)
     size = np.array(block, float)
     affine = ct.affine @ nib.affines.from_matvec(np.diag(size), box.start + (size - 1) / 2)
-    _save(ct_path, _block_means(ct.array[box.slices], block), affine)
+    means = _block_means(ct.array[box.slices], block)
     middle = tuple(slice(size // 2, None, size) for size in block)
     labels = mask[box.slices][middle].astype(np.uint8, copy=False)
-    _save(mask_path, labels, affine)
+    to_voxels = np.linalg.inv(affine)
+    content = {
+        "shape": list(means.shape),
+        "affine": np.round(affine[:3], 6).tolist(),
+        "positions": {
+            label: np.round(
+                (nib.affines.apply_affine(to_voxels, centre) + 0.5) / means.shape, 4
+            ).tolist()
+            for label, centre in centres.items()
+        },
+        "ct": _packed(means, affine),
+        "mask": _packed(labels, affine),
+    }
+    write_text(path, json.dumps(content).join(_CALL))
+
+
+def read_viewer_volumes(path: Path) -> str:
+    """The argument of the call in such a script: a JSON object that can stand in a page.
+
+    Raises:
+        UserError: the file is missing, unreadable or another kind of script.
+    """
+    try:
+        text = path.read_text("utf-8")
+        start, end = _CALL
+        if not (text.startswith(start) and text.endswith(end)):
+            raise ValueError("not a script of vertseg predict")
+        argument = text[len(start) : -len(end)]
+        content: Any = json.loads(argument)
+        if not (isinstance(content, dict) and content.keys() == _KEYS) or "<" in argument:
+            raise ValueError("not a script of vertseg predict")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}). Run vertseg predict on the scan again."
+        ) from error
+    return argument
 
 
 def _surroundings(mask: np.ndarray, spacing_mm: np.ndarray) -> Box:
@@ -82,6 +130,10 @@ def _block_means(array: np.ndarray, block: tuple[int, int, int]) -> np.ndarray:
     return np.clip(np.rint(total / np.prod(block)), *HU_RANGE).astype(np.int16)
 
 
-def _save(path: str | os.PathLike[str], array: np.ndarray, affine: np.ndarray) -> None:
+def _packed(array: np.ndarray, affine: np.ndarray) -> str:
+    """A compressed NIfTI file of an array (x, y, z) in base64."""
     x, y, z = array.shape
-    write_nifti(path, array, Geometry((x, y, z), affine), level=6)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "volume.nii.gz")
+        write_nifti(path, array, Geometry((x, y, z), affine), level=6)
+        return base64.b64encode(path.read_bytes()).decode()

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from vertseg.anatomy.centroids import Centres
 from vertseg.anatomy.labels import CRANIOCAUDAL, IDS, NAMES, RANK
+from vertseg.dataset.layout import DICOM_KINDS
 from vertseg.predict.certainty import level_words, percent
 from vertseg.scans.find import STRAIGHT_CT_SUFFIX
 from vertseg.scans.read import Scan
@@ -54,7 +55,15 @@ WELL_RESOLVED = 0.8
 RANGE_TOLERANCE = 0.1
 """Share by which a scan may leave the training scans' range of voxel sizes and extents."""
 
+_OF_OWN_LABELS = frozenset(
+    ["no_vertebra", "uncertain_levels", "not_told_apart", *(f"no_dicom_{x}" for x in DICOM_KINDS)]
+)
+"""Codes of warnings about the network's labels as a whole, or about files made of them."""
+
 _COARSE_MM = 5.0
+
+COARSE_OUTLINES = "coarse_outlines"
+"""Code of the warning about vertebrae that keep the network's outlines."""
 
 SHIFTS = {-1: "one_higher", 1: "one_lower"}
 
@@ -124,7 +133,7 @@ def outline_warnings(kept: Mapping[int, str] | None) -> list[PredictionWarning]:
         by_reason.setdefault(reason, []).append(label)
     return [
         PredictionWarning(
-            "coarse_outlines",
+            COARSE_OUTLINES,
             tuple(labels),
             f"The outlines of {', '.join(NAMES[label] for label in labels)} are the network's, "
             f"not the CT's, since {reason}.",
@@ -142,6 +151,28 @@ def level_probabilities(certainty: Certainty | None) -> dict[str, Any] | None:
         **{key: certainty.shifted[down] for down, key in SHIFTS.items()},
         "variants": certainty.variants,
     }
+
+
+def warnings_after_correction(
+    before: Sequence[Mapping[str, Any]], centres: Centres, confidence: Mapping[int, float]
+) -> list[PredictionWarning]:
+    """Warnings about a scan whose labels a reader has corrected.
+
+    Those about the whole scan remain. Those about vertebrae follow from the new labels; what the
+    network said of its own labels has been seen to.
+
+    Args:
+        before: warnings about the network's result, as `result.schema.json` describes them.
+        centres: body centres in mm, by new label.
+        confidence: of the network in each vertebra's cells, by new label.
+    """
+    found = [*_out_of_order(centres), *_gaps(centres)] if centres else []
+    whole = [
+        PredictionWarning(one.get("code", ""), (), one["message"])
+        for one in before
+        if not one.get("labels") and one.get("code") not in _OF_OWN_LABELS
+    ]
+    return [*found, *_low_confidence(confidence), *whole]
 
 
 def heights_along_spine(centres: Centres) -> dict[int, float]:
@@ -299,9 +330,9 @@ def _duplicates(spine: Spine) -> list[PredictionWarning]:
     ]
 
 
-def unsure_labels(confidence: Mapping[int, float]) -> tuple[int, ...]:
+def unsure_labels(outline_confidence: Mapping[int, float]) -> tuple[int, ...]:
     """Labels of the vertebrae whose outlines are too unsure to be measured."""
-    return tuple(label for label, value in confidence.items() if value < SURE)
+    return tuple(label for label, value in outline_confidence.items() if value < SURE)
 
 
 def _low_confidence(confidence: Mapping[int, float]) -> list[PredictionWarning]:

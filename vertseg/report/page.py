@@ -1,46 +1,157 @@
-"""The report: one HTML page of all scans that holds its pictures, volumes and viewer."""
+"""The report: one HTML page of all scans, with pictures and volumes beside it or in it."""
 
 import base64
 import io
-import json
 import os
-import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-import nibabel as nib
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from nibabel.filebasedimages import ImageFileError
 from PIL import Image
 
 from vertseg import __version__
-from vertseg.anatomy.centroids import body_centres
 from vertseg.anatomy.labels import CRANIOCAUDAL, NAMES
 from vertseg.anatomy.palette import label_colour
 from vertseg.core.errors import UserError
 from vertseg.core.files import atomic_path
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.predict.certainty import level_words
+from vertseg.predict.correction import FORMAT as CORRECTION_FORMAT
 from vertseg.predict.result import Result, read_result
+from vertseg.predict.viewer_volumes import read_viewer_volumes
+from vertseg.report.overview import (
+    STATUSES,
+    Verdict,
+    most_urgent_first,
+    shown_columns,
+    verdict,
+)
 
 MISSING = "–"
-THUMBNAIL_PIXEL = (240, 160)
+THUMBNAIL_PIXEL = (480, 240)
 GRADES = ("none", "mild", "moderate", "severe")
 """Genant's words for grades 0 to 3."""
 
 
+@dataclass(frozen=True)
+class Column:
+    """A column of the table of measures.
+
+    Attributes:
+        key: of the measure in a vertebra's result.
+        heading: of the column.
+        digits: decimal places shown.
+        factor: by which the measure is multiplied.
+    """
+
+    key: str
+    heading: str
+    digits: int = 0
+    factor: float = 1
+
+
+COLUMNS = (
+    Column("probability", "Level right (%)", 0, 100),
+    Column("trabecular_hu", "Trabecular HU"),
+    Column("bmd_mg_cc", "Density (mg/cc)"),
+    Column("volume_ml", "Volume (ml)", 1),
+    Column("body_volume_ml", "Body (ml)", 1),
+    Column("height_anterior_mm", "Anterior height (mm)", 1),
+    Column("height_middle_mm", "Middle height (mm)", 1),
+    Column("height_posterior_mm", "Posterior height (mm)", 1),
+    Column("height_loss", "Height loss (%)", 0, 100),
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A scan as the page shows it.
+
+    Attributes:
+        number: of the scan, from 1.
+        scan: its result.
+        folder: of the page, to which links are relative; None for a page that holds everything.
+    """
+
+    number: int
+    scan: Result
+    folder: Path | None
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """Status and reasons."""
+        return verdict(self.scan)
+
+    @property
+    def title(self) -> str:
+        """Words that tell the scan from others."""
+        return self.scan.title or self.scan.scan
+
+    @property
+    def columns(self) -> list[Column]:
+        """Columns of its measures that at least one vertebra has a value for."""
+        return [
+            one
+            for one in COLUMNS
+            if any(vertebra.get(one.key) is not None for vertebra in self.scan.vertebrae)
+        ]
+
+    def has(self, key: str) -> bool:
+        """Whether at least one vertebra has a value."""
+        return any(vertebra.get(key) is not None for vertebra in self.scan.vertebrae)
+
+    @property
+    def preview(self) -> Markup | str:
+        """Address of the preview: relative, or with the picture itself."""
+        assert self.scan.preview
+        if self.folder is None:
+            return Markup("data:image/png;base64," + _base64(self.scan.preview))
+        return _relative(self.scan.preview, self.folder)
+
+    @property
+    def volumes(self) -> str:
+        """Address of the viewer's script; "" if the page holds its volumes."""
+        assert self.scan.viewer
+        return "" if self.folder is None else _relative(self.scan.viewer, self.folder)
+
+    @property
+    def held_volumes(self) -> Markup | None:
+        """The viewer's volumes as JSON, in a page that holds everything."""
+        if self.folder is not None or self.scan.viewer is None:
+            return None
+        return Markup(read_viewer_volumes(self.scan.viewer))
+
+    @property
+    def correctable(self) -> dict[str, Any] | None:
+        """What a correction of this result starts from; None if it cannot be corrected."""
+        if self.scan.mask_sha256 is None or not self.scan.vertebrae:
+            return None
+        return {
+            "format": CORRECTION_FORMAT,
+            "scan": self.scan.scan,
+            "mask_sha256": self.scan.mask_sha256,
+            "labels": [one["label"] for one in self.scan.vertebrae],
+        }
+
+
 def write_report(
-    results: Sequence[str | os.PathLike[str] | Result], target: str | os.PathLike[str]
+    results: Sequence[str | os.PathLike[str] | Result],
+    target: str | os.PathLike[str],
+    single_file: bool = False,
 ) -> None:
     """Write the report of some scans, in the order given.
 
     Args:
         results: results of the scans, or their `*_result.json` and `*_failed.json` files.
         target: the HTML file; it appears whole or not at all.
+        single_file: put previews and volumes into the page, which otherwise loads them from the
+            results' folder when they come into sight or are opened.
 
     Raises:
         UserError: there is no result, one cannot be read (see `read_result`) or shown, or the
@@ -49,6 +160,8 @@ def write_report(
     if not results:
         raise UserError(f"{target}: no result to report. Give at least one *_result.json file.")
     scans = [one if isinstance(one, Result) else read_result(one) for one in results]
+    folder = None if single_file else Path(target).parent
+    sections = [Section(number, scan, folder) for number, scan in enumerate(scans, start=1)]
     environment = Environment(
         loader=PackageLoader("vertseg.report", "assets"),
         autoescape=True,
@@ -56,21 +169,24 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, base64=_base64)
+    environment.filters.update(number=number, thumbnail=_thumbnail)
     stream = environment.get_template("page.html.jinja").stream(
-        scans=scans,
+        sections=sections,
+        urgent=[sections[index] for index in most_urgent_first(scans)],
+        shown=shown_columns(scans),
+        statuses=STATUSES,
+        single_file=single_file,
         version=__version__,
         notice=RESEARCH_USE_ONLY,
         colours={label: label_colour(label) for label in CRANIOCAUDAL},
         names=NAMES,
+        order=CRANIOCAUDAL,
         grades=GRADES,
         asset=_asset,
-        thumbnail=_thumbnail,
         reach=_reach,
         level_words=level_words,
         left_out=_left_out,
         unmeasured=_unmeasured,
-        positions=_positions,
     )
     try:
         with (
@@ -113,19 +229,6 @@ def _unmeasured(vertebra: Mapping[str, Any]) -> bool:
     return all(vertebra.get(key) is None for key in ("trabecular_hu", "height_middle_mm"))
 
 
-def _positions(mask: Path) -> Markup:
-    """Positions of the vertebrae as JSON: label -> centre (x, y, z) in parts of the volume."""
-    try:
-        labels = np.asanyarray(nib.Nifti1Image.from_filename(mask).dataobj)
-    except (ImageFileError, EOFError, OSError, ValueError, zlib.error) as error:
-        raise _unreadable(mask, error) from error
-    parts = {
-        label: [round(float(part), 4) for part in (centre + 0.5) / labels.shape]
-        for label, centre in body_centres(labels, np.eye(4)).items()
-    }
-    return Markup(json.dumps(parts))
-
-
 def _thumbnail(preview: Path) -> Markup:
     small = io.BytesIO()
     try:
@@ -141,11 +244,19 @@ def _unreadable(path: Path, error: Exception) -> UserError:
     return UserError(f"{path}: cannot be read ({error}). Run vertseg predict on the scan again.")
 
 
-def _base64(path: Path) -> Markup:
+def _base64(path: Path) -> str:
     try:
-        return Markup(base64.b64encode(path.read_bytes()).decode())
+        return base64.b64encode(path.read_bytes()).decode()
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """Address of a file in a page that lies in a folder."""
+    try:
+        return quote(Path(os.path.relpath(path, folder)).as_posix())
+    except ValueError:  # on another drive
+        return path.absolute().as_uri()
 
 
 def _asset(name: str) -> Markup:

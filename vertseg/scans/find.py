@@ -34,7 +34,7 @@ FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), D
 """All supported formats, for messages."""
 
 VIEWER_CT_SUFFIX = "_viewer_ct.nii.gz"
-"""End of the name of the small CT that `vertseg predict` writes for its report."""
+"""End of the name of the small CT that `vertseg predict` of version 0.1 wrote for its report."""
 STRAIGHT_CT_SUFFIX = "_straight_ct.nii.gz"
 """End of the name of the CT that `vertseg predict` writes for a series of a tilted gantry."""
 

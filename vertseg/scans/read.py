@@ -52,6 +52,17 @@ class Scan:
         """The tilt that the volume was resampled from; None if it is as stored."""
         return self.series.tilt if self.series else None
 
+    @property
+    def tube_voltage_kv(self) -> float | None:
+        """The tube's peak voltage as the scan's DICOM header states it; None if it states none."""
+        if not self.series:
+            return None
+        try:
+            voltage = float(self.series.headers[0].get("KVP") or 0)
+        except (TypeError, ValueError):
+            return None
+        return voltage if voltage > 0 else None
+
 
 def read_scan(path: str | os.PathLike[str], name: str | None = None) -> Scan:
     """Read a CT scan: NIfTI, NRRD, MetaImage, a DICOM folder, one of its files, or a zip archive.

@@ -23,7 +23,7 @@ from vertseg.dataset.config import (
 )
 from vertseg.networks.weights import load_network
 from vertseg.nnunet.settings import NnunetSettings, PlanSettings
-from vertseg.segmentation.settings import DECODINGS
+from vertseg.segmentation.settings import DECODINGS, OUTLINES
 from vertseg.training.settings import TrainingSettings
 
 SMALLEST = {
@@ -128,6 +128,9 @@ class TestDefaults:
                 assert methods[key].get(entry) == method.get(entry)
         assert methods["unet"]["engine"] == "vertseg" and methods["unet"]["decoding"] == "argmax"
         assert methods["spine_crops"]["decoding"] == "instances"
+        assert methods["spine_crops"]["outlines"] == "ct"
+        papers = [one for one in methods.values() if "paper" in one and one["engine"] == "vertseg"]
+        assert papers and {one["outlines"] for one in papers} == {"network"}
 
     def test_differences_go_before_the_recipe_and_the_recipe_before_defaults(self) -> None:
         config = changed(
@@ -212,6 +215,7 @@ class TestSchema:
     def test_decodings_are_those_of_the_code(self) -> None:
         for section in (self.schema["$defs"]["method"], self.schema["properties"]["predict"]):
             assert tuple(section["properties"]["decoding"]["enum"]) == DECODINGS
+            assert tuple(section["properties"]["outlines"]["enum"]) == OUTLINES
 
 
 def test_the_papers_recipe_is_the_default() -> None:

@@ -19,7 +19,7 @@ from vertseg.phantom import generate_phantom, preset, write_verse_scan
 from vertseg.scans.nifti import load_ct
 from vertseg.segmentation.cache import CachedScan, write_cache
 from vertseg.segmentation.grid import GridTransform
-from vertseg.segmentation.settings import SHIPPED_FILES, Decoding
+from vertseg.segmentation.settings import SHIPPED_FILES, Decoding, own_scans_outlines
 
 WIDE = "sub-wide"
 NARROW = "sub-narrow"
@@ -57,7 +57,13 @@ def by_workflow(data: Path, target: Path, scan: str, weights: Path, decoding: De
             caches=[str(data / f"{scan}.safetensors")],
         ),
         output=[str(target)],
-        params=SimpleNamespace(fold="0", device="cpu", decoding=decoding, keep_grid=False),
+        params=SimpleNamespace(
+            fold="0",
+            device="cpu",
+            decoding=decoding,
+            cts={scan: ct_path(data, scan, scan)} if own_scans_outlines(decoding) == "ct" else None,
+            keep_grid=False,
+        ),
         resources=SimpleNamespace(gpu=0),
         threads=2,
         log=[str(target.with_suffix(".log"))],

@@ -35,7 +35,7 @@ from vertseg.predict.viewer_volumes import read_viewer_volumes, write_viewer_vol
 from vertseg.report.overview import most_urgent_first, verdict
 from vertseg.report.page import write_report
 from vertseg.scans.volumes import Geometry, Volume
-from vertseg.segmentation.settings import DECODINGS
+from vertseg.segmentation.settings import DECODINGS, OUTLINES
 
 LUMBAR = (20, 21, 22)
 HOSTILE = (
@@ -299,6 +299,7 @@ class TestResults:
         one = properties["vertebrae"]["items"]["properties"]
         assert tuple(one["label"]["enum"]) == VERTEBRAE
         assert properties["decoding"]["enum"] == [*DECODINGS, None]
+        assert properties["outlines"]["enum"] == [*OUTLINES, None]
 
 
 def asset(name: str) -> str:

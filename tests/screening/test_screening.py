@@ -512,6 +512,30 @@ def test_coarse_outlines_show_no_heights(drawn_coarsely) -> None:
         assert reported == (before.height_middle_mm is not None)
 
 
+def test_outlines_from_the_ct_show_heights_of_thoracic_and_lumbar_vertebrae(drawn_coarsely) -> None:
+    measured = measure_spine(*drawn_coarsely, cell_mm=2.5)
+    shown = [one.label for one in measured.vertebrae if one.height_middle_mm is not None]
+    kept = {shown[0]: "slices are thick"}
+    for before, after in zip(
+        measured.vertebrae, without_coarse_outlines(measured, 2.5, kept).vertebrae, strict=True
+    ):
+        if after.label in kept:
+            assert heights_of(after) == [None, None, None]
+            assert after.suppressed[-1].endswith("2.5 mm, since slices are thick)")
+        elif after.label <= 7:
+            assert heights_of(after) == [None, None, None]
+        else:
+            assert after == before
+
+
+def test_no_heights_without_end_plates_in_the_ct() -> None:
+    ct, mask = straight_spine([Solid(L1), Solid(L2)])
+    even = dataclasses.replace(ct, array=np.full_like(ct.array, 60))
+    for one in measures(even, mask).values():
+        assert heights_of(one) == [None, None, None]
+        assert "heights (end-plates not found)" in one.suppressed
+
+
 def test_mislabelled_predictions_are_not_compared(tmp_path: Path, save_nifti) -> None:
     phantom = generate_phantom(3, preset("demo"))
     paths = write_verse_scan(phantom, tmp_path, "sub-phantom0001", "RAS")

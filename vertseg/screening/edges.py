@@ -17,7 +17,7 @@ LEVEL = 0.62
 Half the height lies outside a thin shell that is blurred by more than its thickness.
 """
 
-LEAST_SEEN = 0.6
+LEAST_SEEN = 0.8
 """Smallest share of columns in which an end-plate must stand out."""
 
 _SMOOTHING_MM = 2.0
@@ -39,7 +39,7 @@ def plates_in_ct(local: LocalVolume, plates: EndPlates) -> EndPlates | None:
         plates: end-plates of the mask.
 
     Returns:
-        None if fewer than 60 % of an end-plate's columns show it.
+        None if fewer than 80 % of an end-plate's columns show it.
     """
     width = _SMOOTHING_MM / local.step_mm
     smoothed = ndimage.gaussian_filter(np.nan_to_num(local.hu), (width, width, 0))

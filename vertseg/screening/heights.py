@@ -16,6 +16,8 @@ _LOST_RIM_MM = 0.5
 """Part of a rim, a sharp edge, that masks of whole voxels lose at the front and at the back."""
 _LEAST_HEIGHT_MM = 3.0
 """Smallest height of a vertebra, crushed ones included."""
+_MOST_CONVEX_MM = 3.0
+"""Largest excess of the middle over both ends; a body that is not well isolated has more."""
 _TUKEY = 4.685
 """Cut-off of Tukey's biweight in standard deviations of the residuals."""
 _SD_OF_MAD = 1.4826
@@ -114,7 +116,8 @@ def body_heights(plates: EndPlates) -> Heights | None:
     half is the middle height.
 
     Returns:
-        None if the band holds too few columns or a height is below 3 mm.
+        None if the band holds too few columns, a height is below 3 mm, or the middle is higher
+        than both ends by over 3 mm, which no body is.
     """
     lines = sagittal_lines(plates)
     if lines is None:
@@ -123,8 +126,10 @@ def body_heights(plates: EndPlates) -> Heights | None:
     inner = gap(np.linspace(-0.5, 0.5, 21))
     rim = 1 + 2 * _LOST_RIM_MM / (lines.front - lines.back)
     heights = Heights(float(gap(rim)), float(inner.min()), float(gap(-rim)))
-    lowest = min(heights.anterior, heights.middle, heights.posterior)
-    return heights if lowest >= _LEAST_HEIGHT_MM else None
+    ends = heights.anterior, heights.posterior
+    if min(*ends, heights.middle) < _LEAST_HEIGHT_MM:
+        return None
+    return heights if heights.middle - max(ends) <= _MOST_CONVEX_MM else None
 
 
 def sagittal_lines(plates: EndPlates) -> SagittalLines | None:

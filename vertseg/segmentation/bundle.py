@@ -41,10 +41,10 @@ SCHEMA = (
 )
 """MONAI's schema of bundles' metadata."""
 
-MONAI = "1.5.2"
+MONAI = "1.6.1"
 """Version of MONAI that the bundle is tried with."""
 
-PACKAGES = {"nibabel": nib.__version__, "pytorch-ignite": "0.5.3"}
+PACKAGES = {"nibabel": nib.__version__, "pytorch-ignite": "0.5.5"}
 """Packages that MONAI needs to run the bundle."""
 
 TASK = "Segmentation and naming of the vertebrae in CT"

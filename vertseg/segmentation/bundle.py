@@ -51,11 +51,11 @@ TASK = "Segmentation and naming of the vertebrae in CT"
 
 LIMITS = (
     "Each cell gets the label of its largest score and each voxel that of its cell: `vertseg "
-    "predict --decoding argmax` without its interpolation. Left out are what `vertseg predict` does "
-    "besides: vertebrae told apart before they are named (`instances`), the order of names along "
-    "the spine, the removal of false pieces, the search for the patient, the probabilities of "
-    "levels, the measures, and all warnings about the scan or the result. A wrong level looks like "
-    "a right one."
+    "predict --decoding argmax` without its interpolation. Left out is what `vertseg predict` "
+    "does besides: vertebrae told apart before they are named (`instances`), the order of names "
+    "along the spine, the removal of false pieces, the search for the patient, the probabilities "
+    "of levels, the measures, and all warnings about the scan or the result. A wrong level looks "
+    "like a right one."
 )
 """What the bundle lacks."""
 
@@ -75,12 +75,12 @@ python -m monai.bundle run --config_file configs/inference.json --meta_file conf
     --bundle_root . --dataset_dir scans --output_dir labels
 ```
 
-The network sees a scan as a whole: memory grows with it, by about 0.4 GB a million cells.
+The network sees a scan as a whole: memory grows with it, by some 0.5 GB a million cells.
 
 - `configs/metadata.json`: input, classes by value, training; under `vertseg` all that the file of
   weights states.
-- `models/model.ts`: the network as TorchScript, which needs PyTorch alone. Its output are scores of the
-  label values.
+- `models/model.ts`: the network as TorchScript, which needs PyTorch alone. Its outputs are scores
+  of the label values.
 - `models/model.pt`: its plain weights; the classes that they fit are part of vertseg.
 
 Training: {data}
@@ -186,8 +186,8 @@ def bundle_metadata(
         "name": name,
         "task": TASK,
         "description": (
-            f"{described_network(trained)}. Input: {described_input(trained)}. Output of the trained "
-            f"network: {described_output(trained)}; of this bundle: VerSe's labels alone."
+            f"{described_network(trained)}. Input: {described_input(trained)}. Output of the "
+            f"trained network: {described_output(trained)}; of this bundle: VerSe's labels alone."
         ),
         "authors": AUTHORS,
         "copyright": f"{AUTHORS}, {LICENCE} licence",
@@ -341,6 +341,7 @@ def _onto_grid(grid: Any) -> list[dict[str, Any]]:
         {
             "_target_": "Spacingd", "keys": "image", "pixdim": [grid["spacing_mm"] / parts] * 3,
             "mode": "bilinear", "padding_mode": "border", "scale_extent": True,
+            "align_corners": True,
         }
         for parts in (2, 1)
     ]  # fmt: skip

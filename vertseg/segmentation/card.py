@@ -91,9 +91,7 @@ def card_with_facts(
     }
     table = "| | |\n|---|---|\n" + "".join(f"| {key} | {value} |\n" for key, value in rows.items())
     if not _TABLE.search(card):
-        raise UserError(
-            "The model's card has no table that begins with `| | |` to bring up to date."
-        )
+        raise UserError("The model's card has no table that begins with `| | |`.")
     return _TABLE.sub(lambda _: table, card, count=1)
 
 

@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 
-.PHONY: demo demo-nnunet test test-nnunet test-conda test-schedulers test-slurm test-release wheel check viewer reference rulegraph site licences pins clean
+.PHONY: demo demo-nnunet test test-long test-nnunet test-conda test-schedulers test-slurm test-release wheel check viewer reference rulegraph site licences pins clean
 
 demo: .venv/demo.ready
 	@$(BIN)/python -m vertseg.core.stale_lock results/demo config/demo.yaml
@@ -16,6 +16,11 @@ demo-nnunet: .venv/demo.ready .venv-nnunet/ready
 test: check
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile \
 		--no-loadscope-reorder
+
+# The long tests of the next three targets, side by side.
+test-long: .venv/test.ready .venv-nnunet/ready
+	$(BIN)/python -m pytest -m "nnunet or conda or scheduler" --numprocesses auto --maxprocesses 4 \
+		--dist loadfile
 
 # nnU-Net itself, in an environment of its own (1.9 GB).
 test-nnunet: .venv/test.ready .venv-nnunet/ready

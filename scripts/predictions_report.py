@@ -12,6 +12,6 @@ from vertseg.report.page import write_report
 
 folder = Path(snakemake.params.results)
 with step_log(snakemake.log[0]), locked_output(folder):
-    tidy(folder, [Path(outcome).stem for outcome in snakemake.input])
+    tidy(folder, {Path(outcome).stem: folder for outcome in snakemake.input})
     names = [Path(outcome).read_text().strip() for outcome in snakemake.input]
     write_report([folder / name for name in names], snakemake.output[0])

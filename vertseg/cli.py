@@ -239,7 +239,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         bids=bids,
     )
     with locked_output(output):
-        tidy(options, names)
+        tidy(output, {name: options.folder_of(name) for name in names})
         if bids:
             start_data_set(output, scans)
         model = load_model(arguments.model, arguments.threads)

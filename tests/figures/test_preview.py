@@ -12,7 +12,9 @@ from vertseg.anatomy.labels import CRANIOCAUDAL, NAMES
 from vertseg.anatomy.palette import label_colour
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.figures.preview import (
+    BRACKET,
     EDGE,
+    LETTER_SIZE,
     Panel,
     Word,
     draw_preview,
@@ -23,6 +25,7 @@ from vertseg.figures.preview import (
     wrapped,
 )
 from vertseg.scans.volumes import Geometry, Volume
+from vertseg.screening.shape import Segment, SpineShape
 
 Place = tuple[int, int, int, int]
 
@@ -52,8 +55,15 @@ def spine(labels: list[int], bend_mm: float = 0.0) -> tuple[Volume, np.ndarray]:
 class Preview:
     """A preview's picture (rows, columns, 3), panels with their places, and texts."""
 
-    def __init__(self, ct: Volume, mask: np.ndarray, title: str = "sub-x", note: str = "") -> None:
-        picture, placed = preview_picture(ct, mask, title, note)
+    def __init__(
+        self,
+        ct: Volume,
+        mask: np.ndarray,
+        title: str = "sub-x",
+        note: str = "",
+        shape: SpineShape | None = None,
+    ) -> None:
+        picture, placed = preview_picture(ct, mask, title, note, shape)
         self.picture = np.asarray(picture)
         self.panels = [panel for panel, _ in placed]
         self.places = [place for _, place in placed]
@@ -100,6 +110,52 @@ def test_every_vertebra_is_named_in_both_labelled_views_and_no_text_covers_anoth
     for word in preview.words:
         left, top, right, bottom = word.box
         assert left >= 0 and top >= 0 and right <= columns and bottom <= rows, word
+
+
+SHAPE = SpineShape(
+    cobb_deg=21.6,
+    cobb_levels=("T11", "L3"),
+    lumbar_lordosis_deg=-4.4,
+    thoracic_kyphosis_deg=33.0,
+    segments=(
+        Segment("L3", "L4", 0.4, 1.0, 0, None, None, None),
+        Segment("L4", "L5", -4.2, -12.0, 1, None, None, None),
+    ),
+)
+
+
+def test_measures_of_the_shape_stand_at_their_vertebrae() -> None:
+    labels = list(range(17, 25))
+    preview = Preview(*spine(labels), shape=SHAPE)
+    assert preview.overlaps() == []
+    # T4 is not in view, and a slip without a grade is none.
+    shown = {text for text in preview.texts if any(letter.isdigit() for letter in text[3:])}
+    assert shown == {"Cobb 22°", "lordosis −4°", "slip −4 mm"}
+    for index, text, upper, lower in ((0, "lordosis −4°", 20, 24), (2, "Cobb 22°", 18, 22)):
+        left, top, right, bottom = preview.places[index]
+        view = preview.panels[index].view
+        scale = (bottom - top) / view.predicted.shape[0]
+        high = (np.flatnonzero((view.predicted == upper).any(axis=1))[-1] + 1) * scale
+        low = np.flatnonzero((view.predicted == lower).any(axis=1))[0] * scale
+        # Below the letter of the side.
+        edge = preview.cut(index)[LETTER_SIZE + 8 :, BRACKET]
+        white = np.flatnonzero((edge == 255).all(axis=-1)) + LETTER_SIZE + 8
+        assert bottom - top - white[0] == pytest.approx(high, abs=2)
+        assert bottom - top - white[-1] == pytest.approx(low, abs=2)
+        (word,) = (word for word in preview.words if word.text == text)
+        assert left < word.box[0] and word.box[2] < right
+        assert (word.box[1] + word.box[3]) / 2 == pytest.approx(bottom - (high + low) / 2, abs=2)
+    (slip,) = (word for word in preview.words if word.text == "slip −4 mm")
+    view, (_, top, right, bottom) = preview.panels[0].view, preview.places[0]
+    above = np.flatnonzero((view.predicted == 23).any(axis=1))[0]
+    below = np.flatnonzero((view.predicted == 24).any(axis=1))[-1] + 1
+    disc = bottom - (above + below) / 2 * (bottom - top) / view.predicted.shape[0]
+    assert (slip.box[1] + slip.box[3]) / 2 == pytest.approx(disc, abs=2) and slip.box[2] < right
+
+
+def test_without_measures_there_are_no_marks() -> None:
+    plain = Preview(*spine([19, 20, 21]), shape=SpineShape())
+    assert np.array_equal(plain.picture, Preview(*spine([19, 20, 21])).picture)
 
 
 def test_a_name_stands_beside_its_vertebra() -> None:

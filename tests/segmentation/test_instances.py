@@ -123,6 +123,8 @@ def test_two_bodies_with_one_class_get_two_names() -> None:
     assert spine is not None and outputs.agreement() == 1
     [change] = spine.changes
     assert (change.before, change.after) == (IDS["L2"], IDS["L3"])
+    # The classes speak against its name, not against its being a vertebra.
+    assert spine.confidence[IDS["L3"]] < 0.1 < 0.9 < spine.outline_confidence[IDS["L3"]]
 
 
 def test_a_missed_seed_lets_no_label_cover_two_bodies() -> None:

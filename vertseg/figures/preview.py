@@ -4,12 +4,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vertseg.anatomy.label_maps import labels_present
-from vertseg.anatomy.labels import BACKGROUND, NAMES
+from vertseg.anatomy.labels import BACKGROUND, IDS, NAMES
 from vertseg.anatomy.palette import label_colour
 from vertseg.core.files import atomic_path
 from vertseg.core.notice import RESEARCH_USE_ONLY
@@ -22,6 +23,9 @@ from vertseg.figures.slices import (
     spread_apart,
 )
 from vertseg.scans.volumes import Volume
+
+if TYPE_CHECKING:
+    from vertseg.screening.shape import SpineShape
 
 MARGIN_MM = (60.0, 60.0)
 """Margin around the vertebrae: at the sides, at front and back. The scan's whole height is shown,
@@ -44,6 +48,9 @@ WIDEST, TALLEST = 1440, 860
 """Largest size in pixels of all panels together."""
 
 FINEST_MM = 0.4
+BRACKET = 8
+"""Distance in pixels of a bracket from the panel's edge, and length of its ends."""
+
 OUTLINE, GAP, EDGE, TITLE, LINE, CAPTION, NOTICE = 2, 12, 16, 40, 20, 22, 30
 NARROWEST = 560
 NAME_SIZE, LETTER_SIZE, CAPTION_SIZE, TITLE_SIZE, NOTICE_SIZE = 17, 16, 15, 22, 13
@@ -51,6 +58,23 @@ BESIDE = 5
 """Distance in pixels between a vertebra and its name."""
 
 _INK, _QUIET, _PAPER = "#222222", "#666666", "#ffffff"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure of the spine's shape, shown on a panel.
+
+    Attributes:
+        text: what was measured.
+        upper: label of the vertebra where it begins.
+        lower: label of the vertebra where it ends.
+        is_slip: it stands at the disc between the two, else at a bracket beside both.
+    """
+
+    text: str
+    upper: int
+    lower: int
+    is_slip: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +88,7 @@ class Panel:
             for a plain picture.
         window_hu: HU shown as black and as white.
         names_at: side of a vertebra on which its name stands.
+        measures: of the spine's shape: angles at the left edge, slips at the right one.
     """
 
     caption: str
@@ -71,6 +96,7 @@ class Panel:
     marks: dict[int, float]
     window_hu: tuple[float, float] = BONE_WINDOW_HU
     names_at: str = "left"
+    measures: Sequence[Measure] = ()
 
 
 @dataclass(frozen=True)
@@ -93,7 +119,12 @@ class Word:
 
 
 def draw_preview(
-    ct: Volume, mask: np.ndarray, path: str | os.PathLike[str], title: str, note: str = ""
+    ct: Volume,
+    mask: np.ndarray,
+    path: str | os.PathLike[str],
+    title: str,
+    note: str = "",
+    shape: "SpineShape | None" = None,
 ) -> None:
     """Draw the slices along the spine, or the scan's middle ones if no vertebra was found.
 
@@ -103,21 +134,22 @@ def draw_preview(
         path: the PNG file; it appears whole or not at all.
         title: name of the scan.
         note: a word about the labels, such as how sure their levels are, for lines of their own.
+        shape: curves and slips to state, if any.
     """
-    picture, _ = preview_picture(ct, mask, title, note)
+    picture, _ = preview_picture(ct, mask, title, note, shape)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         picture.save(file, "PNG", compress_level=4)
 
 
 def preview_picture(
-    ct: Volume, mask: np.ndarray, title: str, note: str = ""
+    ct: Volume, mask: np.ndarray, title: str, note: str = "", shape: "SpineShape | None" = None
 ) -> tuple[Image.Image, list[tuple[Panel, tuple[int, int, int, int]]]]:
     """The picture that `draw_preview` saves; arguments as there.
 
     Returns:
         The picture, and its panels with left, top, right and bottom of each in pixels.
     """
-    panels = preview_panels(ct, mask) if mask.any() else middle_panels(ct, mask)
+    panels = preview_panels(ct, mask, shape) if mask.any() else middle_panels(ct, mask)
     places, pixel_mm = _places([panel.view for panel in panels])
     width = max(max(right for _, _, right, _ in places) + EDGE, NARROWEST)
     lines = wrapped(note, width - 2 * EDGE)
@@ -128,6 +160,10 @@ def preview_picture(
     for panel, place in zip(panels, places, strict=True):
         picture.paste(_drawn(panel, (place[2] - place[0], place[3] - place[1])), place[:2])
     draw = ImageDraw.Draw(picture)
+    for panel, place in zip(panels, places, strict=True):
+        for measure in panel.measures:
+            if not measure.is_slip:
+                _draw_bracket(draw, panel.view, measure, place)
     for word in words(panels, places, pixel_mm, picture.size, title, lines):
         left, top, _, _ = word.box
         draw.text(
@@ -137,12 +173,15 @@ def preview_picture(
     return picture, list(zip(panels, places, strict=True))
 
 
-def preview_panels(ct: Volume, mask: np.ndarray) -> list[Panel]:
+def preview_panels(ct: Volume, mask: np.ndarray, shape: "SpineShape | None" = None) -> list[Panel]:
     """Plain and labelled slices along the spine, and its bones, over the scan's whole height.
+
+    Slices along the spine straighten it: measures of its shape are stated, not shown.
 
     Args:
         ct: the scan; array (x, y, z) in HU.
         mask: label map of the scan (x, y, z), not empty.
+        shape: curves and slips, if any.
     """
     step = np.maximum(COARSE_MM // ct.spacing_mm, 1).astype(int)
     if not mask[:: step[0], :: step[1], :: step[2]].any():
@@ -162,11 +201,56 @@ def preview_panels(ct: Volume, mask: np.ndarray) -> list[Panel]:
     corner = np.array([[side.start] for side in window])
     bones = bones_view(ct, line + corner)
     return [
-        Panel("sagittal, along the spine", sagittal, {}),
+        Panel(
+            "sagittal, along the spine", sagittal, {}, measures=_seen(_sagittal(shape), sagittal)
+        ),
         Panel("with labels", sagittal, heights),
-        Panel("coronal, along the spine", coronal, heights, names_at="right"),
+        Panel(
+            "coronal, along the spine", coronal, heights, names_at="right",
+            measures=_seen(_coronal(shape), coronal),
+        ),
         Panel("bones, seen from the front", bones, {}, bones_window(bones)),
+    ]  # fmt: skip
+
+
+def _sagittal(shape: "SpineShape | None") -> list[Measure]:
+    """Kyphosis, lordosis, and slips that have a grade."""
+    if shape is None:
+        return []
+    angles = (
+        ("kyphosis", shape.thoracic_kyphosis_deg, "T4", "T12"),
+        ("lordosis", shape.lumbar_lordosis_deg, "L1", "L5"),
+    )
+    return [
+        *(
+            Measure(_signed(f"{name} {angle:.0f}°"), IDS[upper], IDS[lower])
+            for name, angle, upper, lower in angles
+            if angle is not None
+        ),
+        *(
+            Measure(_signed(f"slip {one.slip_mm:+.0f} mm"), IDS[one.upper], IDS[one.lower], True)
+            for one in shape.segments
+            if one.meyerding_grade and one.slip_mm is not None
+        ),
     ]
+
+
+def _coronal(shape: "SpineShape | None") -> list[Measure]:
+    """Cobb's angle."""
+    if shape is None or shape.cobb_deg is None:
+        return []
+    upper, lower = (IDS[name] for name in shape.cobb_levels)
+    return [Measure(f"Cobb {shape.cobb_deg:.0f}°", upper, lower)]
+
+
+def _seen(measures: Sequence[Measure], view: View) -> list[Measure]:
+    """Those whose vertebrae lie in the view."""
+    present = set(labels_present(view.predicted))
+    return [one for one in measures if {one.upper, one.lower} <= present]
+
+
+def _signed(text: str) -> str:
+    return text.replace("-", "−")
 
 
 def middle_panels(ct: Volume, mask: np.ndarray) -> list[Panel]:
@@ -251,6 +335,7 @@ def words(
             _word(one, left + 6, top + 4, "white", LETTER_SIZE, halo=True),
             _word(other, end, top + 4, "white", LETTER_SIZE, halo=True),
             *_names(panel, place, pixel_mm),
+            *_measure_words(panel, place),
         ]
     return found
 
@@ -279,6 +364,53 @@ def _names(panel: Panel, place: tuple[int, int, int, int], pixel_mm: float) -> l
         y = bottom - height - NAME_SIZE / 2
         found.append(_word(text, left + x, y, _paler(label_colour(label)), NAME_SIZE, halo=True))
     return found
+
+
+def _measure_words(panel: Panel, place: tuple[int, int, int, int]) -> list[Word]:
+    """Angles beside their brackets; slips at the right edge, at their discs."""
+    left, _, right, bottom = place
+    found = []
+    for is_slip in (False, True):
+        ends = {
+            one.text: _reach(panel.view, one, place)
+            for one in panel.measures
+            if one.is_slip == is_slip
+        }
+        middles = {text: bottom - (top + low) / 2 for text, (top, low) in ends.items()}
+        ordered = sorted(middles, key=middles.__getitem__)
+        apart = spread_apart([middles[text] for text in ordered], CAPTION_SIZE + 3)
+        for text, height in zip(ordered, apart, strict=True):
+            x = left + 2 * BRACKET + BESIDE
+            if is_slip:
+                x = right - BESIDE - round(_width(text, CAPTION_SIZE))
+            y = bottom - height - CAPTION_SIZE / 2
+            found.append(_word(text, x, y, "white", CAPTION_SIZE, halo=True))
+    return found
+
+
+def _draw_bracket(
+    draw: ImageDraw.ImageDraw, view: View, measure: Measure, place: tuple[int, int, int, int]
+) -> None:
+    """A bracket at the panel's left edge, from the upper vertebra's top to the lower's bottom."""
+    top, low = _reach(view, measure, place)
+    x = place[0] + BRACKET
+    corners = [(x + BRACKET, top), (x, top), (x, low), (x + BRACKET, low)]
+    draw.line(corners, "black", 4)
+    draw.line(corners, "white", 2)
+
+
+def _reach(view: View, measure: Measure, place: tuple[int, int, int, int]) -> tuple[float, float]:
+    """Height in pixels of the top of a measure's upper vertebra, and of the lower one's bottom."""
+    _, top, _, bottom = place
+    scale = (bottom - top) / view.predicted.shape[0]
+    rows = [
+        np.flatnonzero((view.predicted == label).any(axis=1))
+        for label in (measure.upper, measure.lower)
+    ]
+    if measure.is_slip:
+        disc = bottom - scale * (rows[0][0] + rows[1][-1] + 1) / 2
+        return disc, disc
+    return bottom - scale * (rows[0][-1] + 1), bottom - scale * rows[1][0]
 
 
 def _places(views: Sequence[View]) -> tuple[list[tuple[int, int, int, int]], float]:

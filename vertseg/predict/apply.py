@@ -22,7 +22,6 @@ from vertseg.predict.outputs import (
     Labelled,
     Stopwatch,
     publish,
-    spine_measures,
     write_dicom_objects,
     write_files,
 )
@@ -66,18 +65,25 @@ def apply_correction(correction: Correction, output: Path) -> Path:
     watch = Stopwatch()
     mask = _relabelled(path.parent / result.outputs["mask"], scan, labels)
     centres = _moved(correction, path.parent / result.outputs["centroids"], scan, labels)
-    confidence = _confidence(result, labels)
+    confidence = _by_new_label(result, labels, "confidence")
+    outline_confidence = _by_new_label(result, labels, "outline_confidence")
     measured = without_coarse_outlines(
-        measure_spine(scan.volume, mask, unsure_labels(confidence), cell_mm, scan.tube_voltage_kv),
+        measure_spine(
+            scan.volume, mask, unsure_labels(outline_confidence), cell_mm, scan.tube_voltage_kv
+        ),
         cell_mm,
     )
     vertebrae = [
-        {"confidence": confidence.get(one.label), "probability": None, **asdict(one)}
+        {
+            "confidence": confidence.get(one.label),
+            "outline_confidence": outline_confidence.get(one.label),
+            "probability": None,
+            **asdict(one),
+        }
         for one in measured.vertebrae
     ]
-    spine = spine_measures(measured)
     note = "Labels corrected by a reader."
-    labelled = Labelled(scan, mask, centres, vertebrae, spine, note)
+    labelled = Labelled(scan, mask, centres, vertebrae, measured, note)
     warnings = warnings_after_correction(result.warnings, centres, confidence)
     try:
         with partial_folder(output, scan.name) as folder:
@@ -92,7 +98,7 @@ def apply_correction(correction: Correction, output: Path) -> Path:
                 "mask_sha256": file_sha256(paths["mask"]),
                 "warnings": [asdict(warning) for warning in warnings],
                 "vertebrae": vertebrae,
-                **spine,
+                **labelled.spine,
                 "files": {
                     kind: name if kind in paths else None for kind, name in content["files"].items()
                 },
@@ -227,10 +233,10 @@ def _moved(correction: Correction, path: Path, scan: Scan, labels: Mapping[int, 
     return {after: centres[before] for before, after in labels.items() if before in centres}
 
 
-def _confidence(result: Result, labels: Mapping[int, int]) -> dict[int, Any]:
-    """The network's confidence in each vertebra, by its new label."""
+def _by_new_label(result: Result, labels: Mapping[int, int], key: str) -> dict[int, Any]:
+    """A value that the result states of each vertebra, by its new label."""
     return {
-        labels[one["label"]]: one["confidence"]
+        labels[one["label"]]: one[key]
         for one in result.vertebrae
-        if one["label"] in labels and one.get("confidence") is not None
+        if one["label"] in labels and one.get(key) is not None
     }

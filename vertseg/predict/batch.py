@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -162,7 +162,12 @@ def _lock(file: IO[str], alone: bool) -> None:
     fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
 
 
-def tidy(options: Options, names: Sequence[str]) -> None:
-    """Remove what killed calls left in a locked output folder: hidden folders and files."""
-    failures = (failure_path(options.folder_of(name), name) for name in names)
-    remove_leftovers(options.output, [options.output / REPORT_NAME, *failures])
+def tidy(output: Path, folders: Mapping[str, Path]) -> None:
+    """Remove what killed calls left in a locked output folder: hidden folders and files.
+
+    Args:
+        output: the folder.
+        folders: those of the scans' own files, by the scans' names.
+    """
+    failures = (failure_path(folder, name) for name, folder in folders.items())
+    remove_leftovers(output, [output / REPORT_NAME, *failures])

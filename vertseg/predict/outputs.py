@@ -33,7 +33,7 @@ class Labelled:
         centres: body centres in mm, by label.
         vertebrae: confidence, probability of the level and measures of each vertebra, from C1
             downwards.
-        spine: measures of the spine as a whole, from `spine_measures`.
+        measured: the same measures, and those of the spine as a whole.
         note: a word about the labels for the preview.
     """
 
@@ -41,8 +41,17 @@ class Labelled:
     mask: np.ndarray
     centres: Centres
     vertebrae: Sequence[Mapping[str, Any]]
-    spine: Mapping[str, Any]
+    measured: SpineMeasures
     note: str = ""
+
+    @property
+    def spine(self) -> dict[str, Any]:
+        """Measures of the spine as a whole for a result: summary, shape and calibration."""
+        return {
+            "summary": asdict(summarise(self.measured.vertebrae)),
+            "shape": asdict(self.measured.shape),
+            "calibration": asdict(self.measured.calibration),
+        }
 
 
 class Stopwatch:
@@ -89,7 +98,9 @@ def write_files(labelled: Labelled, paths: Mapping[str, Path], watch: Stopwatch)
         write_measures(paths["measures"], labelled.vertebrae)
         write_spine(paths["spine"], labelled.spine)
     with watch.phase("preview"):
-        draw_preview(volume, mask, paths["preview"], scan.name, labelled.note)
+        draw_preview(
+            volume, mask, paths["preview"], scan.name, labelled.note, labelled.measured.shape
+        )
     if "viewer" in paths:
         from vertseg.predict.viewer_volumes import write_viewer_volumes
 
@@ -124,15 +135,6 @@ def write_dicom_objects(
         if not paths[kind].exists():
             del paths[kind]
     return failed
-
-
-def spine_measures(measured: SpineMeasures) -> dict[str, Any]:
-    """Measures of the spine as a whole for a result: summary, shape and calibration."""
-    return {
-        "summary": asdict(summarise(measured.vertebrae)),
-        "shape": asdict(measured.shape),
-        "calibration": asdict(measured.calibration),
-    }
 
 
 def write_measures(path: Path, vertebrae: Sequence[Mapping[str, Any]]) -> None:

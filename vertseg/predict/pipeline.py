@@ -28,7 +28,6 @@ from vertseg.predict.outputs import (
     Stopwatch,
     dicom_files,
     publish,
-    spine_measures,
     write_dicom_objects,
     write_files,
 )
@@ -155,7 +154,7 @@ def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _P
         mask, spine = segmented.mask, segmented.spine
     with watch.phase("measure"):
         centres = body_centres(mask, volume.affine)
-        unsure = unsure_labels(spine.confidence)
+        unsure = unsure_labels(spine.outline_confidence)
         measured = without_coarse_outlines(
             measure_spine(volume, mask, unsure, spine.cell_mm, scan.tube_voltage_kv),
             spine.cell_mm,
@@ -171,6 +170,7 @@ def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _P
             vertebrae=[
                 {
                     "confidence": spine.confidence[one.label],
+                    "outline_confidence": spine.outline_confidence[one.label],
                     "probability": spine.certainty.right.get(one.label)
                     if spine.certainty
                     else None,
@@ -178,7 +178,7 @@ def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _P
                 }
                 for one in measured.vertebrae
             ],
-            spine=spine_measures(measured),
+            measured=measured,
             note=level_words(level_probabilities(spine.certainty)),
         ),
         pieces=spine,

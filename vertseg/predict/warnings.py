@@ -311,9 +311,9 @@ def _duplicates(spine: Spine) -> list[PredictionWarning]:
     ]
 
 
-def unsure_labels(confidence: Mapping[int, float]) -> tuple[int, ...]:
+def unsure_labels(outline_confidence: Mapping[int, float]) -> tuple[int, ...]:
     """Labels of the vertebrae whose outlines are too unsure to be measured."""
-    return tuple(label for label, value in confidence.items() if value < SURE)
+    return tuple(label for label, value in outline_confidence.items() if value < SURE)
 
 
 def _low_confidence(confidence: Mapping[int, float]) -> list[PredictionWarning]:

@@ -253,11 +253,15 @@ def name_instances(
         int(label): round(float(np.exp(scores[label, found == label]).mean()), 3)
         for label in sorted(set(found.tolist()) - {BACKGROUND}, key=RANK.__getitem__)
     }
+    bone_confidence = {
+        label: round(_bone_probability(scores[:, found == label]), 3) for label in confidence
+    }
     dismissed = _dismissed(bone, owner, kept, scores)
     # Levels may be unsure where bone is not: in a thorax without its ends, say.
     if confidence and not _is_sure(scores[:, found > BACKGROUND]):
         dismissed |= confidence
-        confidence, found, certainty = {}, np.full_like(found, BACKGROUND), None
+        confidence, bone_confidence, certainty = {}, {}, None
+        found = np.full_like(found, BACKGROUND)
     changes = _changes(bone, owner, kept, names) if confidence else ()
     _write(bone, found, logits, label_map)
     return Spine(
@@ -267,12 +271,18 @@ def name_instances(
         changes=changes,
         certainty=certainty,
         resolved=round(resolved, 3),
+        bone_confidence=bone_confidence,
     )
+
+
+def _bone_probability(scores: np.ndarray) -> float:
+    """Mean probability that cells with this log-softmax (C, n) are of any vertebra, whichever."""
+    return float(-np.expm1(scores[BACKGROUND]).mean())
 
 
 def _is_sure(scores: np.ndarray) -> bool:
     """Whether cells with this log-softmax (C, n) are those of a spine."""
-    return float(-np.expm1(scores[BACKGROUND]).mean()) >= SURE_BONE
+    return _bone_probability(scores) >= SURE_BONE
 
 
 def find_bone(logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray) -> Bone | None:

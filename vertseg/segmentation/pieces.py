@@ -89,6 +89,8 @@ class Spine:
         changes: vertebrae whose labels were changed for their order.
         unlike_spine: reason for which all labels were removed as not those of a spine, if so.
         certainty: probability of the labels' levels, if their order was looked at.
+        bone_confidence: mean probability of being any vertebra's within a label's cells, by label,
+            where vertebrae were told apart before they were named; else empty.
         resolved: share of bone that belongs to a vertebra told apart before it was named; 0 where
             that was no good, so that labels were put in order instead; None for other decodings.
     """
@@ -101,6 +103,12 @@ class Spine:
     unlike_spine: str | None = None
     certainty: Certainty | None = None
     resolved: float | None = None
+    bone_confidence: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def outline_confidence(self) -> dict[int, float]:
+        """How sure the network is that a label's cells are a vertebra's, by label."""
+        return self.bone_confidence or self.confidence
 
 
 def one_spine(logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray) -> Spine:

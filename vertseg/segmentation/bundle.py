@@ -75,7 +75,7 @@ python -m monai.bundle run --config_file configs/inference.json --meta_file conf
     --bundle_root . --dataset_dir scans --output_dir labels
 ```
 
-The network sees a scan as a whole: memory grows with it, by some 0.5 GB a million cells.
+The network sees a scan as a whole: memory grows with the scan.
 
 - `configs/metadata.json`: input, classes by value, training; under `vertseg` all that the file of
   weights states.

@@ -44,7 +44,7 @@ SCHEMA = (
 MONAI = "1.6.1"
 """Version of MONAI that the bundle is tried with."""
 
-PACKAGES = {"nibabel": nib.__version__, "pytorch-ignite": "0.5.5"}
+PACKAGES = {"nibabel": nib.__version__, "pytorch-ignite": "0.5.5", "fire": "0.7.1"}
 """Packages that MONAI needs to run the bundle."""
 
 TASK = "Segmentation and naming of the vertebrae in CT"

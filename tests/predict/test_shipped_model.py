@@ -14,6 +14,7 @@ from vertseg.evaluation.metrics import binary_dice, confusion, identification
 from vertseg.phantom import generate_phantom, preset
 from vertseg.scans.nifti import load_ct, load_mask
 from vertseg.scans.volumes import Geometry, Volume
+from vertseg.segmentation.card import card_with_facts
 from vertseg.segmentation.model import Model, load_model
 from vertseg.segmentation.segment import segment_ct
 from vertseg.segmentation.settings import OWN_SCANS_DECODING, SHIPPED_FILES
@@ -32,6 +33,7 @@ def test_both_files_are_one_network_and_the_one_of_the_card(model: Model) -> Non
         assert path.stat().st_size < 6e6
         assert hashlib.sha256(path.read_bytes()).hexdigest() in card
         assert load_model(path).trained == model.trained
+    assert card_with_facts(card, SHIPPED_FILES, model.trained) == card
     assert model.trained["parameters"] == 1_278_749 + 4 * 65
     assert model.trained["auxiliary"] == ["centres", "offsets"] and model.trained["sacrum"]
     assert re.search(r"no real CT", card)

@@ -515,6 +515,21 @@ class TestVerdict:
         ]  # fmt: skip
         assert most_urgent_first(scans) == [3, 2, 1, 0, 4]
 
+    def test_among_scans_to_check_the_worst_reason_and_the_least_sure_levels_come_first(
+        self,
+    ) -> None:
+        def uncertain(all_right: float) -> Result:
+            warnings = [{"code": "low_confidence", "message": "b"}]
+            warnings.append({"code": "uncertain_levels", "message": "a"})
+            return result(warnings=warnings, levels={"all_right": all_right})
+
+        unsure = result(warnings=[{"code": "low_confidence", "message": "b"}])
+        scans = [unsure, uncertain(0.77), uncertain(0.06), uncertain(0.71)]
+        assert most_urgent_first(scans) == [2, 3, 1, 0]
+        bodiless = [{"label": 22, "name": "L3", "body_volume_ml": None}]
+        both = result(vertebrae=bodiless, warnings=[{"code": "uncertain_levels", "message": "a"}])
+        assert verdict(both).reasons[0] == "a" and len(verdict(both).reasons) == 2
+
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

@@ -37,7 +37,7 @@ skip_methods: {skipped}
 METHODS = ("mobilenet_aspp", "nnunet")
 """One of each engine: others run the same scripts."""
 
-NEED_TORCH = ("train", "predict", "export_onnx", *(f"nnunet_{step}" for step in
+NEED_TORCH = ("train", "predict", "export_onnx", "export_bundle", *(f"nnunet_{step}" for step in
               ("plan", "preprocess", "train", "predict")))  # fmt: skip
 """Names of scripts."""
 
@@ -103,6 +103,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder, "all", "results/miniature/ro-crate-metadata.json",
         "results/miniature/screening/reference_vertebrae.csv",
         "results/miniature/models/mobilenet_aspp/fold0/weights.onnx",
+        "results/miniature/models/mobilenet_aspp/fold0/vertseg_mobilenet_aspp_fold0.zip",
         "--configfile", "config/miniature.yaml", "config/miniature_nnunet.yaml",
         "config/conda.yaml",
     )  # fmt: skip

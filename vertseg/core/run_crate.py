@@ -21,6 +21,7 @@ import yaml
 
 from vertseg import __version__
 from vertseg.core.files import file_sha256, walk_files, write_json, write_text
+from vertseg.core.notice import LICENCE
 
 if TYPE_CHECKING:
     from rocrate.model.entity import Entity
@@ -45,7 +46,7 @@ PROFILES = {
 CONTEXT = "https://w3id.org/ro/terms/workflow-run/context"
 WORKFLOW_PROFILE = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
 PARAMETER_PROFILE = "https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE"
-MIT = "https://spdx.org/licenses/MIT"
+LICENCE_URL = f"https://spdx.org/licenses/{LICENCE}"
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def _add_workflow(crate: "ROCrate", run: Run) -> "Entity":
         properties={
             "name": "vertseg",
             "version": __version__,
-            "license": {"@id": MIT},
+            "license": {"@id": LICENCE_URL},
             "conformsTo": {"@id": WORKFLOW_PROFILE},
             "encodingFormat": "text/plain",
         },

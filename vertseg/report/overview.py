@@ -21,6 +21,7 @@ WORST_FIRST = (
     "no_vertebra",
     "few_vertebrae",
     "uncertain_levels",
+    "no_bodies",
     "not_told_apart",
     "out_of_order",
     "gap",
@@ -35,7 +36,15 @@ WORST_FIRST = (
     "unknown_range",
     *(f"no_dicom_{kind}" for kind in DICOM_KINDS),
 )
-"""Codes of warnings, the worst first. A code that is not among them counts as bad as a gap."""
+"""Codes of warnings, the worst first. A code that is not among them counts as bad as a gap.
+
+`no_bodies` is the overview's own: it speaks of the measures of all vertebrae.
+"""
+
+NO_BODIES = {
+    "code": "no_bodies",
+    "message": "In no vertebra were a body and a spinal canal behind it found.",
+}
 
 
 @dataclass(frozen=True)
@@ -59,10 +68,8 @@ def verdict(scan: Result) -> Verdict:
     """
     if scan.error is not None:
         return Verdict("failed", (scan.error,))
-    reasons = [one["message"] for one in sorted(scan.warnings, key=_rank)]
-    if not scan.corrections and _no_bodies(scan):
-        reasons.insert(0, "In no vertebra were a body and a spinal canal behind it found.")
-    elif not scan.vertebrae and not reasons:
+    reasons = [one["message"] for one in sorted(_warnings(scan), key=_rank)]
+    if not scan.vertebrae and not reasons:
         reasons = ["No vertebra is labelled."]
     if scan.corrections:
         return Verdict("corrected", tuple(reasons))
@@ -70,9 +77,21 @@ def verdict(scan: Result) -> Verdict:
 
 
 def most_urgent_first(scans: Sequence[Result]) -> list[int]:
-    """Indices of the scans by urgency of their status; scans of one status keep their order."""
+    """Indices of the scans, the most urgent first.
+
+    They are sorted by their status, then by their worst reason, then by the probability that all
+    levels are right; scans that are alike keep their order.
+    """
     order = list(STATUSES)
-    return sorted(range(len(scans)), key=lambda index: order.index(verdict(scans[index]).status))
+
+    def urgency(index: int) -> tuple[int, int, float]:
+        scan = scans[index]
+        worst = min(map(_rank, _warnings(scan)), default=len(WORST_FIRST))
+        all_right = scan.levels.get("all_right")
+        status = order.index(verdict(scan).status)
+        return status, worst, 1.0 if all_right is None else all_right
+
+    return sorted(range(len(scans)), key=urgency)
 
 
 def shown_columns(scans: Sequence[Result]) -> set[str]:
@@ -86,6 +105,13 @@ def shown_columns(scans: Sequence[Result]) -> set[str]:
         "genant": any(one.get("highest_genant_grade") is not None for one in summaries),
     }
     return {name for name, shown in columns.items() if shown}
+
+
+def _warnings(scan: Result) -> list[Mapping[str, Any]]:
+    """Warnings of a scan, with that of the overview."""
+    if not scan.corrections and _no_bodies(scan):
+        return [NO_BODIES, *scan.warnings]
+    return list(scan.warnings)
 
 
 def _no_bodies(scan: Result) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -17,6 +18,17 @@ EXAMPLE_CELLS = (64, 72, 96)
 """Size of the image that the export is traced with; the model accepts any other."""
 
 
+def example_size(crop: Sequence[int] | None) -> tuple[int, ...]:
+    """Size (X, Y, Z) of the image that an export is traced with.
+
+    Args:
+        crop: cells (X, Y, Z) of the network's training crops, or None.
+    """
+    if not crop:
+        return EXAMPLE_CELLS
+    return tuple(max(n, 2 * cells) for n, cells in zip(EXAMPLE_CELLS, crop, strict=True))
+
+
 def export_onnx(weights: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
     """Write a network as an ONNX model of any input size, with its metadata.
 
@@ -28,9 +40,7 @@ def export_onnx(weights: str | os.PathLike[str], target: str | os.PathLike[str])
         UserError: the weights cannot be loaded.
     """
     network, trained = load_network(weights)
-    size = EXAMPLE_CELLS
-    if crop := trained["settings"]["crop"]:
-        size = tuple(max(n, 2 * cells) for n, cells in zip(size, crop, strict=True))
+    size = example_size(trained["settings"]["crop"])
     axes = {axis: torch.export.Dim.DYNAMIC for axis in (2, 3, 4)}
     program = torch.onnx.export(
         network,

@@ -44,3 +44,6 @@ SHIPPED_FILES: dict[RuntimeName, Path] = {
     for suffix, runtime in SUFFIXES.items()
 }
 """Files of that model, by runtime."""
+
+SHIPPED_CARD = Path(__file__).parents[1] / "models/README.md"
+"""Card of that model."""

@@ -41,7 +41,7 @@ THICKEST_MM = 4.0
 
 _MARGIN_MM = 4.0
 _LEAST_SOFT_HU = -50
-_BONE_PERCENTILE = 65
+_BONE_PERCENTILE = 60
 _LEAST_CONTRAST_HU = 50
 _LEAST_STEP_HU = 40
 """Least distance of a threshold from soft tissue, for its noise."""

@@ -36,6 +36,7 @@ def straight_spine(
     shift_mm: tuple[float, float, float] = (0, 0, 0),
     spongy_hu: float = SPONGY_HU,
     noise_hu: float = 10,
+    blur_mm: float = 0,
 ) -> tuple[Volume, np.ndarray]:
     """CT and label map of vertebrae stacked from head to foot along one axis.
 
@@ -46,6 +47,7 @@ def straight_spine(
         shift_mm: of the column against the voxels.
         spongy_hu: attenuation of the bodies' inside.
         noise_hu: SD of white noise.
+        blur_mm: SD of the scanner's blur.
     """
     turn = Rotation.from_euler("xyz", angles_deg, degrees=True).as_matrix()
     steps = np.array([(s.anterior + s.posterior) / 2 + DISC_MM for s in solids])
@@ -75,6 +77,7 @@ def straight_spine(
         depth = ndimage.distance_transform_edt(np.pad(inside[box], 1), sampling=spacing_mm)
         depth = depth[1:-1, 1:-1, 1:-1]
         hu[box][inside[box]] = np.where(depth <= 1.5, CORTEX_HU, spongy_hu)[inside[box]]
+    hu = ndimage.gaussian_filter(hu, blur_mm / np.array(spacing_mm))
     noise = noise_hu * np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     geometry = Geometry((int(shape[0]), int(shape[1]), int(shape[2])), affine)
     return Volume((hu + noise).astype(np.int16), affine, geometry), mask

@@ -60,6 +60,7 @@ def compare_scan(
     Raises:
         UserError: a file is missing or unreadable, or the phantom's description is.
     """
+    truth = _read_truth(sample)
     ct = load_ct(sample.ct)
     mask = load_mask(predicted_mask or sample.mask, ct.native).array
     reference = read_centroids(sample.centroids, ct.native.affine)
@@ -73,7 +74,7 @@ def compare_scan(
     return beside_truth(
         sample.scan,
         ct,
-        _read_truth(sample),
+        truth,
         [one for one in measured if one.label in found],
         reference,
     )

@@ -12,8 +12,8 @@ _BAND = 0.2
 """Half width of the mid-sagittal band, in widths of the body."""
 _LEAST_BAND_MM = 2.5
 _LEAST_COLUMNS = 12
-_LOST_RIM_MM = 0.5
-"""Part of a rim, a sharp edge, that masks of whole voxels lose at the front and at the back."""
+LOST_RIM_MM = 0.5
+"""Part of a rim, a sharp edge, that outlines from a CT lose at the front and at the back."""
 _LEAST_HEIGHT_MM = 3.0
 """Smallest height of a vertebra, crushed ones included."""
 _MOST_CONVEX_MM = 3.0
@@ -108,12 +108,16 @@ def superior_direction(plates: EndPlates) -> Floats:
     return normal / np.linalg.norm(normal)
 
 
-def body_heights(plates: EndPlates) -> Heights | None:
+def body_heights(plates: EndPlates, lost_rim_mm: float = 0) -> Heights | None:
     """Heights in the mid-sagittal band.
 
     A parabola through each end-plate, from the back wall to the front, evens out the voxels. The
     distances at its ends are the anterior and posterior height, the least distance in the middle
     half is the middle height.
+
+    Args:
+        plates: both end-plates.
+        lost_rim_mm: part of the body beyond the end-plates' columns at the front and at the back.
 
     Returns:
         None if the band holds too few columns, a height is below 3 mm, or the middle is higher
@@ -124,7 +128,7 @@ def body_heights(plates: EndPlates) -> Heights | None:
         return None
     gap = np.polynomial.Polynomial(lines.upper - lines.lower)
     inner = gap(np.linspace(-0.5, 0.5, 21))
-    rim = 1 + 2 * _LOST_RIM_MM / (lines.front - lines.back)
+    rim = 1 + 2 * lost_rim_mm / (lines.front - lines.back)
     heights = Heights(float(gap(rim)), float(inner.min()), float(gap(-rim)))
     ends = heights.anterior, heights.posterior
     if min(*ends, heights.middle) < _LEAST_HEIGHT_MM:

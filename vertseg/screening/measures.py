@@ -23,7 +23,14 @@ from vertseg.screening.frames import (
     first_frames,
     resample,
 )
-from vertseg.screening.heights import Heights, body_heights, end_plates, superior_direction
+from vertseg.screening.heights import (
+    LOST_RIM_MM,
+    EndPlates,
+    Heights,
+    body_heights,
+    end_plates,
+    superior_direction,
+)
 from vertseg.screening.references import find_references
 from vertseg.screening.shape import SpineShape, spine_shape, without_discs
 from vertseg.screening.surfaces import BodySurfaces, body_surfaces
@@ -169,7 +176,8 @@ def measure_spine(
             LabelledVertebra(ct, mask, label, boxes[label]),
             frames.get(label),
             label in unsure,
-            0 if label in from_ct else cell_mm,
+            cell_mm,
+            label in from_ct,
         )
         for label in sorted(boxes, key=RANK.__getitem__)
     ]
@@ -266,7 +274,11 @@ def isolated_body(
 
 
 def _measure(
-    vertebra: LabelledVertebra, frame: VertebraFrame | None, unsure: bool, cell_mm: float
+    vertebra: LabelledVertebra,
+    frame: VertebraFrame | None,
+    unsure: bool,
+    cell_mm: float,
+    from_ct: bool,
 ) -> _Seen:
     label = vertebra.label
     cut = vertebra_cut(vertebra)
@@ -295,15 +307,14 @@ def _measure(
     along_mm = float(np.abs(local.frame.axes[:, 2] @ vertebra.ct.affine[:3, :3]).max())
     thick = along_mm > THICKEST_MM
     plates = end_plates(local, body)
-    shown = None if thick else plates_in_ct(local, plates)
-    heights = None if shown is None else body_heights(shown)
+    heights = None if thick else _heights(local, plates, from_ct)
     foreign = foreign_material(local, body)
     measures = replace(
         base,
         body_complete=True,
         foreign_material=foreign,
         body_volume_ml=round(float(body.inside.sum()) * local.step_mm**3 / 1000, 2),
-        trabecular_hu=None if foreign else trabecular_hu(local, body, cell_mm),
+        trabecular_hu=None if foreign else trabecular_hu(local, body, 0 if from_ct else cell_mm),
     )
     if measures.trabecular_hu is None:
         measures = _without(measures, FOREIGN if foreign else TOO_SMALL)
@@ -322,6 +333,14 @@ def _measure(
         heights,
         body_surfaces(label, along_mm, local, body, plates),
     )
+
+
+def _heights(local: LocalVolume, plates: EndPlates, from_ct: bool) -> Heights | None:
+    """Heights between a mask's end-plates, or, in an outline from the CT, between the CT's."""
+    if not from_ct:
+        return body_heights(plates)
+    shown = plates_in_ct(local, plates)
+    return None if shown is None else body_heights(shown, LOST_RIM_MM)
 
 
 def _nothing_but(measures: VertebraMeasures, reason: str) -> _Seen:

@@ -56,6 +56,8 @@ def stop(sign: signal.Signals, where: str, scans: list[Path], output: Path) -> t
         [sys.executable, CALL, where, *arguments(scans, output)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+        # Tests that run in a shell's background ignore Ctrl-C, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
         assert call.stdout.readline() == "halted\n", call.communicate()

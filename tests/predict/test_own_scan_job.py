@@ -43,7 +43,7 @@ def job(output: Path, attempt: int = 1) -> None:
         log=[str(output / "one.log")],
         wildcards=SimpleNamespace(scan="one"),
         params=SimpleNamespace(
-            results=str(output), model=None, dicom=[], decoding="order", retries=2
+            results=str(output), model=None, dicom=[], decoding="order", outlines=None, retries=2
         ),
         resources=SimpleNamespace(attempt=attempt),
         threads=1,

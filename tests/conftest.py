@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 REAL_DATA = ROOT.parent / "shared/real"
 
 WORKFLOW_PARTS = [
+    "LICENSE",
     "Snakefile",
     "captions",
     "config.yaml",

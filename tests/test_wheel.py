@@ -53,7 +53,9 @@ def test_a_phantom_is_predicted_as_from_the_repository(installed: Path, tmp_path
     assert result["model"]["sha256"] == load_model(None, 1).sha256
     found = {one["label"] for one in result["vertebrae"]}
     assert len(found & phantom.centroids_mm.keys()) >= len(phantom.centroids_mm) - 1
-    assert (tmp_path / "results/report.html").stat().st_size > 1_000_000
+    page = (tmp_path / "results/report.html").read_text("utf-8")
+    assert (ROOT / "vertseg/report/assets/niivue.min.js").read_text("utf-8") in page
+    assert (tmp_path / "results/sub-1_viewer.js").stat().st_size > 100_000
     assert str(ROOT) not in run(
         tmp_path, installed / "python", "-c", "import vertseg; print(vertseg.__file__)"
     )

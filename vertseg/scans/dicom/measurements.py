@@ -3,9 +3,7 @@
 Needs highdicom (`pip install "vertseg[dicom-seg]"`).
 """
 
-import io
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -17,9 +15,13 @@ from pydicom.uid import generate_uid
 
 from vertseg import __version__
 from vertseg.anatomy.labels import IDS
-from vertseg.core.errors import UserError
-from vertseg.core.files import atomic_path
-from vertseg.scans.dicom.references import highdicom, series_number, sources, vertebra_code
+from vertseg.scans.dicom.references import (
+    highdicom,
+    save_object,
+    series_number,
+    sources,
+    vertebra_code,
+)
 from vertseg.scans.dicom.series import DicomSeries
 
 OWN_CODES = "99VERTSEG"
@@ -72,20 +74,13 @@ def write_measurements(
     """
     hd = highdicom()
     images, _ = sources(series)
-    try:
-        with warnings.catch_warnings():
-            # Anonymised series often hold names and UIDs that break DICOM's rules.
-            warnings.simplefilter("ignore", UserWarning)
-            report = _report(hd, measures, segmentation, images, model)
-            content = io.BytesIO()
-            report.save_as(content)
-    except Exception as error:
-        raise UserError(
-            f"The series {series.description} cannot be referred to by a DICOM SR ({error}). Use "
-            "the table of measures instead."
-        ) from error
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
+    save_object(
+        path,
+        lambda: _report(hd, measures, segmentation, images, model),
+        series,
+        "a DICOM SR",
+        "the table of measures",
+    )
 
 
 def _report(

@@ -8,7 +8,10 @@ Vertebrae carry their SNOMED CT codes; DICOM's subset of SNOMED knows no T13 and
 coded as `Vertebra` and named by their label.
 """
 
-from collections.abc import Sequence
+import io
+import os
+import warnings
+from collections.abc import Callable, Sequence
 from types import ModuleType
 
 import numpy as np
@@ -22,6 +25,7 @@ from pydicom.valuerep import DA, DT, TM, DSfloat
 
 from vertseg.anatomy.labels import NAMES
 from vertseg.core.errors import UserError
+from vertseg.core.files import atomic_path
 from vertseg.scans.dicom.files import text
 from vertseg.scans.dicom.series import DicomSeries
 from vertseg.scans.dicom.stack import Frame
@@ -29,7 +33,7 @@ from vertseg.scans.volumes import WIDEST_MM
 
 _LARGEST_SERIES_NUMBER = 10**9
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
-_NEVER_ABSENT = (
+NEVER_ABSENT = (
     "PatientID",
     "PatientName",
     "PatientBirthDate",
@@ -50,6 +54,45 @@ _COPIED = (
 )
 _SEXES = ("M", "F", "O")
 _PARSERS = {"DA": DA, "TM": TM, "DT": DT}
+
+
+def save_object(
+    path: str | os.PathLike[str],
+    make: Callable[[], Dataset],
+    series: DicomSeries,
+    kind: str,
+    instead: str,
+) -> Dataset:
+    """Make an object that refers to a series, and write it.
+
+    Args:
+        path: the file; it appears whole or not at all.
+        make: function that makes the object.
+        series: the series.
+        kind: name of the object, with its article.
+        instead: what a user has without it.
+
+    Returns:
+        The object.
+
+    Raises:
+        UserError: the series cannot be referred to.
+    """
+    content = io.BytesIO()
+    try:
+        with warnings.catch_warnings():
+            # Anonymised series often hold names and UIDs that break DICOM's rules.
+            warnings.simplefilter("ignore", UserWarning)
+            made = make()
+            made.save_as(content, enforce_file_format=True)
+    except Exception as error:
+        raise UserError(
+            f"The series {series.description} cannot be referred to by {kind} ({error}). Use "
+            f"{instead} instead."
+        ) from error
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
+    return made
 
 
 def vertebra_code(label: int) -> Code:
@@ -141,7 +184,7 @@ def _source(header: Dataset, frame: Frame) -> Dataset:
             source.add(element)
     if text(source, "PatientSex") not in _SEXES:
         source.PatientSex = ""
-    for keyword in _NEVER_ABSENT:
+    for keyword in NEVER_ABSENT:
         if keyword not in source:
             setattr(source, keyword, "")
     # Text was decoded by the file's character set.

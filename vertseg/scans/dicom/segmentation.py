@@ -3,9 +3,7 @@
 Needs highdicom (`pip install "vertseg[dicom-seg]"`).
 """
 
-import io
 import os
-import warnings
 from types import ModuleType
 from typing import Literal
 
@@ -18,11 +16,11 @@ from vertseg import __version__
 from vertseg.anatomy.labels import CRANIOCAUDAL, NAMES
 from vertseg.anatomy.palette import label_colour
 from vertseg.core.errors import UserError
-from vertseg.core.files import atomic_path
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.scans.dicom.references import (
     highdicom,
     refuse_unreferable,
+    save_object,
     series_number,
     sources,
     vertebra_code,
@@ -73,22 +71,14 @@ def write_segmentation(
     number_of = np.zeros(256, np.uint8)
     number_of[labels] = labels if form == "LABELMAP" else np.arange(1, len(labels) + 1)
     segments = number_of[series.on_slices(mask, native)[np.argsort(order)]]
-    try:
-        with warnings.catch_warnings():
-            # Anonymised series often hold names and UIDs that break DICOM's rules.
-            warnings.simplefilter("ignore", UserWarning)
-            numbers = {int(number_of[label]): label for label in labels}
-            segmentation = _segmentation(hd, images, segments, numbers, model, form)
-            content = io.BytesIO()
-            segmentation.save_as(content)
-    except Exception as error:
-        raise UserError(
-            f"The series {series.description} cannot be referred to by a DICOM SEG ({error}). Use "
-            "the NIfTI label map instead."
-        ) from error
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
-    return segmentation
+    numbers = {int(number_of[label]): label for label in labels}
+    return save_object(
+        path,
+        lambda: _segmentation(hd, images, segments, numbers, model, form),
+        series,
+        "a DICOM SEG",
+        "the NIfTI label map",
+    )
 
 
 def _segmentation(

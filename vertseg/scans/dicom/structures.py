@@ -1,9 +1,7 @@
 """Label maps as DICOM structure sets (RTSTRUCT), as programs of radiotherapy read them."""
 
 import datetime
-import io
 import os
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,11 +14,12 @@ from vertseg import __version__
 from vertseg.anatomy.labels import CRANIOCAUDAL, NAMES
 from vertseg.anatomy.palette import label_colour
 from vertseg.core.errors import UserError
-from vertseg.core.files import atomic_path
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.scans.dicom.contours import mask_polygons
 from vertseg.scans.dicom.references import (
+    NEVER_ABSENT,
     refuse_unreferable,
+    save_object,
     series_number,
     sources,
     vertebra_code,
@@ -35,16 +34,8 @@ _STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.1"
 """SOP class of the study that a structure set's frame of reference belongs to (retired, but the
 value that PS3.3 C.8.8.5 names)."""
 _COPIED = (
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
+    *NEVER_ABSENT,
     "StudyDescription",
-    "ReferringPhysicianName",
     "StudyInstanceUID",
     "FrameOfReferenceUID",
     "PatientIdentityRemoved",
@@ -74,20 +65,13 @@ def write_structure_set(
     if not labels:
         raise UserError(f"{path}: no vertebra was found, so there are no contours to write.")
     refuse_unreferable(series)
-    try:
-        with warnings.catch_warnings():
-            # Anonymised series often hold names and UIDs that break DICOM's rules.
-            warnings.simplefilter("ignore", UserWarning)
-            dataset = _structure_set(series.on_slices(mask, native), labels, series)
-            content = io.BytesIO()
-            dataset.save_as(content, enforce_file_format=True)
-    except Exception as error:
-        raise UserError(
-            f"The series {series.description} cannot be referred to by an RTSTRUCT ({error}). Use "
-            "the NIfTI label map instead."
-        ) from error
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
+    save_object(
+        path,
+        lambda: _structure_set(series.on_slices(mask, native), labels, series),
+        series,
+        "an RTSTRUCT",
+        "the NIfTI label map",
+    )
 
 
 def _structure_set(stored: np.ndarray, labels: Sequence[int], series: DicomSeries) -> Dataset:

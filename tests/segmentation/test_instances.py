@@ -11,7 +11,7 @@ from vertseg.networks.metadata import OFFSET_CELLS
 from vertseg.scans.volumes import Geometry
 from vertseg.segmentation.decode import decode_logits
 from vertseg.segmentation.grid import GridTransform
-from vertseg.segmentation.instances import name_instances
+from vertseg.segmentation.naming import name_instances
 from vertseg.segmentation.pieces import Spine
 from vertseg.segmentation.spine_model import STEP_MM
 
@@ -80,6 +80,23 @@ class Outputs:
         np.put_along_axis(self.logits, shown[None].astype(int), SURE_LOGIT, axis=0)
         self.label_map = shown
 
+    def merge(self, above: str, upper: str, lower: str, below: str) -> None:
+        """One peak for two vertebrae, whose outer halves vote for the neighbours."""
+        names = (above, upper, lower, below)
+        cells = {name: np.argwhere(self.truth == IDS[name]) for name in names}
+        centres = {name: own.mean(axis=0) for name, own in cells.items()}
+        middle = (centres[upper] + centres[lower]) / 2
+        for name, beyond in ((upper, above), (lower, below)):
+            own = cells[name]
+            inner = np.abs(own - middle)[:, 2] < abs(centres[name] - middle)[2]
+            targets = np.where(inner[:, None], middle, centres[beyond])
+            self.auxiliary["offsets"][:, *own.T] = (targets - own).T / OFFSET_CELLS
+            self.auxiliary["centres"][0, *own.T] = -6
+        around = np.stack(np.indices(self.truth.shape)).reshape(3, -1).T
+        peak = 4 - np.linalg.norm(around - middle, axis=1)
+        values = self.auxiliary["centres"].reshape(-1)
+        np.maximum(values, peak, out=values)
+
     def decoded(self, kinds: Sequence[str] = BOTH, sacrum: bool = False) -> Spine | None:
         """The spine found; logits and label map are changed."""
         auxiliary = {kind: self.auxiliary[kind] for kind in kinds}
@@ -130,6 +147,16 @@ def test_two_bodies_with_one_class_get_two_names() -> None:
 def test_a_missed_seed_lets_no_label_cover_two_bodies() -> None:
     outputs = Outputs(LUMBAR, missed=["L2"])
     assert outputs.decoded() is not None
+    assert outputs.agreement() > 0.95
+
+
+def test_two_vertebrae_in_one_instance_are_divided() -> None:
+    """Neighbours take their outer halves: neither gap nor length alone says that one is missed."""
+    names = ("T1", "T2", "T3", "T4", "T5", "T6", "T7")
+    outputs = Outputs(names)
+    outputs.merge("T2", "T3", "T4", "T5")
+    spine = outputs.decoded()
+    assert spine is not None and list(spine.confidence) == [IDS[name] for name in names]
     assert outputs.agreement() > 0.95
 
 

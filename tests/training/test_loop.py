@@ -168,6 +168,25 @@ def test_a_run_goes_on_from_a_trained_network(tmp_path: Path, caches: list[Path]
     assert load_network(first)[1]["initial_weights"] is None
 
 
+def test_a_share_of_the_initial_weights_stays(tmp_path: Path, caches: list[Path]) -> None:
+    first = tmp_path / "first/weights.safetensors"
+    options = {"iterations": 2, "validate_every": 0}
+    train(TrainingSettings.from_config(SETTINGS | options), caches, [], first.parent)
+    options |= {"initial_weights": str(first), "seed": 1}
+    for share in (0.0, 0.25):
+        settings = TrainingSettings.from_config(SETTINGS | options | {"initial_share": share})
+        train(settings, caches, [], tmp_path / f"{share}")
+    before, after, mean = (
+        load_network(tmp_path / folder / "weights.safetensors")[0].state_dict()
+        for folder in ("first", "0.0", "0.25")
+    )
+    assert "running_mean" in " ".join(before)
+    for name, tensor in before.items():
+        if tensor.is_floating_point():
+            assert not torch.equal(after[name], tensor)
+            torch.testing.assert_close(mean[name], 0.25 * tensor + 0.75 * after[name])
+
+
 @pytest.mark.parametrize(
     ("other", "what"),
     [

@@ -167,6 +167,22 @@ def log_probability(
     return spine.ways(limited).total - spine.ways(evidence).total
 
 
+def log_total(
+    evidence: np.ndarray, centres_mm: np.ndarray, sizes: np.ndarray, model: SpineModel
+) -> float:
+    """Logarithm of the sum of the probabilities of all labels that the pieces may have.
+
+    Compares two divisions of the same bone into pieces.
+
+    Args:
+        evidence: as for `number_levels`, like the others.
+        centres_mm: centres of the pieces.
+        sizes: sizes of the pieces.
+        model: model of spines.
+    """
+    return _Spine(centres_mm, sizes, model).ways(evidence).total
+
+
 def put_in_order(
     logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray
 ) -> tuple[tuple[Change, ...], Certainty | None]:

@@ -17,9 +17,9 @@ from vertseg.networks.metadata import auxiliary_slices
 from vertseg.scans.volumes import Volume
 from vertseg.segmentation.decode import decode_logits
 from vertseg.segmentation.grid import AIR, GridTransform
-from vertseg.segmentation.instances import name_instances
 from vertseg.segmentation.likeness import why_no_spine
 from vertseg.segmentation.model import Model
+from vertseg.segmentation.naming import name_instances
 from vertseg.segmentation.numbering import put_in_order
 from vertseg.segmentation.outlines import outlines_of_ct
 from vertseg.segmentation.pieces import IMPOSSIBLE, Spine, dismiss, mean_softmax, one_spine

@@ -235,10 +235,16 @@ class TestResults:
         result = read_result(write_result(tmp_path / "r.json", content))
         assert [one["name"] for one in result.vertebrae] == ["C1", "T12", "T13", "L1"]
 
+    def test_nesting_too_deep_is_a_damaged_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "x_result.json"
+        path.write_text("[" * 100_000 + "]" * 100_000)
+        with pytest.raises(UserError, match=r"x_result\.json: not JSON"):
+            read_result(path)
+
     @pytest.mark.parametrize(
         ("content", "complaint"),
         [
-            ([], "not a result of vertseg predict"),
+            ([], "not a result of vertseg"),
             ({}, "its format is None"),
             (RESULT | {"format": "vertseg-result-9"}, "'vertseg-result-9'"),
             (RESULT | {"status": "running"}, "status"),

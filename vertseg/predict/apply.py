@@ -1,6 +1,5 @@
 """A reader's corrections, applied: label map, centres, measures, pictures; no network needed."""
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -60,8 +59,7 @@ def apply_correction(correction: Correction, output: Path) -> Path:
     labels = new_labels(correction, result)
     _check_files(result, path)
     scan = _unchanged_scan(result, path)
-    content = json.loads(path.read_bytes(), parse_constant=lambda _: None)
-    cell_mm = (content.get("model") or {}).get("cell_mm")
+    cell_mm = result.model.get("cell_mm")
     if cell_mm is None:
         raise UserError(
             f"{path}: does not state the size of the network's cells, which measures depend on. "
@@ -108,6 +106,8 @@ def apply_correction(correction: Correction, output: Path) -> Path:
                 if kind in paths:
                     shutil.copy2(path.parent / result.outputs[kind], paths[kind])
             warnings += write_dicom_objects(labelled, str(result.model.get("name")), paths, watch)
+            # Probabilities are those of the network's labels, not of the reader's.
+            content = {key: value for key, value in result.content.items() if key != "levels"}
             content |= {
                 "corrections": [*result.corrections, correction.content],
                 "mask_sha256": file_sha256(paths["mask"]),
@@ -118,8 +118,6 @@ def apply_correction(correction: Correction, output: Path) -> Path:
                     kind: name if kind in paths else None for kind, name in content["files"].items()
                 },
             }
-            # Probabilities of the network's labels, not of the reader's.
-            content.pop("levels", None)
             write_json(result_path(folder, scan.name), content)
             if not result.corrections:
                 _keep_originals(result, path)

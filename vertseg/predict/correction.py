@@ -1,23 +1,19 @@
 """A reader's correction of a scan's labels, a JSON file as correction.schema.json describes it."""
 
-import json
 import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 
 from vertseg.anatomy.centroids import Centres
 from vertseg.anatomy.labels import NAMES
 from vertseg.core.errors import UserError
 from vertseg.predict.result import Result
+from vertseg.predict.stated_files import read_stated
 
 FORMAT = "vertseg-correction-1"
 
@@ -54,21 +50,7 @@ def read_correction(path: str | os.PathLike[str]) -> Correction:
     """
     path = Path(path)
     again = "Save the correction from the report again."
-    try:
-        content = json.loads(path.read_bytes(), parse_constant=lambda _: None)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such correction. Check the path.") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON ({error}). {again}") from None
-    stated = content.get("format") if isinstance(content, dict) else None
-    if stated != FORMAT:
-        raise UserError(
-            f"{path}: not a correction: its format is {stated!r}, not {FORMAT!r}. Give a file that "
-            "the report saved."
-        )
-    flaw = best_match(_validator().iter_errors(content))
-    if flaw:
-        raise UserError(f"{path}: {flaw.json_path.removeprefix('$.')}: {flaw.message}. {again}")
+    content = read_stated(path, "correction", FORMAT, "Give a file that the report saved.", again)
     entries = content["vertebrae"]
     if repeated := _repeated([entry["label"] for entry in entries]):
         raise UserError(f"{path}: names {repeated} twice. {again}")
@@ -129,9 +111,3 @@ def new_labels(correction: Correction, result: Result) -> dict[int, int]:
 def _repeated(labels: list[int]) -> str:
     """Names of the labels that occur more than once; "" if there are none."""
     return ", ".join(NAMES[label] for label, count in Counter(labels).items() if count > 1)
-
-
-@cache
-def _validator() -> Draft202012Validator:
-    schema = files("vertseg.predict").joinpath("correction.schema.json").read_text()
-    return Draft202012Validator(json.loads(schema))

@@ -10,6 +10,7 @@ from pydicom.sr.coding import Code
 
 from vertseg.core.errors import UserError
 from vertseg.core.logs import logger
+from vertseg.predict.result import GRADE_WORDS
 from vertseg.predict.warnings import PredictionWarning
 from vertseg.scans.dicom.measurements import (
     OWN_CODES,
@@ -50,7 +51,6 @@ _MEASURES = {
 }
 """Code and unit of a vertebra's numbers, by their names in the table of measures."""
 
-_GRADES = ("none", "mild", "moderate", "severe")
 
 
 def coded_measures(vertebra: Mapping[str, Any]) -> list[Measure | Evaluation]:
@@ -62,7 +62,7 @@ def coded_measures(vertebra: Mapping[str, Any]) -> list[Measure | Evaluation]:
     ]
     grade, shape = vertebra.get("genant_grade"), vertebra.get("fracture_shape")
     if grade is not None:
-        answer = _own(f"GENANT{grade}", f"Genant grade {grade} ({_GRADES[grade]})")
+        answer = _own(f"GENANT{grade}", f"Genant grade {grade} ({GRADE_WORDS[grade]})")
         stated.append(Evaluation(_own("GENANT", "Genant grade"), answer))
     if shape is not None:
         answer = _own(shape.upper(), f"{shape} deformity")

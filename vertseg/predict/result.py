@@ -1,21 +1,19 @@
 """Results of `vertseg predict`, a JSON file for each scan, as result.schema.json describes it."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
-
 from vertseg.anatomy.labels import RANK
 from vertseg.core.errors import UserError
+from vertseg.predict.stated_files import read_stated
 
 FORMAT = "vertseg-result-1"
+
+GRADE_WORDS = ("none", "mild", "moderate", "severe")
+"""Genant's words for grades 0 to 3."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,7 @@ class Result:
         title: words for people that tell the scan from others, without the patient's name.
         mask_sha256: SHA-256 of the label map's file, if stated.
         corrections: what readers have changed, each as `correction.schema.json` describes it.
+        content: all that the file holds.
     """
 
     scan: str
@@ -69,6 +68,7 @@ class Result:
     title: str | None = None
     mask_sha256: str | None = None
     corrections: Sequence[Mapping[str, Any]] = ()
+    content: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_result(path: str | os.PathLike[str]) -> Result:
@@ -79,7 +79,13 @@ def read_result(path: str | os.PathLike[str]) -> Result:
             it names is missing.
     """
     path = Path(path)
-    content = _checked_content(path)
+    content = read_stated(
+        path,
+        "result",
+        FORMAT,
+        "Give the *_result.json files of this version.",
+        "Run vertseg predict on the scan again.",
+    )
     if content["status"] == "failed":
         return Result(content["scan"], content.get("source"), content["error"] or "Unknown error.")
     outputs = {kind: name for kind, name in (content["files"] or {}).items() if name}
@@ -106,34 +112,8 @@ def read_result(path: str | os.PathLike[str]) -> Result:
         title=content.get("title"),
         mask_sha256=content.get("mask_sha256"),
         corrections=content.get("corrections") or (),
+        content=content,
     )
-
-
-def _checked_content(path: Path) -> dict[str, Any]:
-    again = "Run vertseg predict on the scan again."
-    try:
-        # Infinity and NaN stand for no value.
-        content = json.loads(path.read_bytes(), parse_constant=lambda _: None)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such result. {again}") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not JSON ({error}). {again}") from None
-    stated = content.get("format") if isinstance(content, dict) else None
-    if stated != FORMAT:
-        raise UserError(
-            f"{path}: not a result of vertseg predict: its format is {stated!r}, not {FORMAT!r}. "
-            "Give the *_result.json files of this version."
-        )
-    flaw = best_match(_validator().iter_errors(content))
-    if flaw:
-        raise UserError(f"{path}: {flaw.json_path.removeprefix('$.')}: {flaw.message}. {again}")
-    return content
-
-
-@cache
-def _validator() -> Draft202012Validator:
-    schema = files("vertseg.predict").joinpath("result.schema.json").read_text()
-    return Draft202012Validator(json.loads(schema))
 
 
 def _existing(result: Path, name: str | None) -> Path | None:

@@ -23,7 +23,7 @@ from vertseg.core.files import atomic_path
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.predict.certainty import level_words
 from vertseg.predict.correction import FORMAT as CORRECTION_FORMAT
-from vertseg.predict.result import Result, read_result
+from vertseg.predict.result import GRADE_WORDS, Result, read_result
 from vertseg.predict.viewer_volumes import read_viewer_volumes
 from vertseg.report.overview import (
     STATUSES,
@@ -35,8 +35,6 @@ from vertseg.report.overview import (
 
 MISSING = "–"
 THUMBNAIL_PIXEL = (480, 240)
-GRADES = ("none", "mild", "moderate", "severe")
-"""Genant's words for grades 0 to 3."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +179,7 @@ def write_report(
         colours={label: label_colour(label) for label in CRANIOCAUDAL},
         names=NAMES,
         order=CRANIOCAUDAL,
-        grades=GRADES,
+        grades=GRADE_WORDS,
         asset=_asset,
         reach=_reach,
         level_words=level_words,

@@ -33,7 +33,7 @@ WITHOUT_FINGERPRINT = {
 """Scripts of rules whose results do not depend on a fingerprint."""
 
 
-CACHED = ("_tree", "_statements", "imported_modules", "data_files")
+CACHED = ("_tree", "_statements", "imported_modules", "data_files", "module_file")
 
 
 @pytest.fixture
@@ -66,6 +66,12 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
+@pytest.fixture(autouse=True)
+def no_memory() -> None:
+    """Nothing is known of another test's package."""
+    forget()
+
+
 def fresh(package: Path, script: str = "train.py", without: tuple[str, ...] = ()) -> str:
     forget()
     return code_version(package.parent / "scripts" / script, without)
@@ -77,20 +83,19 @@ def forget() -> None:
 
 
 class PerFile:
-    """A cache of a function of a file that forgets one file at a time."""
+    """A cache of a function of a file, or of a module's name, that forgets one file at a time."""
 
-    def __init__(self, function: Callable[[Path], object]) -> None:
+    def __init__(self, function: Callable[[Path | str], object]) -> None:
         self.function = function
-        self.results: dict[Path, object] = {}
+        self.results: dict[Path | str, object] = {}
 
-    def __call__(self, file: Path) -> object:
+    def __call__(self, file: Path | str) -> object:
         if file not in self.results:
             self.results[file] = self.function(file)
         return self.results[file]
 
 
 def test_imports_are_followed_at_any_depth(package: Path) -> None:
-    forget()
     assert modules_behind(package.parent / "scripts/train.py") == {
         "vertseg.losses",
         "vertseg.anatomy",
@@ -190,7 +195,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reachable(folder: Path, script: str, without: tuple[str, ...]) -> set[Path]:
     """Files that a script imports, by a walk of its own."""
     left_out = [folder / "vertseg" / name.replace(".", "/") for name in without]
-    plumbing = {module_file(name) for name in PLUMBING}
+    plumbing = {versions.module_file(name) for name in PLUMBING}
     seen: set[Path] = set()
     waiting = [folder / "scripts" / script]
     while waiting:

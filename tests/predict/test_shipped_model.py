@@ -46,7 +46,7 @@ def test_both_files_are_one_network_and_the_one_of_the_card(model: Model) -> Non
 
 def test_it_identifies_most_vertebrae_of_new_phantoms(model: Model) -> None:
     hits, vertebrae, overlap = 0, 0, []
-    for seed in (2_000_001, 2_000_002, 2_000_003, 2_000_004):
+    for seed in (2_000_001, 2_000_002):
         phantom = generate_phantom(seed, preset("full"))
         ct = Volume(phantom.ct, phantom.affine, Geometry(phantom.ct.shape, phantom.affine))
         mask = segment_ct(model, ct, OWN_SCANS_DECODING).mask

@@ -1,8 +1,10 @@
 """From VerSe's archives on a server to both tables, offline after the download."""
 
+import json
 import re
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -29,8 +31,8 @@ TRAINING = {
     "sub-verse521_dir-ax": ("seg-subreg", "ASL"),
     "sub-verse588": ("", "RSA"),
 }
-# Two methods are as good as five for what is tested here.
-SKIPPED = ["resnet18_aspp", "mobilenet", "mobilenet_aspp_flips"]
+# One method is as good as five for what is tested here.
+SKIPPED = ["resnet18_aspp", "mobilenet", "mobilenet_aspp", "mobilenet_aspp_flips"]
 VALIDATION = {"sub-verse701_dir-sag": ("seg-subreg", "PIR")}
 REAL_SCAN = "sub-verse014"
 
@@ -124,6 +126,26 @@ def test_the_external_scans_have_a_table_of_their_own(run: tuple[Path, list[str]
     evaluated = (folder / "results/evaluation/unet/fold0_scans.csv").read_text()
     assert not any(scan in evaluated for scan in external)
     assert "none of them trained on" in (folder / "results/external.md").read_text()
+
+
+def test_the_public_scan_keeps_its_geometry_voxels_and_centres(
+    run: tuple[Path, list[str]], verse014: Path
+) -> None:
+    results = run[0] / "results"
+    ct = nib.load(f"{verse014}_ct.nii.gz")
+    mask = nib.load(results / f"predictions/unet/external/{REAL_SCAN}_seg-vert_msk.nii.gz")
+    assert mask.shape == ct.shape
+    np.testing.assert_allclose(mask.affine, ct.affine, atol=1e-4)
+    table = pd.read_csv(results / "evaluation/unet/external_labels.csv")
+    table = table[(table["scan"] == REAL_SCAN) & (table["reference_voxels"] > 0)]
+    reference = table.set_index("label")
+    voxels = np.bincount(np.asarray(nib.load(f"{verse014}_seg-vert_msk.nii.gz").dataobj).ravel())
+    lumbar = {label: voxels[label] for label in range(20, 25)}
+    assert reference["reference_voxels"].to_dict() == lumbar
+    for point in json.loads(Path(f"{verse014}_seg-vb_ctd.json").read_text())[1:]:
+        expected = ct.affine @ [point["X"], point["Y"], point["Z"], 1]
+        row = reference.loc[point["label"], [f"reference_{axis}_mm" for axis in "xyz"]]
+        np.testing.assert_allclose(row.to_numpy(dtype=float), expected[:3], atol=1e-3)
 
 
 def test_external_scans_are_predicted_by_the_mean_probability(run: tuple[Path, list[str]]) -> None:

@@ -84,7 +84,9 @@ def modules_behind(script: Path, without: Collection[str] = ()) -> set[str]:
     """
     left_out = {f"{PACKAGE.name}.{name}" for name in without}
     behind = _closure(script, PLUMBING)
-    needless = [name for name in left_out if not any(_lies_in(module, name) for module in behind)]
+    needless = [
+        name for name in left_out if not any(f"{one}.".startswith(f"{name}.") for one in behind)
+    ]
     if needless:
         names = ", ".join(sorted(needless))
         raise ValueError(f"{script}: does not import {names}, which is to be left out.")
@@ -93,18 +95,15 @@ def modules_behind(script: Path, without: Collection[str] = ()) -> set[str]:
 
 def _closure(script: Path, left_out: Collection[str]) -> set[str]:
     """Modules behind a script, but for the modules and rooms left out."""
+    rooms = tuple(f"{name}." for name in left_out if name not in PLUMBING)
     found: set[str] = set()
     waiting = list(imported_modules(script))
     while waiting:
         module = waiting.pop()
-        if module not in found and not any(_lies_in(module, name) for name in left_out):
+        if module not in found and module not in left_out and not module.startswith(rooms):
             found.add(module)
             waiting.extend(imported_modules(module_file(module)))
     return found
-
-
-def _lies_in(module: str, room: str) -> bool:
-    return module == room or (module.startswith(f"{room}.") and room not in PLUMBING)
 
 
 @cache
@@ -124,6 +123,7 @@ def imported_modules(file: Path) -> frozenset[str]:
     return frozenset(found)
 
 
+@cache
 def module_file(module: str) -> Path:
     """Source of a module of this package; of a package, its `__init__.py`."""
     path = PACKAGE.parent.joinpath(*module.split("."))

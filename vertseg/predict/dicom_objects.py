@@ -52,7 +52,6 @@ _MEASURES = {
 """Code and unit of a vertebra's numbers, by their names in the table of measures."""
 
 
-
 def coded_measures(vertebra: Mapping[str, Any]) -> list[Measure | Evaluation]:
     """A vertebra's measures as codes; values that were left out are not stated."""
     stated: list[Measure | Evaluation] = [

@@ -221,7 +221,7 @@ def _divided(
     """Seeds and instances, with those of two vertebrae divided.
 
     An instance is divided if two vertebrae in its place are `TWO_ODDS` times as probable as one, by
-    their distances from the neighbours and by the classes of their cells.
+    their distances from the neighbours and by the classes of their cells, and if both get a name.
 
     Args:
         bone: the cells.
@@ -239,13 +239,18 @@ def _divided(
     if not possible:
         return seeds, owner
 
-    def log_probability(seeds: Seeds, owner: np.ndarray) -> float:
+    def judged(seeds: Seeds, owner: np.ndarray) -> tuple[float, int]:
         evidence = _evidence(bone, seeds, owner, _of_spine(bone, owner), scores, logits)
-        return log_total(*evidence, CAUTIOUS_MODEL)
+        named = ~np.isin(most_probable_levels(*evidence, MODEL), (BACKGROUND, SACRUM))
+        return log_total(*evidence, CAUTIOUS_MODEL), int(np.count_nonzero(named))
 
-    as_two = [log_probability(*one) for one in possible]
+    as_one, vertebrae = judged(seeds, owner)
+    as_two = [
+        log_probability if named > vertebrae else -math.inf
+        for log_probability, named in (judged(*one) for one in possible)
+    ]
     best = int(np.argmax(as_two))
-    if as_two[best] - log_probability(seeds, owner) < math.log(TWO_ODDS):
+    if as_two[best] - as_one < math.log(TWO_ODDS):
         return seeds, owner
     return _divided(bone, *possible[best], scores, logits)
 

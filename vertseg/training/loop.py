@@ -97,8 +97,6 @@ def train(
                 save_checkpoint(folder, run, trainer.state(record.history))
                 write_log(folder / LOG, record.history)
     trainer.check_weights()
-    if settings.initial_share:
-        trainer.average_with_initial()
     write_log(folder / LOG, history)
     save_weights(
         folder / WEIGHTS,

@@ -42,7 +42,6 @@ class TrainingSettings:
     elastic_strength: float
     flips: bool
     initial_weights: str | None
-    initial_share: float
     class_weight_exponent: float
     edge_weight: float
     dice_weight: float

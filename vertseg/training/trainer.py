@@ -67,7 +67,6 @@ class Trainer:
                 settings.num_classes,
                 settings.auxiliary,
             )
-        self._initial = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         limit_context(network, settings.crop)
         self.network = place_network(network, self.device)
         self._training = training
@@ -150,17 +149,6 @@ class Trainer:
         self._optimiser.load_state_dict(state["optimiser"])
         self._scaler.load_state_dict(state["scaler"])
         return state["history"]
-
-    def average_with_initial(self) -> None:
-        """Move the weights back to the initial ones by `initial_share` of the way.
-
-        The mean of a network before and after its last training often does better on images unlike
-        those of that training than either (Wortsman et al., CVPR 2022, arXiv:2109.01903).
-        """
-        with torch.no_grad():
-            for name, tensor in self.network.state_dict().items():
-                if tensor.is_floating_point():
-                    tensor.lerp_(self._initial[name].to(tensor.device), self.settings.initial_share)
 
     def check_weights(self) -> None:
         """Check that all weights are finite after the last step.

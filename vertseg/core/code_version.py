@@ -159,7 +159,25 @@ def _importing(tree: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:
         elif isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
             waiting.extend(node.orelse)
         else:
-            waiting.extend(ast.iter_child_nodes(node))
+            waiting.extend(_parts(node))
+
+
+def _parts(node: ast.AST) -> Iterator[ast.AST]:
+    """The statements, and the handlers and cases of statements, right inside one.
+
+    There are ten times as many expressions, which hold no statement.
+    """
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        yield from getattr(node, field, ())
+
+
+def _all_parts(tree: ast.Module) -> Iterator[ast.AST]:
+    """All statements, handlers and cases at any depth."""
+    waiting = list(_parts(tree))
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting.extend(_parts(node))
 
 
 def _is_import(node: ast.AST) -> TypeGuard[ast.Import | ast.ImportFrom]:
@@ -179,7 +197,7 @@ def _statements(file: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """
     lines = file.read_text(encoding="utf-8").splitlines()
     tree = _tree(file)
-    for node in ast.walk(tree):
+    for node in _all_parts(tree):
         if _is_import(node) or (isinstance(node, ast.Expr) and _is_text(node.value)):
             first, last = node.lineno - 1, node.end_lineno or node.lineno
             lines[first:last] = [""] * (last - first)

@@ -60,6 +60,7 @@ def test_markups_are_what_slicer_reads(tmp_path):
         ("T13", [0.0, 0.0, 50.0]),
         ("L1", [-1.235, 2.0, 30.0]),
     ]
+    assert [point["id"] for point in points] == ["19-50", "28-50", "20-50"]  # TPTBox's keys
     assert {point["description"] for point in points} == {"for tests"}
     assert not re.search(r"-0\.0\b", path.read_text())
 

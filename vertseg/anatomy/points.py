@@ -16,6 +16,10 @@ MARKUPS_SCHEMA = (
 TABLE_COLUMNS = ("label", "name", "x_ras_mm", "y_ras_mm", "z_ras_mm", "notice")
 """Columns of a table of points: right, anterior and superior are positive."""
 
+_BODY_CENTRE = 50
+"""TPTBox's number of a vertebral body's centre, `Vertebra_Corpus`. It reads Slicer's points by
+identifiers of this form, and points with identifiers 1, 2, 3 as those of vertebrae 1, 2, 3."""
+
 _DECIMALS = 3
 
 
@@ -23,7 +27,7 @@ def write_markups(path: str | os.PathLike[str], centres_mm: Centres, notice: str
     """Write points as a point list of 3D Slicer's Markups, from C1 downwards.
 
     Coordinates are LPS mm, the space that Slicer's own files state. The point's label is the
-    vertebra's name.
+    vertebra's name, its identifier TPTBox's: VerSe's value and the location, such as `20-50`.
 
     Args:
         path: the .mrk.json file; it appears whole or not at all.
@@ -32,7 +36,7 @@ def write_markups(path: str | os.PathLike[str], centres_mm: Centres, notice: str
     """
     points = [
         {
-            "id": str(number),
+            "id": f"{label}-{_BODY_CENTRE}",
             "label": NAMES[label],
             "description": notice,
             "position": [-x if x else 0.0, -y if y else 0.0, z],
@@ -41,7 +45,7 @@ def write_markups(path: str | os.PathLike[str], centres_mm: Centres, notice: str
             "visibility": True,
             "positionStatus": "defined",
         }
-        for number, (label, (x, y, z)) in enumerate(_from_head_to_foot(centres_mm), start=1)
+        for label, (x, y, z) in _from_head_to_foot(centres_mm)
     ]
     markup = {
         "type": "Fiducial",

@@ -242,6 +242,7 @@ def _write(
                 "name": model.name,
                 "sha256": model.sha256,
                 "runtime": model.runtime,
+                "precision": model.precision,
                 "cell_mm": round(prediction.pieces.cell_mm, 4),
             },
             "decoding": prediction.decoding,

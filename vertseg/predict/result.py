@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
-
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
+from typing import TYPE_CHECKING, Any
 
 from vertseg.anatomy.labels import RANK
 from vertseg.core.errors import UserError
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
 
 FORMAT = "vertseg-result-1"
 
@@ -124,6 +124,8 @@ def _checked_content(path: Path) -> dict[str, Any]:
             f"{path}: not a result of vertseg predict: its format is {stated!r}, not {FORMAT!r}. "
             "Give the *_result.json files of this version."
         )
+    from jsonschema.exceptions import best_match
+
     flaw = best_match(_validator().iter_errors(content))
     if flaw:
         raise UserError(f"{path}: {flaw.json_path.removeprefix('$.')}: {flaw.message}. {again}")
@@ -131,7 +133,9 @@ def _checked_content(path: Path) -> dict[str, Any]:
 
 
 @cache
-def _validator() -> Draft202012Validator:
+def _validator() -> "Draft202012Validator":
+    from jsonschema import Draft202012Validator
+
     schema = files("vertseg.predict").joinpath("result.schema.json").read_text()
     return Draft202012Validator(json.loads(schema))
 

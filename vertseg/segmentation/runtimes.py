@@ -4,7 +4,6 @@ All compute in single precision, and differ by its rounding. Each is imported on
 """
 
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from vertseg.core.errors import UserError
+from vertseg.core.imports import left_out
 from vertseg.networks.metadata import parse_metadata
 from vertseg.segmentation.onnx_files import file_metadata, weights_fault
 from vertseg.segmentation.settings import RUNTIMES, FormatName, RuntimeName
@@ -158,15 +158,8 @@ class _OpenVinoNetwork:
 
 def _openvino() -> Any:
     """The library, without its converter of models, whose import reports to the manufacturer."""
-    converter = "openvino.tools.ovc"
-    if converter not in sys.modules:
-        # An entry without a module stops the import, which the library takes for a missing part.
-        sys.modules[converter] = None  # type: ignore[assignment]
-        try:
-            import openvino
-        finally:
-            del sys.modules[converter]
-    import openvino
+    with left_out("openvino.tools.ovc"):
+        import openvino
 
     return openvino
 

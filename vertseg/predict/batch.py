@@ -3,8 +3,8 @@
 import errno
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -94,7 +94,7 @@ class Batch:
                     failure_path(folder, name).unlink(missing_ok=True)
                     logger.info("%s: kept from an earlier call: %s", name, path)
 
-    def predict_all(self) -> Iterator[str]:
+    def predict_all(self) -> Generator[str, None, None]:
         """Predict all scans without an outcome, many of them in two processes.
 
         Yields:
@@ -107,17 +107,18 @@ class Batch:
                 self._log_result(name)
                 yield name
             return
-        for (scan, name), outcome in predict_in_workers(left, self.model_file, self.options):
-            with self._own_failure(scan, name):
-                if outcome is None:
-                    remove_partial(self.options.output, name)
-                    raise UserError(
-                        f"{scan}: its process was killed, most likely for lack of memory. Give "
-                        "the scan alone."
-                    )
-                self.outcomes[name] = outcome
-            self._log_result(name)
-            yield name
+        with closing(predict_in_workers(left, self.model_file, self.options)) as outcomes:
+            for (scan, name), outcome in outcomes:
+                with self._own_failure(scan, name):
+                    if outcome is None:
+                        remove_partial(self.options.output, name)
+                        raise UserError(
+                            f"{scan}: its process was killed, most likely for lack of memory. Give "
+                            "the scan alone."
+                        )
+                    self.outcomes[name] = outcome
+                self._log_result(name)
+                yield name
 
     def predict(self, scan: ScanPath, name: str) -> None:
         """Predict a scan; any error is a failure of this scan alone."""

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
@@ -37,7 +37,7 @@ Job = tuple[str | os.PathLike[str], str]
 
 def predict_in_workers(
     scans: Sequence[Job], model: str | os.PathLike[str] | None, options: Options
-) -> Iterator[tuple[Job, Outcome | None]]:
+) -> Generator[tuple[Job, Outcome | None], None, None]:
     """Predict scans, two at a time, each in the order given.
 
     The processes end with the iteration, however it ends.

@@ -33,7 +33,8 @@ def decode_logits(
     box = Box.whole(transform.shape) if seen is None else seen
     if not logits.shape[1:] == label_map.shape == box.shape:
         raise ValueError(
-            f"logits {logits.shape[1:]} and labels {label_map.shape} given for {box.shape} cells"
+            f"logits {logits.shape[1:]} and labels {label_map.shape} given for a grid of "
+            f"{box.shape} cells"
         )
     native_shape = transform.native.canonical_shape
     result = blank_labels(transform.native)

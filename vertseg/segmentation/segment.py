@@ -106,6 +106,8 @@ def segment(
         decoding: way from logits to labels.
     """
     for box in boxes_to_see(image, model.crop):
+        # Those of the box before would stay in memory until then.
+        outputs = np.zeros(0)
         outputs, seen = predict_box(model, image, box)
         label_map = np.zeros(image.shape, np.uint8)
         label_map[box.slices] = seen

@@ -30,6 +30,7 @@ def predict() -> str:
         dicom=frozenset(snakemake.params.dicom),
         decoding=snakemake.params.decoding,
         outlines=snakemake.params.outlines,
+        threads=snakemake.threads,
     )
     model = load_model(snakemake.params.model, snakemake.threads)
     try:

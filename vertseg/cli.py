@@ -5,6 +5,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from vertseg import __version__
 from vertseg.core.errors import UserError
+from vertseg.core.imports import left_out
 from vertseg.core.interruption import exit_status, sigterm_as_exception
 from vertseg.core.logs import logger
 from vertseg.core.notice import RESEARCH_USE_ONLY
+from vertseg.core.parallel import usable_cores
 from vertseg.dataset.layout import DICOM_KINDS, REPORT_NAME
 from vertseg.segmentation.settings import DECODINGS, OUTLINES, OWN_SCANS_DECODING
 
@@ -81,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         "--threads",
         metavar="N",
         type=int,
-        help="number of threads of the network (default: all cores)",
+        help="number of threads (default: all cores)",
     )
     predict.add_argument(
         "--force", action="store_true", help="predict scans again that have a result already"
@@ -214,6 +217,9 @@ def _summarise(arguments: argparse.Namespace) -> int:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
+    # Nibabel would load pydicom for headers within NIfTI files, which nothing here reads.
+    with left_out("pydicom"):
+        import nibabel  # noqa: F401
     from vertseg.predict.batch import Batch, locked_output, tidy
     from vertseg.predict.bids import start_data_set
     from vertseg.predict.pipeline import Options
@@ -244,13 +250,14 @@ def _predict(arguments: argparse.Namespace) -> int:
         decoding=arguments.decoding,
         outlines=arguments.outlines,
         bids=bids,
+        threads=arguments.threads or usable_cores(),
     )
     with locked_output(output):
         tidy(output, {name: options.folder_of(name) for name in names})
         if bids:
             start_data_set(output, scans)
         model = load_model(arguments.model, arguments.threads)
-        batch = Batch(pairs, model, options)
+        batch = Batch(pairs, model, options, arguments.model)
         stopped = _predict_all(batch)
         status = 1 if batch.failed else 0
         if stopped:
@@ -272,10 +279,18 @@ def _predict_all(batch: "Batch") -> KeyboardInterrupt | None:
     """Predict all scans of a batch; the interruption that ended it early, if any."""
     try:
         batch.keep_finished()
-        with tqdm(batch.scans, desc="predicting", unit="scan", disable=None, leave=False) as bar:
-            for scan, name in bar:
+        bar = tqdm(
+            total=len(batch.scans),
+            initial=len(batch.outcomes),
+            desc="predicting",
+            unit="scan",
+            disable=None,
+            leave=False,
+        )
+        with bar, closing(batch.predict_all()) as names:
+            for name in names:
+                bar.update()
                 bar.set_postfix_str(name)
-                batch.predict(scan, name)
     except KeyboardInterrupt as interrupt:
         return interrupt
     return None

@@ -19,7 +19,7 @@ from vertseg.networks.metadata import FORMAT, parse_metadata
 from vertseg.networks.registry import build_network
 from vertseg.networks.weights import load_network, read_weights, save_weights
 from vertseg.segmentation.model import load_model, load_models
-from vertseg.segmentation.onnx_weights import weights_fault
+from vertseg.segmentation.onnx_files import weights_fault
 
 RANGE = {"spacing_mm": [[1, 1, 1], [2, 2, 2]], "extent_mm": [[80, 80, 80], [400, 400, 900]]}
 METADATA = {

@@ -91,10 +91,8 @@ class TestGridPrediction:
         model = Model("", "", "torch", trained([8, 12, 16], num_classes=5), watched)
         logits, label_map = predict_box(model, image, box)
         np.testing.assert_array_equal(seen[0][0, 0], image[box.slices])
-        np.testing.assert_array_equal(logits[:, *box.slices], local(seen[0]))
-        outside = np.ones(image.shape, bool)
-        outside[box.slices] = False
-        assert label_map.any() and not label_map[outside].any() and not logits[:, outside].any()
+        np.testing.assert_array_equal(logits, local(seen[0]))
+        assert label_map.any() and label_map.shape == box.shape
 
     def test_the_middle_of_a_patient_comes_first(self) -> None:
         image = np.full((120, 50, 70), AIR, np.float16)
@@ -157,9 +155,7 @@ def test_a_spine_away_from_the_middle_is_found(
     seen = []
 
     def look(model: Model, image: np.ndarray, box: Box) -> tuple[np.ndarray, np.ndarray]:
-        logits = np.zeros((29, *image.shape), np.float32)
-        part = (slice(None), *box.slices)
-        logits[part] = model.forward(image[None, None])[part]
+        logits = model.forward(image[None, None])[(slice(None), *box.slices)].copy()
         seen.append(box)
         return logits, logits.argmax(axis=0).astype(np.uint8)
 

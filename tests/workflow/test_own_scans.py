@@ -54,7 +54,7 @@ def test_a_folder_of_scans_ends_in_one_report(tmp_path: Path) -> None:
     page = (results / "report.html").read_text()
     for name in ("one", "two"):
         result = json.loads((results / f"{name}_result.json").read_text())
-        assert result["status"] == "done" and result["model"]["runtime"] == "onnx"
+        assert result["status"] == "done" and result["model"]["runtime"] == "openvino"
         assert name in page
     assert "Nothing to be done" in snakemake(folder, *arguments)
     (scans / "flat.nii").write_bytes(b"no image")

@@ -52,6 +52,10 @@ class Box:
         corner = np.array(outer.start)
         return Box(_triple(self.start - corner), _triple(self.stop - corner))
 
+    def moved(self, offset: Sequence[int] | np.ndarray) -> "Box":
+        """The box at another place."""
+        return Box(_triple(np.array(self.start) + offset), _triple(np.array(self.stop) + offset))
+
     def intersection(self, other: "Box") -> "Box":
         """The voxels that two boxes share; an empty box if there are none."""
         return Box(

@@ -17,11 +17,14 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
+from vertseg.anatomy.boxes import Box
+from vertseg.anatomy.label_maps import label_boxes
 from vertseg.anatomy.labels import NAMES, RANK
 from vertseg.anatomy.poi import is_poi, poi_centres
 from vertseg.core.errors import UserError
 from vertseg.core.files import write_json
 from vertseg.core.logs import logger
+from vertseg.core.parallel import in_threads
 
 Centres = dict[int, np.ndarray]
 """Label value -> point (3,) in world coordinates, mm (RAS+)."""
@@ -33,7 +36,7 @@ BODY_DEPTH = 0.6
 """Share of the largest depth beyond which a voxel counts as part of the body's core."""
 
 
-def body_centres(mask: np.ndarray, affine: np.ndarray) -> Centres:
+def body_centres(mask: np.ndarray, affine: np.ndarray, threads: int = 1) -> Centres:
     """Centre of each labelled vertebra's body.
 
     The centre is the mean of the voxels deeper than the share `BODY_DEPTH` of the label's largest
@@ -42,21 +45,22 @@ def body_centres(mask: np.ndarray, affine: np.ndarray) -> Centres:
     Args:
         mask: label map (x, y, z), integers.
         affine: (4, 4) voxel indices to mm.
+        threads: number of vertebrae looked at at a time.
 
     Returns:
         World coordinates (3,) in mm by label value; background and values that name no vertebra
         are left out.
     """
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    centres = {}
-    for label, box in enumerate(ndimage.find_objects(mask), start=1):
-        if box is None or label not in NAMES:
-            continue
-        depth = ndimage.distance_transform_edt(np.pad(mask[box] == label, 1), sampling=spacing)
+
+    def centre(label: int, box: Box) -> np.ndarray:
+        inside = np.pad(np.ascontiguousarray(mask[box.slices] == label), 1)
+        depth = ndimage.distance_transform_edt(inside, sampling=spacing)
         core = np.argwhere(depth > BODY_DEPTH * depth.max()).mean(axis=0)
-        corner = np.array([side.start - 1 for side in box])
-        centres[label] = nib.affines.apply_affine(affine, core + corner)
-    return centres
+        return nib.affines.apply_affine(affine, core + np.array(box.start) - 1)
+
+    boxes = {label: box for label, box in label_boxes(mask).items() if label in NAMES}
+    return dict(zip(boxes, in_threads(centre, boxes.items(), threads), strict=True))
 
 
 def read_centroids(path: str | os.PathLike[str], affine: np.ndarray) -> Centres:

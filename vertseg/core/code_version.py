@@ -30,6 +30,7 @@ PLUMBING = frozenset(
         "vertseg.core.errors",
         "vertseg.core.files",
         "vertseg.core.gpus",
+        "vertseg.core.imports",
         "vertseg.core.interruption",
         "vertseg.core.logs",
         "vertseg.core.parallel",

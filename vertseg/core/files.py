@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -178,7 +179,12 @@ def _whole_suffix(target: Path) -> str:
     return "".join(target.suffixes[-2:]) if target.suffix == ".gz" else target.suffix
 
 
+_UMASK_LOCK = threading.Lock()
+
+
 def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
+    # It is read by setting it, for all threads of the process.
+    with _UMASK_LOCK:
+        current = os.umask(0)
+        os.umask(current)
     return current

@@ -4,8 +4,8 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
@@ -32,6 +32,31 @@ def run_jobs(
     with ProcessPoolExecutor(max(min(processes, len(jobs)), 1), mp_context=context) as pool:
         pending = [pool.submit(function, *job) for job in jobs]
         return [job.result() for job in progress(pending, what)]
+
+
+def in_threads(
+    function: Callable[..., Result], jobs: Iterable[tuple[Any, ...]], threads: int
+) -> list[Result]:
+    """Call a function once for each tuple of arguments; the results in the jobs' order.
+
+    For work on arrays, during which numpy and scipy let other threads run.
+
+    Args:
+        function: it changes nothing that two calls share.
+        jobs: its arguments, one tuple for each call.
+        threads: how many calls run at a time.
+    """
+    if threads == 1:
+        return [function(*job) for job in jobs]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(lambda job: function(*job), jobs))
+
+
+def usable_cores() -> int:
+    """Number of processor cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class KilledError(Exception):

@@ -1,9 +1,10 @@
 """Prediction of many scans into one folder, where each fails alone and finished ones are kept."""
 
 import errno
+import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -15,11 +16,13 @@ from vertseg.predict.earlier import (
     earlier_result,
     failure_path,
     remove_leftovers,
+    remove_partial,
     result_path,
     shown_source,
 )
 from vertseg.predict.pipeline import Options, predict_scan, write_failure
-from vertseg.predict.result import Result, read_result
+from vertseg.predict.result import Result
+from vertseg.predict.workers import LEAST_SCANS, WORKERS, predict_in_workers
 from vertseg.segmentation.model import Model
 
 try:
@@ -39,6 +42,7 @@ class Batch:
         scans: path and name of each scan.
         model: the network.
         options: settings.
+        model_file: where the network comes from; None: it is the shipped one.
 
     Attributes:
         outcomes: results and failures by name, for the report.
@@ -46,11 +50,16 @@ class Batch:
     """
 
     def __init__(
-        self, scans: Sequence[tuple[ScanPath, str]], model: Model, options: Options
+        self,
+        scans: Sequence[tuple[ScanPath, str]],
+        model: Model,
+        options: Options,
+        model_file: Path | None = None,
     ) -> None:
         self.scans = scans
         self.model = model
         self.options = options
+        self.model_file = model_file
         self.outcomes: dict[str, Path | Result] = {}
         self.kept: list[str] = []
 
@@ -85,14 +94,41 @@ class Batch:
                     failure_path(folder, name).unlink(missing_ok=True)
                     logger.info("%s: kept from an earlier call: %s", name, path)
 
-    def predict(self, scan: ScanPath, name: str) -> None:
-        """Predict a scan unless it has an outcome; any error is a failure of this scan alone."""
-        if name in self.outcomes:
+    def predict_all(self) -> Generator[str, None, None]:
+        """Predict all scans without an outcome, many of them in two processes.
+
+        Yields:
+            The name of each scan that has been predicted or failed.
+        """
+        left = [(scan, name) for scan, name in self.scans if name not in self.outcomes]
+        if self.options.threads < WORKERS or len(left) < LEAST_SCANS:
+            for scan, name in left:
+                self.predict(scan, name)
+                self._log_result(name)
+                yield name
             return
+        with closing(predict_in_workers(left, self.model_file, self.options)) as outcomes:
+            for (scan, name), outcome in outcomes:
+                with self._own_failure(scan, name):
+                    if outcome is None:
+                        remove_partial(self.options.output, name)
+                        raise UserError(
+                            f"{scan}: its process was killed, most likely for lack of memory. Give "
+                            "the scan alone."
+                        )
+                    self.outcomes[name] = outcome
+                self._log_result(name)
+                yield name
+
+    def predict(self, scan: ScanPath, name: str) -> None:
+        """Predict a scan; any error is a failure of this scan alone."""
         with self._own_failure(scan, name):
-            path = predict_scan(scan, name, self.model, self.options)
-            self.outcomes[name] = path
-            words = level_words(read_result(path).levels)
+            self.outcomes[name] = predict_scan(scan, name, self.model, self.options)
+
+    def _log_result(self, name: str) -> None:
+        path = self.outcomes[name]
+        if isinstance(path, Path):
+            words = level_words(json.loads(path.read_bytes())["levels"])
             logger.info("%s: %s%s", name, path, f" ({words})" if words else "")
 
     @contextmanager

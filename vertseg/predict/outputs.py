@@ -3,6 +3,7 @@
 import csv
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,10 +63,11 @@ class Stopwatch:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Measure the time of a block."""
+        """Measure the time of a block, and add it to that of earlier ones of the phase."""
         start = time.perf_counter()
         yield
-        self.seconds[name] = round(time.perf_counter() - start, 2)
+        spent = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        self.seconds[name] = round(spent, 2)
 
 
 def publish(folder: Path, output: Path, name: str) -> None:
@@ -87,8 +89,20 @@ def write_files(labelled: Labelled, paths: Mapping[str, Path], watch: Stopwatch)
 
     scan, mask, centres = labelled.scan, labelled.mask, labelled.centres
     volume, native = scan.volume, scan.volume.native
+    with ThreadPoolExecutor(1) as beside:
+        compressed = beside.submit(save_mask, paths["mask"], mask, native, RESEARCH_USE_ONLY)
+        with watch.phase("preview"):
+            draw_preview(
+                volume, mask, paths["preview"], scan.name, labelled.note, labelled.measured.shape
+            )
+        if "viewer" in paths:
+            from vertseg.predict.viewer_volumes import write_viewer_volumes
+
+            with watch.phase("viewer"):
+                write_viewer_volumes(volume, mask, centres, paths["viewer"])
+        with watch.phase("write"):
+            compressed.result()
     with watch.phase("write"):
-        save_mask(paths["mask"], mask, native, RESEARCH_USE_ONLY)
         write_centroids(paths["centroids"], centres, native.affine, RESEARCH_USE_ONLY)
         write_markups(paths["markups"], centres, RESEARCH_USE_ONLY)
         write_points_table(paths["points"], centres, RESEARCH_USE_ONLY)
@@ -97,15 +111,6 @@ def write_files(labelled: Labelled, paths: Mapping[str, Path], watch: Stopwatch)
             write_nifti(paths["straight_ct"], stored, native, notice=RESEARCH_USE_ONLY)
         write_measures(paths["measures"], labelled.vertebrae)
         write_spine(paths["spine"], labelled.spine)
-    with watch.phase("preview"):
-        draw_preview(
-            volume, mask, paths["preview"], scan.name, labelled.note, labelled.measured.shape
-        )
-    if "viewer" in paths:
-        from vertseg.predict.viewer_volumes import write_viewer_volumes
-
-        with watch.phase("viewer"):
-            write_viewer_volumes(volume, mask, centres, paths["viewer"])
 
 
 def dicom_files(kinds: Iterable[str]) -> set[str]:

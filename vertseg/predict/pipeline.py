@@ -68,6 +68,7 @@ class Options:
         decoding: rule by which the network's logits become labels.
         outlines: where outlines come from; None: as is usual with the decoding.
         bids: write a BIDS derivative data set; names of scans are then made of its entities.
+        threads: number of threads besides those of the network, which has its own.
     """
 
     output: Path
@@ -77,6 +78,7 @@ class Options:
     decoding: Decoding = OWN_SCANS_DECODING
     outlines: Outlines | None = None
     bids: bool = False
+    threads: int = 1
 
     @property
     def chosen_outlines(self) -> Outlines:
@@ -165,14 +167,22 @@ def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _P
     volume = scan.volume
     with watch.phase("segment"):
         outlines = options.chosen_outlines
-        segmented = segment_ct(model, volume, options.decoding, outlines)
+        segmented = segment_ct(model, volume, options.decoding, outlines, options.threads)
         mask, spine, kept = segmented.mask, segmented.spine, segmented.kept_outlines
     with watch.phase("measure"):
-        centres = body_centres(mask, volume.affine)
+        centres = body_centres(mask, volume.affine, options.threads)
         unsure = unsure_labels(spine.outline_confidence)
         from_ct = set() if kept is None else set(centres) - kept.keys()
         measured = without_coarse_outlines(
-            measure_spine(volume, mask, unsure, spine.cell_mm, scan.tube_voltage_kv, from_ct),
+            measure_spine(
+                volume,
+                mask,
+                unsure,
+                spine.cell_mm,
+                scan.tube_voltage_kv,
+                from_ct,
+                options.threads,
+            ),
             spine.cell_mm,
             kept,
         )
@@ -242,6 +252,7 @@ def _write(
                 "name": model.name,
                 "sha256": model.sha256,
                 "runtime": model.runtime,
+                "precision": model.precision,
                 "cell_mm": round(prediction.pieces.cell_mm, 4),
             },
             "decoding": prediction.decoding,

@@ -4,12 +4,12 @@ import json
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
-
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
+from typing import TYPE_CHECKING, Any
 
 from vertseg.core.errors import UserError
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
 
 
 def read_stated(path: Path, kind: str, stated: str, foreign: str, again: str) -> dict[str, Any]:
@@ -38,6 +38,9 @@ def read_stated(path: Path, kind: str, stated: str, foreign: str, again: str) ->
         raise UserError(
             f"{path}: not a {kind} of vertseg: its format is {found!r}, not {stated!r}. {foreign}"
         )
+    # Its import takes longer than the check.
+    from jsonschema.exceptions import best_match
+
     flaw = best_match(_validator(kind).iter_errors(content))
     if flaw:
         raise UserError(f"{path}: {flaw.json_path.removeprefix('$.')}: {flaw.message}. {again}")
@@ -46,6 +49,8 @@ def read_stated(path: Path, kind: str, stated: str, foreign: str, again: str) ->
 
 
 @cache
-def _validator(kind: str) -> Draft202012Validator:
+def _validator(kind: str) -> "Draft202012Validator":
+    from jsonschema import Draft202012Validator
+
     schema = files("vertseg.predict").joinpath(f"{kind}.schema.json").read_text()
     return Draft202012Validator(json.loads(schema))

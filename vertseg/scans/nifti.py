@@ -146,7 +146,7 @@ def write_nifti(
         level: of the compression, 1 (fast) to 9 (small).
         noisy: run-length coding alone, as string matching gains little on noise.
     """
-    image = nib.Nifti1Image(np.ascontiguousarray(array), geometry.affine)
+    image = nib.Nifti1Image(np.asfortranarray(array), geometry.affine)
     image.header["xyzt_units"] = geometry.xyzt_units
     image.header["descrip"] = notice
     image.set_sform(geometry.affine, geometry.sform_code)

@@ -130,6 +130,14 @@ def native_array(array: np.ndarray, native: Geometry) -> np.ndarray:
     return stored
 
 
+def blank_labels(native: Geometry) -> np.ndarray:
+    """An empty label map (x, y, z) uint8 in canonical axes, in memory as a file on disk has it.
+
+    A scan that was read has the same order, in which its voxels are looked at together with these.
+    """
+    return apply_orientation(np.zeros(native.shape, np.uint8, order="F"), native.to_canonical)
+
+
 def same_grid(one: Geometry, other: Geometry) -> bool:
     """Whether two grids' voxels coincide in canonical axes, to a tenth of a voxel."""
     if one.canonical_shape != other.canonical_shape:

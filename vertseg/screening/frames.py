@@ -50,7 +50,7 @@ class LabelledVertebra:
 
     def inside(self, box: Box) -> NDArray[np.bool_]:
         """Voxels of the vertebra within a box of the scan."""
-        return self.mask[box.slices] == self.label
+        return np.ascontiguousarray(self.mask[box.slices] == self.label)
 
 
 @dataclass(frozen=True)

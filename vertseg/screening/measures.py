@@ -1,6 +1,6 @@
 """Screening measures of every labelled vertebra in a CT."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from vertseg.anatomy.label_maps import label_boxes
 from vertseg.anatomy.labels import NAMES, RANK, region
+from vertseg.core.parallel import in_threads
 from vertseg.scans.volumes import Volume
 from vertseg.screening.attenuation import FOREIGN, TOO_SMALL, foreign_material, trabecular_hu
 from vertseg.screening.body import Body, isolate_body
@@ -153,6 +154,7 @@ def measure_spine(
     cell_mm: float = 0,
     tube_voltage_kv: float | None = None,
     from_ct: Collection[int] = (),
+    threads: int = 1,
 ) -> SpineMeasures:
     """Measure every labelled vertebra and the shape of the spine.
 
@@ -163,6 +165,7 @@ def measure_spine(
         cell_mm: size of the cells on which a network drew the mask; 0 for a reference mask.
         tube_voltage_kv: the tube's peak voltage, if known, for bone density.
         from_ct: labels whose outlines were drawn anew where the CT shows them.
+        threads: number of vertebrae measured at a time.
 
     Raises:
         ValueError: the shapes differ.
@@ -171,8 +174,9 @@ def measure_spine(
         raise ValueError(f"mask of shape {mask.shape} on a CT of shape {ct.array.shape}")
     boxes = {label: box for label, box in label_boxes(mask).items() if label in NAMES}
     frames = first_frames(mask, ct.affine, boxes)
-    seen = [
-        _measure(
+    jobs: list[tuple[Any, ...]] = [
+        (
+            _measure,
             LabelledVertebra(ct, mask, label, boxes[label]),
             frames.get(label),
             label in unsure,
@@ -181,6 +185,10 @@ def measure_spine(
         )
         for label in sorted(boxes, key=RANK.__getitem__)
     ]
+    if boxes:
+        # The longest job comes first.
+        jobs.insert(0, (find_references, ct, mask))
+    references, *seen = in_threads(_called, jobs, threads) or [[]]
     grades = grade_heights(
         [
             (one.centre_mm, None if region(one.measures.label) == "cervical" else one.heights)
@@ -200,9 +208,13 @@ def measure_spine(
         for one, grade in zip(seen, grades, strict=True)
     ]
     surfaces = {one.measures.label: one.surfaces for one in seen if one.surfaces is not None}
-    calibration = calibrate(find_references(ct, mask) if boxes else [], tube_voltage_kv)
+    calibration = calibrate(references, tube_voltage_kv)
     vertebrae = [replace(one, bmd_mg_cc=_density(one, calibration)) for one in vertebrae]
     return SpineMeasures(vertebrae, spine_shape(surfaces, boxes), calibration)
+
+
+def _called(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
 
 
 def _density(one: VertebraMeasures, calibration: Calibration) -> float | None:

@@ -13,7 +13,7 @@ from vertseg.core.errors import UserError
 from vertseg.core.files import file_sha256
 from vertseg.core.notice import LICENCE
 from vertseg.segmentation.grid import WINDOW_HU
-from vertseg.segmentation.settings import RuntimeName
+from vertseg.segmentation.settings import FormatName
 
 _TABLE = re.compile(r"^\| \| \|\n(?:\|.*\n)+", re.MULTILINE)
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
@@ -69,9 +69,7 @@ def class_names(trained: Mapping[str, Any]) -> dict[int, str]:
     return {value: names[value] for value in range(trained["num_classes"])}
 
 
-def card_with_facts(
-    card: str, files: Mapping[RuntimeName, Path], trained: Mapping[str, Any]
-) -> str:
+def card_with_facts(card: str, files: Mapping[FormatName, Path], trained: Mapping[str, Any]) -> str:
     """A card's text whose first table states what the files of the model are.
 
     Args:

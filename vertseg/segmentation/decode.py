@@ -7,11 +7,12 @@ import numpy as np
 from vertseg.anatomy.boxes import Box
 from vertseg.anatomy.label_maps import label_boxes
 from vertseg.anatomy.labels import BACKGROUND
+from vertseg.scans.volumes import blank_labels
 from vertseg.segmentation.grid import GridTransform, interpolation_matrix, slabs
 
 
 def decode_logits(
-    logits: np.ndarray, label_map: np.ndarray, transform: GridTransform
+    logits: np.ndarray, label_map: np.ndarray, transform: GridTransform, seen: Box | None = None
 ) -> np.ndarray:
     """Label map in canonical native space (x, y, z) uint8 from logits on the grid.
 
@@ -24,17 +25,23 @@ def decode_logits(
         logits: (C, X, Y, Z) floating.
         label_map: labels of the cells (X, Y, Z), usually those of their largest logits.
         transform: the map between the scan's voxels and the grid.
+        seen: cells that both arrays hold; all cells of the grid by default. Logits elsewhere are 0.
 
     Raises:
-        ValueError: the logits are not on the transform's grid.
+        ValueError: the arrays are not on the transform's grid.
     """
-    if logits.shape[1:] != transform.shape:
+    box = Box.whole(transform.shape) if seen is None else seen
+    if not logits.shape[1:] == label_map.shape == box.shape:
         raise ValueError(
-            f"logits of grid {logits.shape[1:]} given to a transform of {transform.shape}"
+            f"logits {logits.shape[1:]} and labels {label_map.shape} given for a grid of "
+            f"{box.shape} cells"
         )
     native_shape = transform.native.canonical_shape
-    result = np.zeros(native_shape, np.uint8)
-    reach_of = {label: reach(cells, transform) for label, cells in label_boxes(label_map).items()}
+    result = blank_labels(transform.native)
+    reach_of = {
+        label: reach(cells.moved(box.start), transform)
+        for label, cells in label_boxes(label_map).items()
+    }
     if not reach_of:
         return result
     matrices = [
@@ -42,14 +49,14 @@ def decode_logits(
         for cells, voxels in zip(transform.shape, native_shape, strict=True)
     ]
     for slab in slabs(reduce(Box.union, reach_of.values())):
-        best = interpolated(logits[BACKGROUND], matrices, slab)
+        best = interpolated(logits[BACKGROUND], box, matrices, slab)
         winners = result[slab.slices]
         for label, whole_reach in reach_of.items():
             part = whole_reach.intersection(slab)
             if part.is_empty:
                 continue
             own = part.inside(slab).slices
-            score = interpolated(logits[label], matrices, part)
+            score = interpolated(logits[label], box, matrices, part)
             wins = score > best[own]
             np.copyto(best[own], score, where=wins)
             winners[own][wins] = label
@@ -68,11 +75,14 @@ def reach(cells: Box, transform: GridTransform) -> Box:
     return Box.of(sides)
 
 
-def interpolated(channel: np.ndarray, matrices: list[np.ndarray], region: Box) -> np.ndarray:
+def interpolated(
+    channel: np.ndarray, box: Box, matrices: list[np.ndarray], region: Box
+) -> np.ndarray:
     """One channel (X, Y, Z) at the native voxels of a region, float32 (x, y, z).
 
     Args:
-        channel: values of the grid's cells.
+        channel: values of the grid's cells in a box; all others are 0.
+        box: these cells.
         matrices: interpolation along each axis, (voxels, cells).
         region: native voxels.
     """
@@ -83,5 +93,15 @@ def interpolated(channel: np.ndarray, matrices: list[np.ndarray], region: Box) -
         cells.append(slice(used[0], used[-1] + 1))
         weights.append(rows[:, cells[-1]])
     to_x, to_y, to_z = weights
-    along_z = channel[tuple(cells)].astype(np.float32) @ to_z.T
+    along_z = _within(channel, box, Box.of(cells)) @ to_z.T
     return np.tensordot(to_x, np.matmul(to_y, along_z), (1, 0))
+
+
+def _within(channel: np.ndarray, box: Box, part: Box) -> np.ndarray:
+    """Values (X, Y, Z) float32 of a part of the grid, from those of a box; 0 beyond that."""
+    shared = part.intersection(box)
+    if shared == part:
+        return channel[part.inside(box).slices].astype(np.float32, copy=False)
+    values = np.zeros(part.shape, np.float32)
+    values[shared.inside(part).slices] = channel[shared.inside(box).slices]
+    return values

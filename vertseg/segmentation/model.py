@@ -1,31 +1,26 @@
-"""Trained networks for prediction, run by PyTorch or by ONNX Runtime."""
+"""Trained networks for prediction, run by OpenVINO, ONNX Runtime or PyTorch."""
 
-import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax
 
 from vertseg.core.errors import UserError
 from vertseg.core.files import file_sha256
 from vertseg.core.logs import logger
-from vertseg.networks.metadata import output_channels, parse_metadata
-from vertseg.segmentation.onnx_weights import weights_fault
-from vertseg.segmentation.settings import SHIPPED_FILES, SUFFIXES, RuntimeName
-
-Trained = dict[str, Any]
-Forward = Callable[[np.ndarray], np.ndarray]
+from vertseg.networks.metadata import output_channels
+from vertseg.segmentation.runtimes import (
+    LOADERS,
+    Forward,
+    Trained,
+    installed_runtime,
+)
+from vertseg.segmentation.settings import RUNTIMES, SHIPPED_FILES, SUFFIXES, RuntimeName
 
 TRIAL_CELLS = 32
 """Largest size, along each axis, of the image that a network of whole scans is tried on."""
-
-PACKAGES: dict[RuntimeName, str] = {"onnx": "onnxruntime", "torch": "torch"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +31,7 @@ class Model:
         name: name of the file without its suffix; for several networks, all names.
         sha256: checksum of the file; for several networks, all checksums.
         runtime: library that runs the network.
+        precision: type of the numbers that it computes with.
         trained: metadata of the file about the training: `settings` with grid and crop,
             `num_classes` and, if known, `training_range`, `auxiliary` and `sacrum`; checked by
             `parse_metadata`.
@@ -49,6 +45,7 @@ class Model:
     runtime: RuntimeName
     trained: Trained
     forward: Forward
+    precision: str = "float32"
 
     @property
     def crop(self) -> Sequence[int] | None:
@@ -67,10 +64,10 @@ def load_model(
     """Load a network.
 
     Args:
-        path: a `.safetensors` or `.onnx` file; by default the shipped model, run by ONNX Runtime
-            if that is installed, else by PyTorch.
+        path: a `.safetensors` or `.onnx` file; by default the shipped model. PyTorch runs the
+            former; OpenVINO, if it is installed, or ONNX Runtime runs the latter.
         threads: number of threads; all cores by default.
-        device: device for PyTorch (cpu, cuda, cuda:1, auto); ONNX Runtime always uses the CPU.
+        device: device for PyTorch (cpu, cuda, cuda:1, auto); the others always use the CPU.
 
     Raises:
         UserError: the file is missing or not a model, or its runtime is not installed; its metadata
@@ -99,8 +96,7 @@ def load_models(
     if len(runtimes) > 1:
         raise UserError(f"{', '.join(map(str, files))}: models of one suffix can predict together.")
     [runtime] = runtimes
-    load = _load_onnx if runtime == "onnx" else _load_torch
-    each, forward = load(files, threads, device)
+    each, forward = LOADERS[runtime](files, threads, device)
     trained = _common(files, each)
     name = "+".join(file.stem for file in files)
     _try_out(" + ".join(map(str, files)), trained, forward)
@@ -116,14 +112,14 @@ def shipped_model() -> Path:
     """File of the model that comes with the package, for an installed runtime.
 
     Raises:
-        UserError: neither runtime is installed.
+        UserError: no runtime is installed.
     """
-    for runtime, file in SHIPPED_FILES.items():
-        if find_spec(PACKAGES[runtime]):
+    for form, file in SHIPPED_FILES.items():
+        if installed_runtime(form):
             return file
     raise UserError(
-        'Neither ONNX Runtime nor PyTorch is installed: pip install "vertseg[onnx]" (small) or '
-        '"vertseg[torch]".'
+        "Neither OpenVINO, ONNX Runtime nor PyTorch is installed: pip install "
+        '"vertseg[openvino]" (the fastest), "vertseg[onnx]" (the smallest) or "vertseg[torch]".'
     )
 
 
@@ -133,13 +129,11 @@ def _runtime(file: Path) -> RuntimeName:
         raise UserError(f"{file}: a model is a .safetensors or an .onnx file.")
     if not file.is_file():
         raise UserError(f"{file}: no such model. Check --model.")
-    runtime = SUFFIXES[file.suffix]
-    if not find_spec(PACKAGES[runtime]):
-        raise UserError(
-            f"{file}: needs {PACKAGES[runtime]}, which is not installed: "
-            f'pip install "vertseg[{runtime}]".'
-        )
-    return runtime
+    form = SUFFIXES[file.suffix]
+    if runtime := installed_runtime(form):
+        return runtime
+    extras = " or ".join(f'"vertseg[{one}]"' for one in RUNTIMES[form])
+    raise UserError(f"{file}: no library that runs it is installed: pip install {extras}.")
 
 
 def _common(files: Sequence[Path], each: Sequence[Trained]) -> Trained:
@@ -192,81 +186,3 @@ def _try_out(name: str, trained: Trained, forward: Forward) -> None:
     else:
         return
     raise UserError(f"{name}: its scores of a trial image {fault}. Train or download it again.")
-
-
-def _load_torch(
-    files: Sequence[Path], threads: int | None, device: str
-) -> tuple[Sequence[Trained], Forward]:
-    import torch
-
-    from vertseg.networks.devices import choose_device, keep_freed_memory
-    from vertseg.networks.folding import fold_batch_norms
-    from vertseg.networks.weights import load_network
-
-    if threads:
-        torch.set_num_threads(threads)
-    keep_freed_memory()
-    place = choose_device(device)
-    networks, trained = zip(*(load_network(file, place) for file in files), strict=True)
-    if trained[0]["settings"]["crop"]:
-        # Saves half the memory for scans larger than crops; the paper's rows keep their rounding.
-        for network in networks:
-            fold_batch_norms(network)
-
-    classes = trained[0]["num_classes"]
-
-    @torch.inference_mode()
-    def forward(images: np.ndarray) -> np.ndarray:
-        batch = torch.from_numpy(images).to(place)
-        each = [network(batch)[0].float() for network in networks]
-        scores = (one[:classes].log_softmax(dim=0) for one in each)
-        mean = reduce(torch.logaddexp, scores).sub_(math.log(len(networks)))
-        if len(each[0]) > classes:
-            others = reduce(torch.add, (one[classes:] for one in each)) / len(networks)
-            mean = torch.cat([mean, others])
-        return mean.cpu().contiguous().numpy()
-
-    return trained, forward
-
-
-def _load_onnx(
-    files: Sequence[Path], threads: int | None, device: str
-) -> tuple[Sequence[Trained], Forward]:
-    sessions, trained = zip(*(_onnx_session(file, threads) for file in files), strict=True)
-
-    classes = trained[0]["num_classes"]
-
-    def forward(images: np.ndarray) -> np.ndarray:
-        each = [session.run(None, {"image": images})[0][0] for session in sessions]
-        if len(sessions) == 1:
-            return each[0]
-        scores = (log_softmax(one[:classes], axis=0) for one in each)
-        mean = reduce(np.logaddexp, scores)
-        return np.concatenate([mean, np.mean([one[classes:] for one in each], axis=0)])
-
-    return trained, forward
-
-
-def _onnx_session(file: Path, threads: int | None) -> tuple[Any, Trained]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    options.log_severity_level = 3
-    # The arena would keep the memory of the largest scan until the process ends.
-    options.enable_cpu_mem_arena = False
-    try:
-        content = file.read_bytes()
-        fault = weights_fault(content)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read as an ONNX model ({error}).") from error
-    if fault:
-        raise UserError(f"{file}: {fault}. Train or download it again.")
-    try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        metadata = session.get_modelmeta().custom_metadata_map
-    except Exception as error:  # ONNX Runtime's errors have no common class.
-        raise UserError(f"{file}: cannot be read as an ONNX model ({error}).") from error
-    if "vertseg" not in metadata:
-        raise UserError(f"{file}: an ONNX model, but not written by this program.")
-    return session, parse_metadata(file, metadata["vertseg"])

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from vertseg.anatomy.boxes import Box
 from vertseg.anatomy.label_maps import label_boxes, labelled_box
+from vertseg.core.parallel import in_threads
 
 Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -63,7 +64,9 @@ class CtOutlines:
     kept: dict[int, str]
 
 
-def outlines_of_ct(ct: NDArray, mask: NDArray, spacing_mm: Sequence[float] | Floats) -> CtOutlines:
+def outlines_of_ct(
+    ct: NDArray, mask: NDArray, spacing_mm: Sequence[float] | Floats, threads: int = 1
+) -> CtOutlines:
     """Draw the outlines of labelled vertebrae where the CT shows their surface.
 
     Each vertebra has its own threshold, midway between the soft tissue around it and its own bone.
@@ -76,41 +79,34 @@ def outlines_of_ct(ct: NDArray, mask: NDArray, spacing_mm: Sequence[float] | Flo
         ct: HU (x, y, z), canonical axes.
         mask: label map of the same shape.
         spacing_mm: size of a voxel along x, y and z.
+        threads: number of vertebrae looked at at a time.
     """
     spacing = np.asarray(spacing_mm, dtype=float)
     whole = labelled_box(mask)
-    refined = mask.copy()
     if whole is None:
-        return CtOutlines(refined, {})
+        return CtOutlines(mask.copy(), {})
+    # All else stays empty, and takes no memory.
+    refined = np.zeros_like(mask)
+    refined[whole.slices] = mask[whole.slices]
     if spacing.max() > THICKEST_MM:
         reason = f"voxels of {spacing.max():.1f} mm are too long"
         return CtOutlines(refined, dict.fromkeys(label_boxes(mask), reason))
     margin = np.ceil((SOFT_MM[1] + STEP_MM) / spacing).astype(int)
-    near = _Surroundings.of(ct, mask, whole.widened(margin, mask.shape), spacing)
+    near = _Surroundings.of(ct, mask, whole.widened(margin, mask.shape), spacing, threads)
     kept: dict[int, str] = {}
     loose: list[tuple[int, Box, Mask]] = []
-    for label, box in label_boxes(mask).items():
-        region = box.widened(np.ceil(_MARGIN_MM / spacing).astype(int), mask.shape)
-        thresholds = near.thresholds(label)
-        if thresholds is None:
-            kept[label] = "little contrast between bone and soft tissue"
+    boxes = label_boxes(mask)
+    outlines = in_threads(
+        _outline_of, [(ct, mask, near, label, box) for label, box in boxes.items()], threads
+    )
+    for label, outline in zip(boxes, outlines, strict=True):
+        if isinstance(outline, str):
+            kept[label] = outline
             continue
-        given = mask[region.slices]
-        own = given == label
-        hu = ct[region.slices]
-        bright = (hu > thresholds[0]) & (own | (given == 0))
-        dense = own & (hu > thresholds[1])
-        found = _outlined(bright, dense, own, near, label, region, mask.shape)
-        found &= own | (given == 0)
-        found, others = _pieces(found)
-        before, after = np.count_nonzero(own), np.count_nonzero(found)
-        if not _LEAST_CHANGE * before <= after <= _MOST_CHANGE * before:
-            kept[label] = "the CT's outline differs too much from the network's"
-            continue
-        part = refined[region.slices]
-        part[own] = 0
-        part[found] = label
-        loose += [(label, _moved(piece, region.start), inside) for piece, inside in others]
+        part = refined[outline.region.slices]
+        part[mask[outline.region.slices] == label] = 0
+        part[outline.found] = label
+        loose += [(label, box.moved(outline.region.start), one) for box, one in outline.others]
     _join(refined, loose)
     return CtOutlines(refined, kept)
 
@@ -138,19 +134,26 @@ class _Surroundings:
     depth_mm: Floats
 
     @classmethod
-    def of(cls, ct: NDArray, mask: NDArray, box: Box, spacing: Floats) -> "_Surroundings":
+    def of(
+        cls, ct: NDArray, mask: NDArray, box: Box, spacing: Floats, threads: int
+    ) -> "_Surroundings":
         stride = np.maximum(np.round(STEP_MM / spacing), 1).astype(int)
         steps = tuple(slice(None, None, int(step)) for step in stride)
         labels, hu = mask[box.slices][steps], ct[box.slices][steps]
         sampling = stride * spacing
-        distance, indices = ndimage.distance_transform_edt(
-            labels == 0, sampling=sampling, return_indices=True
+        labelled = labels > 0
+        (distance, indices), depth, to_nothing = in_threads(
+            ndimage.distance_transform_edt,
+            [
+                (~labelled, sampling, True, True),
+                (labelled & ~_at_another(labels), sampling),
+                (labelled, sampling),
+            ],
+            threads,
         )
         nearest = labels[tuple(indices)]
-        depth = ndimage.distance_transform_edt((labels > 0) & ~_at_another(labels), sampling)
         half = sampling.min() / 2
-        outside = np.where(labels > 0, half - depth, distance - half).astype(np.float32)
-        to_nothing = ndimage.distance_transform_edt(labels > 0, sampling)
+        outside = np.where(labelled, half - depth, distance - half).astype(np.float32)
         depth = np.maximum(to_nothing - half, 0).astype(np.float32)
         return cls(box, stride, spacing, hu, nearest, outside, depth)
 
@@ -177,17 +180,55 @@ class _Surroundings:
     def at_voxels(self, field: NDArray, region: Box) -> Floats:
         """A field (X, Y, Z) at the voxels of a region of the scan, by linear interpolation."""
         inner = region.inside(self.box)
-        result = field
-        for axis, (start, stop, stride) in enumerate(
-            zip(inner.start, inner.stop, self.stride, strict=True)
+        matrices, near = [], []
+        for start, stop, stride, count in zip(
+            inner.start, inner.stop, self.stride, field.shape, strict=True
         ):
-            place = np.minimum(np.arange(start, stop) / stride, result.shape[axis] - 1)
+            place = np.minimum(np.arange(start, stop) / stride, count - 1)
             first, last = int(place[0]), int(np.ceil(place[-1])) + 1
             away = np.abs(place[:, None] - np.arange(first, last))
-            matrix = np.clip(1 - away, 0, None).astype(np.float32)
-            part = np.take(result, np.arange(first, last), axis).astype(np.float32, copy=False)
-            result = np.moveaxis(np.tensordot(matrix, part, (1, axis)), 0, axis)
-        return result
+            matrices.append(np.clip(1 - away, 0, None).astype(np.float32))
+            near.append(slice(first, last))
+        to_x, to_y, to_z = matrices
+        part = field[tuple(near)].astype(np.float32)
+        along_x = (to_x @ part.reshape(part.shape[0], -1)).reshape(-1, *part.shape[1:])
+        return np.matmul(to_y, along_x) @ to_z.T
+
+
+@dataclass(frozen=True)
+class _Outline:
+    """One vertebra's outline in the CT.
+
+    Attributes:
+        region: voxels of the scan that were looked at.
+        found: voxels (x, y, z) of the vertebra in the region.
+        others: further pieces of it, with their boxes in the region.
+    """
+
+    region: Box
+    found: Mask
+    others: list[tuple[Box, Mask]]
+
+
+def _outline_of(
+    ct: NDArray, mask: NDArray, near: "_Surroundings", label: int, box: Box
+) -> _Outline | str:
+    """A vertebra's outline in the CT, or the reason for which the network's is kept."""
+    region = box.widened(np.ceil(_MARGIN_MM / near.spacing).astype(int), mask.shape)
+    thresholds = near.thresholds(label)
+    if thresholds is None:
+        return "little contrast between bone and soft tissue"
+    # All that is made here lies in this order in memory.
+    given, hu = (np.ascontiguousarray(array[region.slices]) for array in (mask, ct))
+    own = given == label
+    free = own | (given == 0)
+    bright = (hu > thresholds[0]) & free
+    dense = own & (hu > thresholds[1])
+    found, others = _pieces(_outlined(bright, dense, own, near, label, region, mask.shape) & free)
+    before, after = np.count_nonzero(own), np.count_nonzero(found)
+    if not _LEAST_CHANGE * before <= after <= _MOST_CHANGE * before:
+        return "the CT's outline differs too much from the network's"
+    return _Outline(region, found, others)
 
 
 def _outlined(
@@ -218,11 +259,6 @@ def _outlined(
     bone = territory & bright | core
     cut = [(region.start[i] == 0, region.stop[i] == shape[i]) for i in range(3)]
     return _sealed(bone, own, near.spacing, cut) & territory & (outside <= SHELL_MM)
-
-
-def _moved(box: Box, start: Sequence[int]) -> Box:
-    """A box counted from the start of another one, counted from the start of the scan."""
-    return Box.of([slice(a + s, b + s) for a, b, s in zip(box.start, box.stop, start, strict=True)])
 
 
 def _at_another(labels: NDArray) -> Mask:

@@ -65,7 +65,11 @@ class Segmentation:
 
 
 def segment_ct(
-    model: Model, ct: Volume, decoding: Decoding, outlines: Outlines = "network"
+    model: Model,
+    ct: Volume,
+    decoding: Decoding,
+    outlines: Outlines = "network",
+    threads: int = 1,
 ) -> Segmentation:
     """Label every vertebra of a CT.
 
@@ -74,15 +78,16 @@ def segment_ct(
         ct: HU, canonical axes.
         decoding: way from logits to labels.
         outlines: where outlines come from.
+        threads: number of threads besides those of the network, which has its own.
     """
     transform = GridTransform.onto(model.trained["settings"]["grid"], ct.native)
-    segmented = segment(model, transform.encode_image(ct.array), transform, decoding)
-    return outlined(segmented, ct) if outlines == "ct" else segmented
+    segmented = segment(model, transform.encode_image(ct.array, threads), transform, decoding)
+    return outlined(segmented, ct, threads) if outlines == "ct" else segmented
 
 
-def outlined(segmented: Segmentation, ct: Volume) -> Segmentation:
+def outlined(segmented: Segmentation, ct: Volume, threads: int = 1) -> Segmentation:
     """The same label map of voxels, with outlines drawn where the CT shows them."""
-    found = outlines_of_ct(ct.array, segmented.mask, ct.spacing_mm)
+    found = outlines_of_ct(ct.array, segmented.mask, ct.spacing_mm, threads)
     return replace(segmented, mask=found.mask, kept_outlines=found.kept)
 
 
@@ -101,16 +106,20 @@ def segment(
         decoding: way from logits to labels.
     """
     for box in boxes_to_see(image, model.crop):
-        outputs, label_map = predict_box(model, image, box)
+        # Those of the box before would stay in memory until then.
+        outputs = np.zeros(0)
+        outputs, seen = predict_box(model, image, box)
+        label_map = np.zeros(image.shape, np.uint8)
+        label_map[box.slices] = seen
         spine = _found(model, outputs, label_map, image, box, transform.cell_mm, decoding)
         if spine.confidence and is_inside(label_map, box):
             break
-    logits = outputs[: model.trained["num_classes"]]
+    logits, seen = outputs[: model.trained["num_classes"]], label_map[box.slices]
     if decoding == "order" or (decoding == "instances" and not spine.resolved):
-        changes, certainty = put_in_order(logits, label_map, transform.cell_mm)
-        confidence = mean_softmax(logits, label_map) if changes else spine.confidence
+        changes, certainty = put_in_order(logits, seen, transform.cell_mm)
+        confidence = mean_softmax(logits, seen) if changes else spine.confidence
         spine = replace(spine, confidence=confidence, changes=changes, certainty=certainty)
-    return Segmentation(label_map, decode_logits(logits, label_map, transform), spine)
+    return Segmentation(label_map, decode_logits(logits, seen, transform, box), spine)
 
 
 def boxes_to_see(image: np.ndarray, crop: Sequence[int] | None) -> list[Box]:
@@ -141,34 +150,44 @@ def predict_box(model: Model, image: np.ndarray, box: Box) -> tuple[np.ndarray, 
     own logits too.
 
     Returns:
-        Outputs (channels, X, Y, Z) float32, of which the classes' logits come first, and the labels
-        (X, Y, Z) uint8 of the largest logits. Outside the box, outputs and labels are 0.
+        Outputs (channels, X, Y, Z) float32 of the box's cells, of which the classes' logits come
+        first, and the labels (X, Y, Z) uint8 of the largest logits.
     """
-    classes = model.trained["num_classes"]
-    # Zeros take no memory until they are written to.
-    outputs = np.zeros((model.channels, *image.shape), np.float32)
-    label_map = np.zeros(image.shape, np.uint8)
     smallest = model.crop or (1, 1, 1)
     missing = [max(n - size, 0) for n, size in zip(smallest, box.shape, strict=True)]
     padding = [(0, n) for n in missing]
     padded = np.pad(image[box.slices], padding, constant_values=AIR).astype(np.float32)
     x, y, z = box.shape
     shortest = max(smallest[2], FEATURE_STRIDE)
-    for seen, kept in _chunks(padded.shape, z, shortest, model.crop is not None):
+    chunks = list(_chunks(padded.shape, z, shortest, model.crop is not None))
+    label_map = np.empty(box.shape, np.uint8)
+    outputs: np.ndarray | None = None
+    for seen, kept in chunks:
         scores = model.forward(np.ascontiguousarray(padded[None, None, :, :, seen]))
         scores = scores[:, :x, :y, kept.start - seen.start : kept.stop - seen.start]
-        unknown = [label for label in UNANNOTATED if label < classes]
-        sacrum = None
-        if model.trained.get("sacrum"):
-            sacrum = scores[SACRUM].copy()
-            np.logaddexp(scores[BACKGROUND], sacrum, out=scores[BACKGROUND])
-        # An untrained network may prefer a class that is never annotated.
-        scores[unknown] = IMPOSSIBLE
-        label_map[box.slices][..., kept] = _largest(scores[:classes])
-        if sacrum is not None:
-            scores[SACRUM] = sacrum
-        outputs[(slice(None), *box.slices)][..., kept] = scores
+        label_map[..., kept] = _labelled(model, scores)
+        if len(chunks) == 1:
+            return scores, label_map
+        if outputs is None:
+            outputs = np.empty((model.channels, *box.shape), np.float32)
+        outputs[..., kept] = scores
+    assert outputs is not None
     return outputs, label_map
+
+
+def _labelled(model: Model, scores: np.ndarray) -> np.ndarray:
+    """Labels (X, Y, Z) uint8 of the largest scores (channels, X, Y, Z), which are tidied."""
+    classes = model.trained["num_classes"]
+    sacrum = None
+    if model.trained.get("sacrum"):
+        sacrum = scores[SACRUM].copy()
+        np.logaddexp(scores[BACKGROUND], sacrum, out=scores[BACKGROUND])
+    # An untrained network may prefer a class that is never annotated.
+    scores[[label for label in UNANNOTATED if label < classes]] = IMPOSSIBLE
+    label_map = _largest(scores[:classes])
+    if sacrum is not None:
+        scores[SACRUM] = sacrum
+    return label_map
 
 
 def is_inside(label_map: np.ndarray, box: Box) -> bool:
@@ -209,25 +228,26 @@ def _found(
     cell_mm: np.ndarray,
     decoding: Decoding,
 ) -> Spine:
-    """The vertebrae found; outputs and labels are changed, unless the decoding is argmax."""
+    """The vertebrae found; outputs and labels are changed, unless the decoding is argmax.
+
+    Outputs are those of the box's cells, labels and image those of the whole grid.
+    """
     classes = model.trained["num_classes"]
-    logits = outputs[:classes]
+    logits, seen = outputs[:classes], label_map[box.slices]
     if decoding == "argmax":
-        return Spine(mean_softmax(logits, label_map), cell_mm=float(np.max(cell_mm)))
+        return Spine(mean_softmax(logits, seen), cell_mm=float(np.max(cell_mm)))
     slices = auxiliary_slices(classes, model.trained.get("auxiliary", []))
     spine = None
     is_told_apart = decoding == "instances" and bool(slices)
     if is_told_apart:
-        # Outside the box that the network saw, its outputs mean nothing.
-        seen = (slice(None), *box.slices)
-        auxiliary = {name: outputs[part][seen] for name, part in slices.items()}
+        auxiliary = {name: outputs[part] for name, part in slices.items()}
         sacrum = bool(model.trained.get("sacrum"))
-        spine = name_instances(logits[seen], label_map[box.slices], auxiliary, cell_mm, sacrum)
+        spine = name_instances(logits, seen, auxiliary, cell_mm, sacrum)
     if spine is None:
         resolved = 0.0 if is_told_apart else None
-        spine = replace(one_spine(logits, label_map, cell_mm), resolved=resolved)
+        spine = replace(one_spine(logits, seen, cell_mm), resolved=resolved)
     if spine.confidence and (reason := why_no_spine(image, label_map, cell_mm)):
-        return dismiss(spine, reason, logits, label_map)
+        return dismiss(spine, reason, logits, seen)
     return spine
 
 

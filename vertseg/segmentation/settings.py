@@ -30,20 +30,29 @@ def own_scans_outlines(decoding: Decoding) -> Outlines:
     return "ct" if decoding in ("order", "instances") else "network"
 
 
-RuntimeName = Literal["onnx", "torch"]
-"""Library that runs a network: ONNX Runtime or PyTorch."""
+RuntimeName = Literal["openvino", "onnx", "torch"]
+"""Library that runs a network: OpenVINO, ONNX Runtime or PyTorch."""
 
-SUFFIXES: dict[str, RuntimeName] = {".onnx": "onnx", ".safetensors": "torch"}
-"""Runtime by the suffix of a model file, the preferred one first."""
+FormatName = Literal["onnx", "torch"]
+"""Format of a model file: ONNX, or weights for PyTorch."""
+
+SUFFIXES: dict[str, FormatName] = {".onnx": "onnx", ".safetensors": "torch"}
+"""Format by the suffix of a model file, the preferred one first."""
+
+RUNTIMES: dict[FormatName, tuple[RuntimeName, ...]] = {
+    "onnx": ("openvino", "onnx"),
+    "torch": ("torch",),
+}
+"""Libraries that run each format, the preferred one first."""
 
 SHIPPED = "vertseg-phantom"
 """Name of the model that comes with the package."""
 
-SHIPPED_FILES: dict[RuntimeName, Path] = {
-    runtime: Path(__file__).parents[1] / "models" / f"{SHIPPED}{suffix}"
-    for suffix, runtime in SUFFIXES.items()
+SHIPPED_FILES: dict[FormatName, Path] = {
+    form: Path(__file__).parents[1] / "models" / f"{SHIPPED}{suffix}"
+    for suffix, form in SUFFIXES.items()
 }
-"""Files of that model, by runtime."""
+"""Files of that model, by format."""
 
 SHIPPED_CARD = Path(__file__).parents[1] / "models/README.md"
 """Card of that model."""

@@ -1,7 +1,7 @@
-"""Check of the weights in an ONNX file, which ONNX Runtime does not give access to.
+"""Weights and metadata of an ONNX file, which no runtime gives access to alike.
 
-An ONNX file is a Protocol Buffers message. Only the fields on the way to its tensors are read, by
-the numbers that onnx.proto gives them (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto);
+An ONNX file is a Protocol Buffers message. Only the fields on the way to them are read, by the
+numbers that onnx.proto gives them (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto);
 the encoding is that of https://protobuf.dev/programming-guides/encoding.
 """
 
@@ -11,7 +11,9 @@ import numpy as np
 
 from vertseg.networks.metadata import array_fault
 
-GRAPH, NODE, INITIALIZER, ATTRIBUTE = 7, 1, 5, 5
+GRAPH, METADATA = 7, 14
+KEY, VALUE = 1, 2
+NODE, INITIALIZER, ATTRIBUTE = 1, 5, 5
 ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH = 5, 6
 DIMS, DATA_TYPE, FLOATS, NAME, RAW, DOUBLES, PLACE = 1, 2, 4, 8, 9, 10, 14
 FLOAT_TYPES = {1: "<f4", 10: "<f2", 11: "<f8"}
@@ -32,6 +34,21 @@ def weights_fault(model: bytes) -> str | None:
             if fault := _tensor_fault(tensor):
                 return fault
     return None
+
+
+def file_metadata(model: bytes) -> dict[str, str]:
+    """An ONNX model's metadata: texts by their keys.
+
+    Raises:
+        ValueError: the bytes are not an ONNX model.
+    """
+    metadata = {}
+    for field, entry in _fields(memoryview(model)):
+        if field == METADATA:
+            found = {KEY: memoryview(b""), VALUE: memoryview(b""), **dict(_fields(_message(entry)))}
+            key, value = (bytes(_message(found[part])).decode("utf-8") for part in (KEY, VALUE))
+            metadata[key] = value
+    return metadata
 
 
 def _graph_tensors(graph: memoryview, depth: int = 0) -> Iterator[memoryview]:

@@ -176,7 +176,7 @@ def test_a_run_shows_a_line_a_job_and_where_the_results_are(workflow: Path) -> N
     assert len(shown.splitlines()) < 140
     assert "_ct.nii.gz" not in shown and "INFO" not in shown
     [complete] = (workflow / ".snakemake/log").glob("*.log")
-    assert complete.read_text().count("rule preprocess:") == 9
+    assert complete.read_text().count("rule preprocess_phantoms:") == 1
 
 
 def test_a_failing_step_shows_its_log(copied: Path) -> None:
@@ -262,7 +262,7 @@ def test_a_network_is_exported_and_shipped(workflow: Path) -> None:
 
 def test_a_changed_label_retrains_nothing(workflow: Path) -> None:
     plan = planned(workflow, "methods: {unet: {label: A U-Net}}")
-    assert not {*PER_METHOD, "preprocess"} & set(plan)
+    assert not {*PER_METHOD, "preprocess_phantoms"} & set(plan)
     assert {"table1", "figure1", "learning_curves"} <= set(plan)
 
 
@@ -273,11 +273,11 @@ def test_changed_code_reruns_what_it_decides(workflow: Path) -> None:
     with edited(package / "evaluation/metrics.py", "<= TOLERANCE_MM", "< TOLERANCE_MM"):
         plan = planned(workflow)
         assert plan["evaluate"] == set(METHODS)
-        assert not {"preprocess", "train", "predict"} & set(plan)
+        assert not {"preprocess_phantoms", "train", "predict"} & set(plan)
     with edited(package / "training/losses.py", "0.95", "0.9"):
         plan = planned(workflow)
         assert plan["train"] == set(METHODS)
-        assert not {"generate_phantoms", "audit", "preprocess"} & set(plan)
+        assert not {"generate_phantoms", "audit", "preprocess_phantoms"} & set(plan)
 
 
 def test_changed_comments_rerun_nothing(workflow: Path) -> None:

@@ -1,7 +1,7 @@
 """Bring labelled scans onto a network's grid.
 
-Reads CTs, their masks (NIfTI) and the masks' label schemes (TSV) where those are not VerSe's; writes
-cache/{grid}/{scan}.safetensors for each scan: normalised image, label map and the way back to
+Reads CTs, their masks (NIfTI) and the masks' label schemes (TSV) if those are not VerSe's; writes
+for each scan cache/{grid}/{scan}.safetensors: normalised image, label map and the way back to
 native space.
 """
 

@@ -336,6 +336,24 @@ def test_the_papers_plan_needs_no_data(tmp_path: Path) -> None:
         assert re.search(rf"^{rule} +{count}$", plan, re.MULTILINE), plan
 
 
+@pytest.mark.parametrize(
+    ("change", "threads"),
+    [
+        ((), 2),
+        (("--config", "methods_to_run=[unet]", "skip_methods=[]"), 4),
+        (("--config", "gpus=1"), 4),
+    ],
+)
+def test_two_trainings_share_the_cores_of_a_machine_without_a_gpu(
+    tmp_path: Path, change: tuple[str, ...], threads: int
+) -> None:
+    arguments = ("--dry-run", "--cores", "4", "--configfile", "config/miniature.yaml", *change)
+    plan = snakemake(copy_workflow(tmp_path / "workflow"), *arguments)
+    jobs = re.findall(r"^rule (?:train|predict|evaluate):\n((?: +.*\n)+)", plan, re.MULTILINE)
+    assert jobs
+    assert {int(re.search(r"threads: (\d+)", job)[1]) for job in jobs} == {threads}
+
+
 def test_the_picture_of_the_rules_is_up_to_date(tmp_path: Path) -> None:
     graph = snakemake(copy_workflow(tmp_path), "--rulegraph", "dot")
     rules = set(re.findall(r'label = "(\w+)"', graph))

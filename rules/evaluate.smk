@@ -16,7 +16,7 @@ rule evaluate:
         f"{RESULTS}/benchmarks/evaluate/{{method}}_fold{{fold}}.tsv"
     conda:
         "../envs/volumes.yaml"
-    threads: 4
+    threads: lambda wildcards: side_by_side(4)
     resources:
         mem_mb=by_attempt(8000),
         runtime=by_attempt(60),

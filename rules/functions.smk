@@ -37,6 +37,12 @@ def sample_path(kind):
     return lambda wildcards: getattr(SAMPLES[wildcards.scan], kind)
 
 
+def preprocessed(scans):
+    """Path of each scan's CT and mask, and of its label scheme, as a param."""
+    samples = [SAMPLES[scan] for scan in scans]
+    return [(sample.ct, sample.mask, sample.labels) for sample in samples]
+
+
 def caches(scans, grid=config["grid"]):
     """Where scans lie on a grid, that of the evaluation or a method's own."""
     return expand(
@@ -63,6 +69,19 @@ def measured_masks(wildcards):
     if wildcards.masks == "reference":
         return []
     return expand(f"{RESULTS}/predictions/{wildcards.masks}/fold{{fold}}", fold=FOLDS)
+
+
+def side_by_side(most):
+    """Threads of the steps that every method and fold has, up to so many.
+
+    On a machine's own processors two such steps run at a time, each on half of the cores: that
+    takes less time than one after the other, each on all.
+    """
+    cores = workflow.resource_settings.cores
+    shared = cores and workflow.local_exec and not workflow.remote_exec
+    if config["gpus"] or not shared or len(METHODS) * len(FOLDS) == 1:
+        return most
+    return max(min(cores // 2, most), 1)
 
 
 def every_run(pattern, methods=METHODS):

@@ -17,7 +17,7 @@ rule predict:
         method=one_of(OWN_METHODS),
     conda:
         f"../envs/torch_{config['torch']}.yaml"
-    threads: 4
+    threads: lambda wildcards: side_by_side(4)
     resources:
         mem_mb=by_attempt(8000),
         runtime=by_attempt(60),

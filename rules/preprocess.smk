@@ -22,10 +22,35 @@ rule preprocess:
         mem_mb=by_attempt(4000),
         runtime=by_attempt(10),
     params:
-        ct=sample_path("ct"),
-        mask=sample_path("mask"),
-        labels=sample_path("labels"),
+        scans=lambda wildcards: preprocessed([wildcards.scan]),
         grid=lambda wildcards: GRIDS[wildcards.grid],
         code=code("preprocess.py"),
     script:
         "../scripts/preprocess.py"
+
+
+if config["data"]["source"] == "phantom":
+
+    # One step writes all phantoms, so that a job for each would only cost a start of Python each.
+    use rule preprocess as preprocess_phantoms with:
+        input:
+            scan_files(DEVELOPMENT_SCANS, "ct"),
+        output:
+            [
+                f"{RESULTS}/cache/{{grid}}/{scan}.safetensors"
+                for scan in DEVELOPMENT_SCANS
+            ],
+        log:
+            f"{RESULTS}/logs/preprocess/{{grid}}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/preprocess/{{grid}}.tsv"
+        threads: 8
+        resources:
+            mem_mb=by_attempt(16000),
+            runtime=by_attempt(60),
+        params:
+            scans=preprocessed(DEVELOPMENT_SCANS),
+            grid=lambda wildcards: GRIDS[wildcards.grid],
+            code=code("preprocess.py"),
+
+    ruleorder: preprocess_phantoms > preprocess

@@ -19,7 +19,7 @@ rule train:
         method=one_of(OWN_METHODS),
     conda:
         f"../envs/torch_{config['torch']}.yaml"
-    threads: 8
+    threads: lambda wildcards: side_by_side(8)
     resources:
         mem_mb=by_attempt(16000),
         runtime=by_attempt(240),

@@ -1,20 +1,22 @@
-"""Bring one labelled scan onto a network's grid.
+"""Bring labelled scans onto a network's grid.
 
-Reads a CT, its mask (NIfTI) and the mask's label scheme (TSV) if that is not VerSe's; writes
-cache/{grid}/{scan}.safetensors: normalised image, label map and the way back to native space.
+Reads CTs, their masks (NIfTI) and the masks' label schemes (TSV) if those are not VerSe's; writes
+for each scan cache/{grid}/{scan}.safetensors: normalised image, label map and the way back to
+native space.
 """
 
 from pathlib import Path
 
 from vertseg.anatomy.schemes import read_scheme
 from vertseg.core.logs import logger, step_log
+from vertseg.core.parallel import run_jobs
 from vertseg.scans.hounsfield import check_ct
 from vertseg.scans.nifti import load_ct, load_mask
 from vertseg.segmentation.cache import CachedScan, write_cache
 from vertseg.segmentation.grid import GridSpec, GridTransform
 
 
-def main(ct_path: str, mask_path: str, labels: str, grid: GridSpec, target: str) -> None:
+def cache_scan(ct_path: str, mask_path: str, labels: str, grid: GridSpec, target: str) -> None:
     """Cache one scan."""
     ct = load_ct(ct_path)
     check_ct(ct, Path(ct_path))
@@ -27,10 +29,8 @@ def main(ct_path: str, mask_path: str, labels: str, grid: GridSpec, target: str)
 
 if __name__ == "__main__":
     with step_log(snakemake.log[0]):
-        main(
-            snakemake.params.ct,
-            snakemake.params.mask,
-            snakemake.params.labels,
-            snakemake.params.grid,
-            snakemake.output[0],
-        )
+        jobs = [
+            (*scan, snakemake.params.grid, target)
+            for scan, target in zip(snakemake.params.scans, snakemake.output, strict=True)
+        ]
+        run_jobs(cache_scan, jobs, snakemake.threads, "scans on the grid")

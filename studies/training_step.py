@@ -1,4 +1,4 @@
-"""How long does a training step take on a CPU, as in the demo and with each of its measures undone?
+"""How long does a training step take on a CPU, and with each of its measures undone?
 
     python -m studies.training_step [network ...]
 
@@ -48,7 +48,7 @@ class Variant:
 
 
 VARIANTS = (
-    Variant("as the demo"),
+    Variant("as in training, fp32"),
     Variant("1 thread", threads=1),
     Variant("bf16", precision="bf16"),
     Variant("contiguous tensors", channels_last=False),

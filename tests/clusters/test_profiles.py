@@ -126,7 +126,7 @@ def test_the_site_block_reaches_the_jobs(tmp_path: Path) -> None:
     output = snakemake(folder, *arguments)
     resources = {
         rule: re.search(rf"rule {rule}:.*?resources: ([^\n]*)", output, re.S)[1]
-        for rule in ("audit", "train", "predict", "preprocess", "evaluate")
+        for rule in ("audit", "train", "predict", "preprocess_phantoms", "evaluate")
     }
     assert "runtime=600" in resources["train"]
     assert "mem_mb=3000," in resources["evaluate"]

@@ -75,8 +75,7 @@ def sge_jobs(folder: Path) -> dict[str, str]:
 def test_sge_jobs_ask_for_what_the_rules_need(sge_jobs: dict[str, str]) -> None:
     once = {"generate_phantoms", "audit", "folds", GROUP, "train"}
     assert set(sge_jobs) == {f"{name} 1" for name in once} | {"train 2"}
-    # Nine scans of 4 GB and 10 minutes on one CPU, two at a time.
-    assert "-l h_rt=3000 -l h_vmem=4000M -pe smp 2 -P spine -q short.q" in sge_jobs[f"{GROUP} 1"]
+    assert "-l h_rt=3600 -l h_vmem=8000M -pe smp 2 -P spine -q short.q" in sge_jobs[f"{GROUP} 1"]
     assert "-l h_rt=14400 -l h_vmem=8000M -pe smp 2" in sge_jobs["train 1"]
     assert "-P spine -l gpu=1 -q gpu.q" in sge_jobs["train 1"]
     assert "gpu" not in sge_jobs["audit 1"]

@@ -176,7 +176,7 @@ def test_a_run_shows_a_line_a_job_and_where_the_results_are(workflow: Path) -> N
     assert len(shown.splitlines()) < 140
     assert "_ct.nii.gz" not in shown and "INFO" not in shown
     [complete] = (workflow / ".snakemake/log").glob("*.log")
-    assert complete.read_text().count("rule preprocess:") == 9
+    assert complete.read_text().count("rule preprocess_phantoms:") == 1
 
 
 def test_a_failing_step_shows_its_log(copied: Path) -> None:
@@ -261,7 +261,7 @@ def test_a_network_is_exported_and_shipped(workflow: Path) -> None:
 
 def test_a_changed_label_retrains_nothing(workflow: Path) -> None:
     plan = planned(workflow, "methods: {unet: {label: A U-Net}}")
-    assert not {*PER_METHOD, "preprocess"} & set(plan)
+    assert not {*PER_METHOD, "preprocess_phantoms"} & set(plan)
     assert {"table1", "figure1", "learning_curves"} <= set(plan)
 
 
@@ -272,11 +272,11 @@ def test_changed_code_reruns_what_it_decides(workflow: Path) -> None:
     with edited(package / "evaluation/metrics.py", "<= TOLERANCE_MM", "< TOLERANCE_MM"):
         plan = planned(workflow)
         assert plan["evaluate"] == set(METHODS)
-        assert not {"preprocess", "train", "predict"} & set(plan)
+        assert not {"preprocess_phantoms", "train", "predict"} & set(plan)
     with edited(package / "training/losses.py", "0.95", "0.9"):
         plan = planned(workflow)
         assert plan["train"] == set(METHODS)
-        assert not {"generate_phantoms", "audit", "preprocess"} & set(plan)
+        assert not {"generate_phantoms", "audit", "preprocess_phantoms"} & set(plan)
 
 
 def test_changed_comments_rerun_nothing(workflow: Path) -> None:
@@ -333,6 +333,24 @@ def test_the_papers_plan_needs_no_data(tmp_path: Path) -> None:
         "nnunet_predict": 9,
     }.items():
         assert re.search(rf"^{rule} +{count}$", plan, re.MULTILINE), plan
+
+
+@pytest.mark.parametrize(
+    ("change", "threads"),
+    [
+        ((), 2),
+        (("--config", "methods_to_run=[unet]", "skip_methods=[]"), 4),
+        (("--config", "gpus=1"), 4),
+    ],
+)
+def test_two_trainings_share_the_cores_of_a_machine_without_a_gpu(
+    tmp_path: Path, change: tuple[str, ...], threads: int
+) -> None:
+    arguments = ("--dry-run", "--cores", "4", "--configfile", "config/miniature.yaml", *change)
+    plan = snakemake(copy_workflow(tmp_path / "workflow"), *arguments)
+    jobs = re.findall(r"^rule (?:train|predict|evaluate):\n((?: +.*\n)+)", plan, re.MULTILINE)
+    assert jobs
+    assert {int(re.search(r"threads: (\d+)", job)[1]) for job in jobs} == {threads}
 
 
 def test_the_picture_of_the_rules_is_up_to_date(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from vertseg.anatomy.labels import BACKGROUND
 from vertseg.core.errors import UserError
 from vertseg.evaluation.metrics import confusion, multi_label_dice
-from vertseg.networks.devices import choose_device, place_network
+from vertseg.networks.devices import choose_device, fastest_precision, place_network
 from vertseg.networks.metadata import auxiliary_slices, output_channels
 from vertseg.networks.registry import build_network, limit_context
 from vertseg.networks.weights import load_initial_weights
@@ -51,10 +51,10 @@ class Trainer:
     ) -> None:
         self.settings = settings
         self.device = choose_device(settings.device)
-        on_gpu = self.device.type == "cuda"
-        automatic = "fp16" if on_gpu else "fp32"
-        self.precision = automatic if settings.precision == "auto" else settings.precision
-        torch.backends.cudnn.benchmark = on_gpu
+        self.precision = settings.precision
+        if settings.precision == "auto":
+            self.precision = fastest_precision(self.device)
+        torch.backends.cudnn.benchmark = self.device.type == "cuda"
         torch.manual_seed(settings.seed)
         outputs = output_channels(settings.num_classes, settings.auxiliary)
         network = build_network(settings.network, outputs, **settings.network_options)

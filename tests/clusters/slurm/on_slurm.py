@@ -296,8 +296,7 @@ def test_every_step_went_through_the_queue(story: Story) -> None:
 
 def test_all_scans_are_preprocessed_in_one_job(story: Story) -> None:
     [job] = [job for job in story.jobs if "preprocess" in job.comment]
-    # Nine scans of 4 GB and 10 minutes on one CPU, two at a time.
-    assert (job.cpus, job.memory_mb, job.time_limit_min) == (2, 8000, 50)
+    assert (job.cpus, job.memory_mb, job.time_limit_min) == (2, 16000, 60)
     assert len(list((story.folder / "results/miniature/cache/16x16x32").glob("*.safetensors"))) == 9
 
 

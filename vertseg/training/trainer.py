@@ -51,9 +51,8 @@ class Trainer:
     ) -> None:
         self.settings = settings
         self.device = choose_device(settings.device)
-        self.precision = settings.precision
-        if settings.precision == "auto":
-            self.precision = fastest_precision(self.device)
+        automatic = settings.precision == "auto"
+        self.precision = fastest_precision(self.device) if automatic else settings.precision
         torch.backends.cudnn.benchmark = self.device.type == "cuda"
         torch.manual_seed(settings.seed)
         outputs = output_channels(settings.num_classes, settings.auxiliary)

@@ -44,6 +44,8 @@ if config["data"]["source"] == "phantom":
             f"{RESULTS}/logs/preprocess/{{grid}}.log",
         benchmark:
             f"{RESULTS}/benchmarks/preprocess/{{grid}}.tsv"
+        # Before trainings on other grids, beside which it could not have all cores.
+        priority: 1
         threads: 8
         resources:
             mem_mb=by_attempt(16000),

@@ -1,6 +1,6 @@
 """Between which bounds do the demo's results lie?
 
-    python -m studies.demo_bounds results/demo [--fold 0] [--grid 40x40x80]
+    python -m studies.demo_bounds results/demo [--fold 0] [--grid 24x24x48]
 
 Prints, for the scans that a finished run's fold holds out, the results of two labellings that never
 look at the scan (the floor that a network must clear), and those of the reference itself once it
@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, help="folder of a finished run, with its cache")
     parser.add_argument("--fold", default="0")
-    parser.add_argument("--grid", default="40x40x80", help="the run's, as its cache is named")
+    parser.add_argument("--grid", default="24x24x48", help="grid of the paper's rows")
     options = parser.parse_args()
     fold_of = read_folds(options.results / "folds.tsv")
     cache = options.results / "cache" / options.grid

@@ -14,7 +14,7 @@ def labels_present(label_map: np.ndarray) -> list[int]:
 
 def label_boxes(label_map: np.ndarray) -> dict[int, Box]:
     """The smallest box around each label of a map (x, y, z) of integers, in numerical order."""
-    whole = _labelled_region(label_map)
+    whole = labelled_box(label_map)
     if whole is None:
         return {}
     order = _memory_order(label_map)
@@ -27,18 +27,16 @@ def label_boxes(label_map: np.ndarray) -> dict[int, Box]:
     }
 
 
-def labelled_box(label_map: np.ndarray) -> Box | None:
-    """The smallest box around all labels of a map (x, y, z) of integers; None without labels."""
-    return _labelled_region(label_map)
-
-
 def _memory_order(array: np.ndarray) -> np.ndarray:
     """The axes of an array, the one whose neighbours lie furthest apart in memory first."""
     return np.argsort(np.abs(array.strides))[::-1]
 
 
-def _labelled_region(label_map: np.ndarray) -> Box | None:
-    """The smallest box around all labels, found much faster than that of each."""
+def labelled_box(label_map: np.ndarray) -> Box | None:
+    """The smallest box around all labels of a map (x, y, z) of integers; None without labels.
+
+    It is found much faster than that of each label.
+    """
     order = _memory_order(label_map)
     flat = np.transpose(label_map, order).max(axis=0) > BACKGROUND
     sides: dict[int, slice] = {}

@@ -6,13 +6,14 @@ places: organs beside them, streaks of fat in muscle and noise move a mean, but 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vertseg.anatomy.label_maps import label_boxes
+from vertseg.anatomy.label_maps import labelled_box
 from vertseg.anatomy.labels import NAMES
 from vertseg.scans.volumes import AIR_HU, Volume
 from vertseg.screening.frames import Floats
@@ -117,7 +118,7 @@ class _Places:
             under_skin = self._tissue("fat", "under the skin", to_skin_mm < _SKIN_MM)
             if under_skin:
                 return under_skin
-        return self._tissue("fat", "around the spine", self._from_bone_mm() > _AROUND_SPINE_MM[0])
+        return self._tissue("fat", "around the spine", self.to_bone_mm > _AROUND_SPINE_MM[0])
 
     def muscle(self) -> FoundTissue | None:
         points = np.array(sorted(self.masses.values(), key=lambda point: point[2]))
@@ -127,16 +128,17 @@ class _Places:
         beside = np.abs(x - middle_x) * self.step_mm[0] < _AROUND_SPINE_MM[1]
         behind = (y - middle_y) * self.step_mm[1] < _BEFORE_MASS_MM
         near, far = _AROUND_SPINE_MM
-        to_bone_mm = self._from_bone_mm()
-        around = (to_bone_mm > near) & (to_bone_mm < far)
+        around = (self.to_bone_mm > near) & (self.to_bone_mm < far)
         return self._tissue(
             "muscle", "beside the spine", around & beside[:, None] & behind[None, :]
         )
 
-    def _from_bone_mm(self) -> Floats:
+    @cached_property
+    def to_bone_mm(self) -> Floats:
         """Distance (x, y, z) to the vertebrae; infinite beyond the reach of any region."""
         margin = np.ceil(_AROUND_SPINE_MM[1] / self.step_mm).astype(int)
-        [whole] = label_boxes(self.bones.view(np.uint8)).values()
+        whole = labelled_box(self.bones.view(np.uint8))
+        assert whole is not None
         near = whole.widened(margin, self.bones.shape).slices
         distance = np.full(self.bones.shape, np.inf)
         distance[near] = ndimage.distance_transform_edt(~self.bones[near], sampling=self.step_mm)

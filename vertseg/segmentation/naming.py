@@ -116,9 +116,9 @@ def name_instances(
         unsure = {label: round(float(np.exp(scores[label]).mean()), 3)}
         return Spine({}, dismissed=unsure, cell_mm=float(np.max(cell_mm)), resolved=1.0)
     sacrum_logits = logits if sacrum_learned else None
-    seeds, owner = _divided(bone, seeds, owner, scores, sacrum_logits)
-    kept = _of_spine(bone, owner)
-    names, certainty = _names(bone, seeds, owner, kept, scores, sacrum_logits)
+    seeds, owner, kept = _divided(bone, seeds, owner, scores, sacrum_logits)
+    evidence = _evidence(bone, seeds, owner, kept, scores, sacrum_logits)
+    names, certainty = _names(len(seeds), kept, evidence)
     if "offsets" in parts:
         votes = votes_of(bone, parts["offsets"])
         owner = _by_votes_and_names(bone, seeds, owner, votes, names, scores)
@@ -217,8 +217,8 @@ def _evidence(
 
 def _divided(
     bone: Bone, seeds: Seeds, owner: np.ndarray, scores: np.ndarray, logits: np.ndarray | None
-) -> tuple[Seeds, np.ndarray]:
-    """Seeds and instances, with those of two vertebrae divided.
+) -> tuple[Seeds, np.ndarray, list[int]]:
+    """Seeds and instances, with those of two vertebrae divided, and the numbers of the spine's.
 
     An instance is divided if two vertebrae in its place are `TWO_ODDS` times as probable as one, by
     their distances from the neighbours and by the classes of their cells, and if both get a name.
@@ -231,27 +231,24 @@ def _divided(
         logits: (C, X, Y, Z) of the scan, if those of the sacrum mean anything.
     """
     kept = _of_spine(bone, owner)
-    possible = [
-        _in_two(bone, seeds, owner, index, places)
-        for index, places in _wide(seeds, kept)
-        if len(seeds) < MOST_INSTANCES
-    ]
-    if not possible:
-        return seeds, owner
+    wide = list(_wide(seeds, kept))
+    if not wide or len(seeds) >= MOST_INSTANCES:
+        return seeds, owner, kept
 
-    def judged(seeds: Seeds, owner: np.ndarray) -> tuple[float, int]:
-        evidence = _evidence(bone, seeds, owner, _of_spine(bone, owner), scores, logits)
+    def judged(seeds: Seeds, owner: np.ndarray, kept: Sequence[int]) -> tuple[float, int]:
+        evidence = _evidence(bone, seeds, owner, kept, scores, logits)
         named = ~np.isin(most_probable_levels(*evidence, MODEL), (BACKGROUND, SACRUM))
         return log_total(*evidence, CAUTIOUS_MODEL), int(np.count_nonzero(named))
 
-    as_one, vertebrae = judged(seeds, owner)
+    as_one, vertebrae = judged(seeds, owner, kept)
+    possible = [_in_two(bone, seeds, owner, index, places) for index, places in wide]
     as_two = [
         log_probability if named > vertebrae else -math.inf
-        for log_probability, named in (judged(*one) for one in possible)
+        for log_probability, named in (judged(*one, _of_spine(bone, one[1])) for one in possible)
     ]
     best = int(np.argmax(as_two))
     if as_two[best] - as_one < math.log(TWO_ODDS):
-        return seeds, owner
+        return seeds, owner, kept
     return _divided(bone, *possible[best], scores, logits)
 
 
@@ -284,27 +281,16 @@ def _in_two(
 
 
 def _names(
-    bone: Bone,
-    seeds: Seeds,
-    owner: np.ndarray,
-    kept: Sequence[int],
-    scores: np.ndarray,
-    logits: np.ndarray | None,
+    count: int, kept: Sequence[int], evidence: Evidence
 ) -> tuple[np.ndarray, Certainty | None]:
-    """Label (n,) of each instance, background for those that are left out, and its probability.
+    """Label (count,) of each instance, background for those that are left out, and its probability.
 
     Args:
-        bone: the cells.
-        seeds: n seeds.
-        owner: instance of each cell.
-        kept: numbers of the instances of the spine.
-        scores: (C, cells) log-softmax.
-        logits: (C, X, Y, Z) of the scan, if those of the sacrum mean anything.
+        count: number of instances.
+        kept: numbers of the instances of the spine, at least one.
+        evidence: theirs, and that of a sacrum below them.
     """
-    names = np.full(len(seeds), BACKGROUND)
-    if not kept:
-        return names, None
-    evidence = _evidence(bone, seeds, owner, kept, scores, logits)
+    names = np.full(count, BACKGROUND)
     best = most_probable_levels(*evidence, MODEL)
     numbering = number_levels(*evidence, CAUTIOUS_MODEL, best)
     decoded = best[: len(kept)]

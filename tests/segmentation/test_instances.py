@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
+from vertseg.anatomy.boxes import Box
 from vertseg.anatomy.labels import BACKGROUND, IDS, NUM_CLASSES, SACRUM
 from vertseg.networks.metadata import OFFSET_CELLS
 from vertseg.scans.volumes import Geometry
+from vertseg.segmentation.bone import Bone, Seeds
 from vertseg.segmentation.decode import decode_logits
 from vertseg.segmentation.grid import GridTransform
-from vertseg.segmentation.naming import name_instances
+from vertseg.segmentation.naming import _by_votes_and_names, name_instances
 from vertseg.segmentation.pieces import Spine
 from vertseg.segmentation.spine_model import STEP_MM
 
@@ -224,6 +226,24 @@ def test_classes_draw_borders_where_they_agree_with_the_names(
     outputs.auxiliary["offsets"][2, *low.T] = (middle - low[:, 2]) / OFFSET_CELLS
     assert outputs.decoded(["offsets"]) is not None
     assert np.mean(outputs.label_map[tuple(low.T)] == IDS["L1"]) == (1.0 if moved else 0.0)
+
+
+def test_new_borders_leave_no_vertebra_without_cells() -> None:
+    """All cells vote for the upper one and have its class; the lower one keeps its own."""
+    cells = np.argwhere(np.ones((8, 8, 16), bool))
+    shape = (8, 8, 16)
+    box = Box.of([slice(0, size) for size in shape])
+    upper, lower = IDS["T4"], IDS["T5"]
+    labels = np.full(len(cells), upper)
+    bone = Bone(box, np.ones(shape, bool), cells, np.zeros(len(cells)), labels, CELL)
+    seeds = Seeds(np.array([[8.75, 8.75, 28.75], [8.75, 8.75, 8.75]]), np.full(2, 20.0))
+    owner = (cells[:, 2] < 8).astype(int)
+    votes = np.broadcast_to(seeds.places_mm[0], (len(cells), 3))
+    scores = np.full((NUM_CLASSES, len(cells)), -9.0, np.float32)
+    scores[upper] = -0.01
+    names = np.array([upper, lower])
+    kept = _by_votes_and_names(bone, seeds, owner, votes, names, scores)
+    np.testing.assert_array_equal(kept, owner)
 
 
 def test_the_mask_follows_the_instances_on_finer_voxels() -> None:

@@ -84,6 +84,11 @@ class Bone:
     cell_mm: np.ndarray
 
     @property
+    def cell_ml(self) -> float:
+        """Volume of a cell."""
+        return float(np.prod(self.cell_mm)) / 1000
+
+    @property
     def places_mm(self) -> np.ndarray:
         """Places (n, 3) from the middle of the box's first cell."""
         return self.cells * self.cell_mm

@@ -241,8 +241,7 @@ def _supported(
     bone: Bone, seeds: Seeds, owner: np.ndarray, votes: np.ndarray | None
 ) -> tuple[Seeds, np.ndarray]:
     """Seeds whose instances are large enough for a vertebra; others' cells look for another."""
-    cell_ml = float(np.prod(bone.cell_mm)) / 1000
-    volumes = np.bincount(owner[owner >= 0], minlength=len(seeds)) * cell_ml
+    volumes = np.bincount(owner[owner >= 0], minlength=len(seeds)) * bone.cell_ml
     enough = volumes >= SMALLEST_ML
     if enough.all():
         return seeds, owner

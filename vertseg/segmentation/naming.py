@@ -31,6 +31,7 @@ from vertseg.segmentation.numbering import (
 )
 from vertseg.segmentation.pieces import (
     IMPOSSIBLE,
+    SMALLEST_ML,
     Certainty,
     Change,
     Spine,
@@ -309,6 +310,7 @@ def _by_votes_and_names(
     """Instances (n,) of the cells of named instances, the borders between them drawn anew.
 
     Where votes lie between two seeds, classes decide, the more so if most are those of the names.
+    All borders stay where they are if a vertebra would lose its cells to its neighbours.
     """
     named = np.flatnonzero(names != BACKGROUND)
     cells = np.flatnonzero(np.isin(owner, named))
@@ -326,7 +328,9 @@ def _by_votes_and_names(
         gain[:, column] = np.where(near, classes - (distance / VOTE_SD[trusted]) ** 2 / 2, -np.inf)
     refined = owner.copy()
     refined[cells] = named[gain.argmax(axis=1)]
-    return in_one_piece(bone, seeds, refined)
+    refined = in_one_piece(bone, seeds, refined)
+    left_ml = np.bincount(refined[refined >= 0], minlength=len(seeds))[named] * bone.cell_ml
+    return refined if (left_ml >= SMALLEST_ML).all() else owner
 
 
 def _sacrum(
@@ -348,7 +352,7 @@ def _sacrum(
     parts = cc3d.connected_components(likely, connectivity=6)
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
-    if sizes.max() * np.prod(bone.cell_mm) / 1000 < SACRUM_ML:
+    if sizes.max() * bone.cell_ml < SACRUM_ML:
         return None
     cells = np.argwhere(parts == sizes.argmax())
     places = (cells + start - bone.box.start) * bone.cell_mm
@@ -386,7 +390,7 @@ def _changes(
         own = owner == index
         before = int(np.bincount(bone.labels[own]).argmax())
         if before != names[index]:
-            volume = float(np.count_nonzero(own) * np.prod(bone.cell_mm)) / 1000
+            volume = float(np.count_nonzero(own)) * bone.cell_ml
             changes.append(Change(before, int(names[index]), round(volume, 2)))
     return tuple(changes)
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -217,9 +216,12 @@ class _Places:
 
 def _centres_of_mass(bones: NDArray) -> dict[str, Floats]:
     """Centre of mass (3,) in voxels of each vertebra, by name."""
-    found = cc3d.statistics(np.ascontiguousarray(bones))
+    points = np.argwhere(bones)
+    labels = bones[tuple(points.T)]
+    counts = np.bincount(labels)
+    sums = np.stack([np.bincount(labels, axis) for axis in points.T], axis=1)
     return {
-        NAMES[label]: centre
-        for label, centre in enumerate(found["centroids"])
-        if label in NAMES and found["voxel_counts"][label]
+        NAMES[label]: sums[label] / counts[label]
+        for label in np.flatnonzero(counts).tolist()
+        if label in NAMES
     }

@@ -13,6 +13,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 
 from vertseg.anatomy.boxes import Box
+from vertseg.core.parallel import in_threads
 from vertseg.scans.volumes import AIR_HU, Geometry
 
 WINDOW_HU = (-450.0, 1050.0)
@@ -66,25 +67,32 @@ class GridTransform:
         voxel_mm = voxel_sizes(self.native.canonical_affine)
         return np.array(self.native.canonical_shape) * voxel_mm / self.shape
 
-    def encode_image(self, ct: np.ndarray) -> np.ndarray:
+    def encode_image(self, ct: np.ndarray, threads: int = 1) -> np.ndarray:
         """Normalise a canonical CT (x, y, z) in HU and resample it to a float16 grid (X, Y, Z).
 
         Linear interpolation with a triangle filter as wide as a grid cell, so that coarse grids
         average instead of aliasing. Values are clipped to the bone window first, so that metal
         does not outshine its surroundings.
+
+        Args:
+            ct: HU.
+            threads: number of slabs resampled at a time.
         """
         self._check(ct)
         to_x, to_y, to_z = (
             interpolation_matrix(n, cells) for n, cells in zip(ct.shape, self.shape, strict=True)
         )
         in_plane = np.empty((*self.shape[:2], ct.shape[2]), np.float32)
-        for slab in slabs(Box.whole(ct.shape)):
+
+        def resample(slab: Box) -> None:
             z = slab.slices[2]
             # Most files have this order in memory, (z, y, x).
             normalised = normalise_hu(ct[:, :, z].T)
             rows = normalised.reshape(-1, ct.shape[0]) @ to_x.T
             whole = np.matmul(to_y, rows.reshape(*normalised.shape[:2], -1))
             in_plane[:, :, z] = whole.T
+
+        in_threads(resample, [(slab,) for slab in slabs(Box.whole(ct.shape))], threads)
         return (in_plane @ to_z.T).astype(np.float16)
 
     def encode_labels(self, mask: np.ndarray) -> np.ndarray:

@@ -81,7 +81,7 @@ def segment_ct(
         threads: number of threads besides those of the network, which has its own.
     """
     transform = GridTransform.onto(model.trained["settings"]["grid"], ct.native)
-    segmented = segment(model, transform.encode_image(ct.array), transform, decoding)
+    segmented = segment(model, transform.encode_image(ct.array, threads), transform, decoding)
     return outlined(segmented, ct, threads) if outlines == "ct" else segmented
 
 

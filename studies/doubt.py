@@ -34,8 +34,8 @@ from vertseg.anatomy.labels import BACKGROUND, CRANIOCAUDAL, IDS, NAMES, SACRUM
 from vertseg.core.files import write_json
 from vertseg.core.progress import progress
 from vertseg.phantom import PhantomSettings, generate_phantom, preset
-from vertseg.predict.verdict import severity_of, verdict_of
-from vertseg.predict.warnings import level_code, outline_warnings, warnings_about
+from vertseg.predict.verdict import level_code, severity_of, verdict_of
+from vertseg.predict.warnings import outline_warnings, warnings_about
 from vertseg.scans.read import read_scan
 from vertseg.scans.volumes import Geometry, Volume
 from vertseg.segmentation.model import Model, load_model

@@ -12,6 +12,12 @@ that of a wrong level more often than not."""
 Verdict = Literal["done", "check", "doubtful"]
 """Verdict on a scan's prediction: nothing but notes; something to check; something bad."""
 
+SURE_OF_ALL = 0.95
+"""Smallest probability that all levels are right at which nothing is said about them."""
+
+DOUBTFUL = 0.5
+"""Probability that all levels are right below which a wrong one is more probable than none."""
+
 NOTES = frozenset(
     {
         "low_confidence",
@@ -33,6 +39,13 @@ docs/predict.md has the counts behind both.
 """
 
 _VERDICTS: dict[Severity, Verdict] = {"bad": "doubtful", "check": "check", "note": "done"}
+
+
+def level_code(all_right: float) -> str:
+    """Code of the warning about the probability that all levels are right; "" for none."""
+    if all_right >= SURE_OF_ALL:
+        return ""
+    return "doubtful_levels" if all_right < DOUBTFUL else "uncertain_levels"
 
 
 def severity_of(code: str) -> Severity:

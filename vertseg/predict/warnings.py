@@ -12,7 +12,7 @@ from vertseg.anatomy.centroids import Centres
 from vertseg.anatomy.labels import CRANIOCAUDAL, IDS, NAMES, RANK
 from vertseg.dataset.layout import DICOM_KINDS
 from vertseg.predict.certainty import level_words, percent
-from vertseg.predict.verdict import Severity, severity_of
+from vertseg.predict.verdict import SURE_OF_ALL, Severity, level_code, severity_of
 from vertseg.scans.find import STRAIGHT_CT_SUFFIX
 from vertseg.scans.read import Scan
 from vertseg.scans.volumes import Volume
@@ -28,12 +28,6 @@ FAR_MM = 60.0
 
 USUAL_RATIO = (0.6, 1.5)
 """Distance of two neighbours over the usual one of their levels, in parts of the scan's median."""
-
-SURE_OF_ALL = 0.95
-"""Smallest probability that all levels are right at which nothing is said about them."""
-
-DOUBTFUL = 0.5
-"""Probability that all levels are right below which a wrong one is more probable than none."""
 
 LEAST_SURE = 3
 """Number of vertebrae that a message names of those that are unsure."""
@@ -243,20 +237,13 @@ def _renamed(changes: Sequence[Change]) -> list[PredictionWarning]:
     ]
 
 
-def level_code(all_right: float) -> str:
-    """Code of the warning about the probability that all levels are right; "" for none."""
-    if all_right >= SURE_OF_ALL:
-        return ""
-    return "doubtful_levels" if all_right < DOUBTFUL else "uncertain_levels"
-
-
 def _uncertain(certainty: Certainty | None, by_order: Certainty | None) -> list[PredictionWarning]:
     if certainty is None or not level_code(certainty.all_right):
         return []
     words = level_words(level_probabilities(certainty))
     unsure = tuple(label for label, right in certainty.right.items() if right < SURE_OF_ALL)
     code = level_code(certainty.all_right)
-    message = f"The levels are {code.removesuffix('_levels')}: {words}."
+    message = f"The levels are {code.removesuffix('_levels')} ({words})."
     if by_order and by_order.all_right >= SURE_OF_ALL:
         message += " Their order fits, but not each of them is surely one vertebra."
     if unsure:

@@ -22,7 +22,7 @@ def write_scan(folder: Path, scan: str, hu: float, grade: int = 0) -> Path:
     ]  # fmt: skip
     content = {
         "format": "vertseg-result-1", "notice": RESEARCH_USE_ONLY, "scan": scan, "status": "done",
-        "source": None, "warnings": [], "vertebrae": vertebrae, "files": {},
+        "source": None, "warnings": [], "verdict": "done", "vertebrae": vertebrae, "files": {},
         "summary": {"t12_l3_hu": hu - 5, "t12_l3_bmd_mg_cc": (hu - 5) / 1.25,
                     "outlier_levels": ["L2"] if hu > 200 else [], "highest_genant_grade": grade},
         "shape": {"cobb_deg": 12.5, "segments": [{"upper": "L1", "lower": "L2", "slip_mm": 3.4}]},
@@ -58,6 +58,7 @@ def test_a_cohort_is_one_tidy_table(results: Path) -> None:
     assert rows.loc[("sub-a_ses-2", "L2"), "trabecular_hu"] == 120
     assert rows.loc[("sub-a_ses-2", "L1"), "slip_mm"] == 3.4
     assert pd.isna(rows.loc[("sub-a_ses-2", "L2"), "slip_mm"])
+    assert set(table["verdict"]) == {"done"}
     assert rows["participant_id"].tolist().count("sub-a") == 4
     assert rows["outlier"].tolist().count(True) == 1 and rows.loc[("sub-b", "L2"), "outlier"]
     assert set(rows["cobb_deg"]) == {12.5}

@@ -7,9 +7,15 @@ from scipy.ndimage import gaussian_filter
 
 from vertseg.anatomy.centroids import Centres, body_centres
 from vertseg.anatomy.labels import IDS
-from vertseg.predict.warnings import PredictionWarning, patient_extent_mm, warnings_about
+from vertseg.predict.verdict import level_code, severity_of, verdict_of
+from vertseg.predict.warnings import (
+    PredictionWarning,
+    body_warnings,
+    patient_extent_mm,
+    warnings_about,
+)
 from vertseg.scans.volumes import Geometry, Volume
-from vertseg.screening import measure_vertebrae
+from vertseg.screening import VertebraMeasures, measure_vertebrae
 from vertseg.segmentation.pieces import Certainty, Change, Piece, Spine
 
 
@@ -48,6 +54,26 @@ def test_doubts_about_the_header_are_warnings() -> None:
     ct = Volume(np.zeros((100, 100, 200), np.int16), np.eye(4), geometry, remarks)
     found = warnings_about(ct, Spine({}), {}, {})
     assert PredictionWarning("header", (), remarks[0]) in found
+
+
+def body(name: str, volume_ml: float | None) -> VertebraMeasures:
+    return VertebraMeasures(
+        IDS[name], name, complete=True, body_complete=True, body_volume_ml=volume_ml
+    )
+
+
+def test_the_worst_warning_decides() -> None:
+    codes = ("gap", "low_confidence", "doubtful_levels", "of another version", "spacing")
+    severities = [severity_of(code) for code in codes]
+    assert severities == ["check", "note", "bad", "check", "note"]
+    assert verdict_of(severities) == "doubtful"
+    assert verdict_of(severities[3:]) == "check"
+    assert verdict_of(["note", "note"]) == verdict_of([]) == "done"
+
+
+def test_a_result_states_how_bad_a_warning_is() -> None:
+    stated = PredictionWarning("gap", (8, 9), "Too far.").stated()
+    assert stated == {"code": "gap", "labels": (8, 9), "message": "Too far.", "severity": "check"}
 
 
 class TestWarnings:
@@ -113,15 +139,42 @@ class TestWarnings:
 
     def test_uncertain_levels(self) -> None:
         certainty = Certainty({19: 0.97, 20: 0.78}, 0.7, {-1: 0.004, 1: 0.12}, {"T13": 0.17})
+        sure = Certainty({19: 0.97, 20: 0.96}, 0.95, {-1: 0.0, 1: 0.01}, {"T13": 0.02})
         first, *_ = warnings_of(Spine({19: 0.9, 20: 0.9}, certainty=certainty))
         assert (first.code, first.labels) == ("uncertain_levels", (20,))
         assert first.message == (
-            "The levels are uncertain: all levels right: 70 %; shifted by one, in truth one level "
-            "lower: 12 %; T13: 17 %. Least sure: L1 (78 %)."
+            "The levels are uncertain (all levels right: 70 %; shifted by one, in truth one level "
+            "lower: 12 %; T13: 17 %). Least sure: L1 (78 %)."
         )
-        sure = Certainty({19: 0.97, 20: 0.96}, 0.95, {-1: 0.0, 1: 0.01}, {"T13": 0.02})
         codes = {one.code for one in warnings_of(Spine({19: 0.9, 20: 0.9}, certainty=sure))}
-        assert "uncertain_levels" not in codes
+        assert not codes & {"uncertain_levels", "doubtful_levels"}
+        seen = Spine({19: 0.9, 20: 0.9}, certainty=certainty, by_order=sure)
+        assert "Their order fits, but not each of them is surely" in warnings_of(seen)[0].message
+
+    def test_levels_are_doubtful_where_a_wrong_one_is_more_probable_than_none(self) -> None:
+        assert [level_code(value) for value in (0.95, 0.949, 0.5, 0.499, 0.0)] == [
+            "", "uncertain_levels", "uncertain_levels", "doubtful_levels", "doubtful_levels",
+        ]  # fmt: skip
+        right = dict(zip(range(8, 14), (0.4, 0.3, 0.2, 0.35, 0.1, 0.6), strict=True))
+        certainty = Certainty(right, 0.08, {-1: 0.0, 1: 0.0}, {})
+        first, *_ = warnings_of(Spine(dict.fromkeys(right, 0.9), certainty=certainty))
+        assert first.code == "doubtful_levels" and first.labels == tuple(right)
+        assert first.message == (
+            "The levels are doubtful (all levels right: 8 %). "
+            "Least sure: T2 (30 %), T3 (20 %), T5 (10 %) and 3 more."
+        )
+
+    def test_no_body_in_any_vertebra(self) -> None:
+        codes = [
+            [one.code for one in body_warnings(measures)]
+            for measures in (
+                [body("L1", None), body("L2", None)],
+                [body("L1", None), body("L2", 30.0)],
+                [body("C1", None), body("C2", None)],
+                [],
+            )
+        ]
+        assert codes == [["no_bodies"], [], [], []]
 
     def test_a_single_vertebra_in_a_long_scan(self) -> None:
         assert self.codes({"L3": 0}) == [("few_vertebrae", ("L3",))]

@@ -346,7 +346,7 @@ class TestPage:
         write_report(results, tmp_path / "report.html")
         rows = Tables((tmp_path / "report.html").read_text("utf-8")).rows
         assert rows[1] == [HOSTILE, f"failed {FAILED['error']}", "–", "–", "–"]
-        reasons = "check L1 lies below L3. and 1 more"
+        reasons = "doubtful L1 lies below L3. and 1 more"
         assert rows[2] == ["sub-lumbar", reasons, "3 L1 to L3", "150", "2 moderate L1"]
         heights = ["20.0", "22.0", "26.7"]
         genant = ["25", "2 moderate wedge", ""]
@@ -484,21 +484,25 @@ class TestVerdict:
         for doubtful in (
             result(warnings=[{"code": "header", "message": "No orientation."}]),
             result(vertebrae=()),
-            result(
-                vertebrae=[
-                    {"label": label, "name": NAMES[label], "body_volume_ml": None}
-                    for label in LUMBAR
-                ]
-            ),
         ):
             assert verdict(doubtful).status == "check" and verdict(doubtful).reasons
 
-    def test_the_worst_reason_comes_first(self) -> None:
-        codes = ["no_dicom_seg", "spacing", "of another version", "low_confidence", "no_vertebra"]
+    def test_notes_change_no_status(self) -> None:
+        notes = [{"code": code, "message": code} for code in ("spacing", "low_confidence")]
+        found = verdict(result(warnings=notes))
+        assert (found.status, found.reasons) == ("done", ())
+        assert found.notes == ("spacing", "low_confidence")
+
+    def test_the_worst_reason_comes_first_and_decides(self) -> None:
+        codes = ["no_dicom_seg", "uncertain_levels", "of another version", "few_vertebrae"]
         warnings = [{"code": code, "message": code} for code in codes]
-        assert verdict(result(warnings=warnings)).reasons == (
-            "no_vertebra", "of another version", "low_confidence", "spacing", "no_dicom_seg",
-        )  # fmt: skip
+        found = verdict(result(warnings=warnings))
+        assert found.reasons == ("few_vertebrae", "uncertain_levels", "of another version")
+        assert (found.status, found.notes) == ("doubtful", ("no_dicom_seg",))
+
+    def test_a_stated_severity_counts_before_that_of_the_code(self) -> None:
+        warnings = [{"code": "gap", "message": "m", "severity": "note"}]
+        assert verdict(result(warnings=warnings)).status == "done"
 
     def test_probabilities_of_levels_are_shown_where_there_are_any(self, tmp_path: Path) -> None:
         sure = [VERTEBRA | {"probability": 0.83}]
@@ -515,26 +519,28 @@ class TestVerdict:
             result(warnings=[{"message": "m"}]),
             result(error="e"),
             result(),
+            result(warnings=[{"code": "few_vertebrae", "message": "m"}]),
         ]
         assert [verdict(one).status for one in scans] == [
-            "done", "corrected", "check", "failed", "done",
+            "done", "corrected", "check", "failed", "done", "doubtful",
         ]  # fmt: skip
-        assert most_urgent_first(scans) == [3, 2, 1, 0, 4]
+        assert most_urgent_first(scans) == [3, 5, 2, 1, 0, 4]
 
-    def test_among_scans_to_check_the_worst_reason_and_the_least_sure_levels_come_first(
-        self,
-    ) -> None:
-        def uncertain(all_right: float) -> Result:
-            warnings = [{"code": "low_confidence", "message": "b"}]
-            warnings.append({"code": "uncertain_levels", "message": "a"})
+    def test_among_scans_of_a_status_the_least_sure_levels_come_first(self) -> None:
+        def uncertain(all_right: float, code: str = "uncertain_levels") -> Result:
+            warnings = [{"code": code, "message": code}]
             return result(warnings=warnings, levels={"all_right": all_right})
 
-        unsure = result(warnings=[{"code": "low_confidence", "message": "b"}])
-        scans = [unsure, uncertain(0.77), uncertain(0.06), uncertain(0.71)]
-        assert most_urgent_first(scans) == [2, 3, 1, 0]
-        bodiless = [{"label": 22, "name": "L3", "body_volume_ml": None}]
-        both = result(vertebrae=bodiless, warnings=[{"code": "uncertain_levels", "message": "a"}])
-        assert verdict(both).reasons[0] == "a" and len(verdict(both).reasons) == 2
+        empty = result(vertebrae=(), warnings=[{"code": "no_vertebra", "message": "m"}])
+        unknown = [result(warnings=[{"code": code, "message": code}]) for code in ("gap", "apart")]
+        scans = [
+            *reversed(unknown),
+            uncertain(0.77),
+            uncertain(0.06, "doubtful_levels"),
+            uncertain(0.71, "gap"),
+            empty,
+        ]
+        assert most_urgent_first(scans) == [3, 5, 4, 2, 1, 0]
 
 
 CHROMIUM = next(

@@ -126,6 +126,12 @@ def test_touching_vertebrae_are_told_apart(
     assert spine.changes == () and spine.resolved == pytest.approx(1, abs=0.1)
     least = 0.93 if kinds == ("centres",) else 1.0
     assert outputs.agreement() >= least
+    for reading in spine.readings.values():
+        assert reading.bone > 0.99 and reading.classes > 0.75
+        # All cells vote for their body's centre, to the nearest half cell.
+        assert reading.votes is None if kinds == ("centres",) else reading.votes < 0.15
+    assert spine.by_order is not None and spine.certainty is not None
+    assert (spine.certainty == spine.by_order) == (kinds == ("centres",))
 
 
 @pytest.mark.parametrize("kinds", [BOTH, ("offsets",)])
@@ -150,6 +156,22 @@ def test_a_missed_seed_lets_no_label_cover_two_bodies() -> None:
     outputs = Outputs(LUMBAR, missed=["L2"])
     assert outputs.decoded() is not None
     assert outputs.agreement() > 0.95
+
+
+def test_votes_that_disagree_are_doubted() -> None:
+    clear = Outputs(LUMBAR).decoded()
+    outputs = Outputs(LUMBAR)
+    # The cells of L2 vote half a step further down; those of others for their own bodies.
+    own = outputs.truth == IDS["L2"]
+    outputs.auxiliary["offsets"][2, own] -= 6 / OFFSET_CELLS
+    apart = outputs.decoded()
+    assert clear is not None and apart is not None
+    assert list(apart.confidence) == list(clear.confidence)
+    votes = {label: reading.votes for label, reading in apart.readings.items()}
+    assert max(votes, key=lambda label: votes[label] or 0) == IDS["L2"]
+    assert apart.certainty is not None and clear.certainty is not None
+    assert apart.certainty.all_right < clear.certainty.all_right
+    assert apart.by_order is not None and apart.by_order.all_right > 0.9
 
 
 def test_two_vertebrae_in_one_instance_are_divided() -> None:

@@ -111,7 +111,8 @@ def apply_correction(correction: Correction, output: Path) -> Path:
             content |= {
                 "corrections": [*result.corrections, correction.content],
                 "mask_sha256": file_sha256(paths["mask"]),
-                "warnings": [asdict(warning) for warning in warnings],
+                "verdict": "corrected",
+                "warnings": [warning.stated() for warning in warnings],
                 "vertebrae": vertebrae,
                 **labelled.spine,
                 "files": {

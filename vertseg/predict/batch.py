@@ -11,7 +11,7 @@ from typing import IO
 from vertseg.core.errors import UserError
 from vertseg.core.logs import logger
 from vertseg.dataset.layout import REPORT_NAME
-from vertseg.predict.certainty import level_words
+from vertseg.predict.certainty import status_words
 from vertseg.predict.earlier import (
     earlier_result,
     failure_path,
@@ -128,8 +128,9 @@ class Batch:
     def _log_result(self, name: str) -> None:
         path = self.outcomes[name]
         if isinstance(path, Path):
-            words = level_words(json.loads(path.read_bytes())["levels"])
-            logger.info("%s: %s%s", name, path, f" ({words})" if words else "")
+            content = json.loads(path.read_bytes())
+            words = status_words(content["verdict"], content["levels"])
+            logger.info("%s: %s (%s)", name, path, words)
 
     @contextmanager
     def _own_failure(self, scan: ScanPath, name: str) -> Iterator[None]:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from vertseg.predict.verdict import Verdict
+
 SHOWN = 0.05
 """Smallest probability of a shift or of a variant that is put into words."""
 
@@ -26,6 +28,11 @@ def level_words(levels: Mapping[str, Any] | None) -> str:
             *(f"{what}: {percent(p)}" for what, p in likely.items() if p >= SHOWN),
         ]
     )
+
+
+def status_words(verdict: Verdict, levels: Mapping[str, Any] | None) -> str:
+    """The verdict on a scan and its probabilities, such as "check; all levels right: 83 %"."""
+    return "; ".join(filter(None, [verdict, level_words(levels)]))
 
 
 def percent(probability: float) -> str:

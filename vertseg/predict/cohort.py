@@ -51,15 +51,19 @@ def result_files(paths: Sequence[Path]) -> list[Path]:
 def cohort_table(results: Iterable[Result]) -> pd.DataFrame:
     """A row for each vertebra of each scan, and one for scans without any.
 
-    Columns: scan, participant_id (the `sub-` part of the scan's name, or the name), the measures
-    of the vertebra, slip and disc to the vertebra below, `outlier` (disagrees with its neighbours),
-    and `SPINE_COLUMNS`.
+    Columns: scan, participant_id (the `sub-` part of the scan's name, or the name), the verdict on
+    the scan, the measures of the vertebra, slip and disc to the vertebra below, `outlier`
+    (disagrees with its neighbours), and `SPINE_COLUMNS`.
     """
     rows: list[dict[str, Any]] = []
     for result in results:
         summary, shape = result.summary, result.shape
         subject = _SUBJECT.match(result.scan)
-        base = {"scan": result.scan, "participant_id": subject[0] if subject else result.scan}
+        base = {
+            "scan": result.scan,
+            "participant_id": subject[0] if subject else result.scan,
+            "verdict": result.verdict,
+        }
         spine = {field: {**summary, **shape}.get(field) for field in SPINE_COLUMNS}
         below = {one["upper"]: one for one in shape.get("segments", ())}
         for one in result.vertebrae or [{}]:

@@ -14,7 +14,7 @@ from vertseg.core.files import file_sha256, write_json
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.dataset.layout import DICOM_KINDS, OWN_SCAN_SUFFIXES
 from vertseg.predict.bids import write_label_table, write_sidecar
-from vertseg.predict.certainty import level_words
+from vertseg.predict.certainty import status_words
 from vertseg.predict.earlier import (
     failure_path,
     partial_folder,
@@ -33,8 +33,10 @@ from vertseg.predict.outputs import (
 )
 from vertseg.predict.result import FORMAT
 from vertseg.predict.titles import scan_title
+from vertseg.predict.verdict import verdict_of
 from vertseg.predict.warnings import (
     PredictionWarning,
+    body_warnings,
     level_probabilities,
     outline_warnings,
     tilt_warnings,
@@ -186,6 +188,14 @@ def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _P
             spine.cell_mm,
             kept,
         )
+    warnings = [
+        *warnings_about(volume, spine, centres, model.trained),
+        *body_warnings(measured.vertebrae),
+        *outline_warnings(kept),
+        *tilt_warnings(scan),
+    ]
+    verdict = verdict_of(one.severity for one in warnings)
+    levels = level_probabilities(spine.certainty)
     return _Prediction(
         scan=scan,
         model=model,
@@ -207,14 +217,10 @@ def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _P
                 for one in measured.vertebrae
             ],
             measured=measured,
-            note=level_words(level_probabilities(spine.certainty)),
+            note=f"Status: {status_words(verdict, levels)}",
         ),
         pieces=spine,
-        warnings=[
-            *warnings_about(volume, spine, centres, model.trained),
-            *outline_warnings(kept),
-            *tilt_warnings(scan),
-        ],
+        warnings=warnings,
     )
 
 
@@ -237,6 +243,7 @@ def _write(
         )
         write_label_table(paths["bids_labels"])
     not_written = write_dicom_objects(prediction.labelled, model.name, paths, watch)
+    warnings = [*prediction.warnings, *not_written]
     write_json(
         result_path(folder, scan.name),
         {
@@ -261,7 +268,8 @@ def _write(
             "geometry": _geometry(scan.volume),
             "mask_sha256": file_sha256(paths["mask"]),
             "seconds": watch.seconds,
-            "warnings": [asdict(warning) for warning in (*prediction.warnings, *not_written)],
+            "verdict": verdict_of(one.severity for one in warnings),
+            "warnings": [one.stated() for one in warnings],
             "vertebrae": prediction.labelled.vertebrae,
             "levels": level_probabilities(prediction.pieces.certainty),
             **prediction.labelled.spine,

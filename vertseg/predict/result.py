@@ -28,6 +28,7 @@ class Result:
         decoding: rule by which the network's logits became labels, if stated.
         outlines: where outlines come from; results that do not state it have the network's.
         geometry: shape, spacing_mm, orientation and field_of_view_mm of the scan.
+        verdict: "done", "check" or "doubtful" by its warnings, or "corrected", if stated.
         warnings: reasons for doubt, each with a message in plain words.
         vertebrae: measures of each vertebra, from C1 downwards.
         levels: probabilities of the vertebrae's levels together, if stated.
@@ -53,6 +54,7 @@ class Result:
     decoding: str | None = None
     outlines: str = "network"
     geometry: Mapping[str, Any] = field(default_factory=dict)
+    verdict: str | None = None
     warnings: Sequence[Mapping[str, Any]] = ()
     vertebrae: Sequence[Mapping[str, Any]] = ()
     levels: Mapping[str, Any] = field(default_factory=dict)
@@ -97,6 +99,7 @@ def read_result(path: str | os.PathLike[str]) -> Result:
         decoding=content.get("decoding"),
         outlines=content.get("outlines") or "network",
         geometry=content.get("geometry") or {},
+        verdict=content.get("verdict"),
         warnings=content["warnings"],
         vertebrae=sorted(content["vertebrae"], key=lambda one: RANK[one["label"]]),
         levels=content.get("levels") or {},

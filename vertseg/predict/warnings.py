@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,11 @@ from vertseg.anatomy.centroids import Centres
 from vertseg.anatomy.labels import CRANIOCAUDAL, IDS, NAMES, RANK
 from vertseg.dataset.layout import DICOM_KINDS
 from vertseg.predict.certainty import level_words, percent
+from vertseg.predict.verdict import SURE_OF_ALL, Severity, level_code, severity_of
 from vertseg.scans.find import STRAIGHT_CT_SUFFIX
 from vertseg.scans.read import Scan
 from vertseg.scans.volumes import Volume
+from vertseg.screening import VertebraMeasures
 from vertseg.segmentation.pieces import SMALLEST_ML, SURE, Certainty, Change, Piece, Spine
 from vertseg.segmentation.spine_model import usual_mm
 
@@ -27,8 +29,8 @@ FAR_MM = 60.0
 USUAL_RATIO = (0.6, 1.5)
 """Distance of two neighbours over the usual one of their levels, in parts of the scan's median."""
 
-SURE_OF_ALL = 0.9
-"""Smallest probability that all levels are right at which nothing is said about them."""
+LEAST_SURE = 3
+"""Number of vertebrae that a message names of those that are unsure."""
 
 CONFIDENT = 0.8
 """Smallest mean softmax of a vertebra at which the network may be called sure.
@@ -56,7 +58,14 @@ RANGE_TOLERANCE = 0.1
 """Share by which a scan may leave the training scans' range of voxel sizes and extents."""
 
 _OF_OWN_LABELS = frozenset(
-    ["no_vertebra", "uncertain_levels", "not_told_apart", *(f"no_dicom_{x}" for x in DICOM_KINDS)]
+    [
+        "no_vertebra",
+        "uncertain_levels",
+        "doubtful_levels",
+        "not_told_apart",
+        "no_bodies",
+        *(f"no_dicom_{x}" for x in DICOM_KINDS),
+    ]
 )
 """Codes of warnings about the network's labels as a whole, or about files made of them."""
 
@@ -85,6 +94,15 @@ class PredictionWarning:
     labels: tuple[int, ...]
     message: str
 
+    @property
+    def severity(self) -> Severity:
+        """How much it says against the prediction."""
+        return severity_of(self.code)
+
+    def stated(self) -> dict[str, Any]:
+        """The warning as a result states it."""
+        return {**asdict(self), "severity": self.severity}
+
 
 def warnings_about(
     ct: Volume, spine: Spine, centres: Centres, trained: Mapping[str, Any]
@@ -101,7 +119,7 @@ def warnings_about(
         found = [PredictionWarning("no_vertebra", (), _nothing_found(spine))]
     else:
         found = [
-            *_uncertain(spine.certainty),
+            *_uncertain(spine.certainty, spine.by_order),
             *_not_told_apart(spine.resolved),
             *_out_of_order(centres),
             *_gaps(centres),
@@ -124,6 +142,15 @@ def tilt_warnings(scan: Scan) -> list[PredictionWarning]:
         f"{scan.name}{STRAIGHT_CT_SUFFIX}. DICOM objects lie on the series' own slices."
     )
     return [PredictionWarning("tilt", (), message)]
+
+
+def body_warnings(vertebrae: Sequence[VertebraMeasures]) -> list[PredictionWarning]:
+    """The warning that no body was isolated in any vertebra below C2, if there are such."""
+    bodies = [one.body_volume_ml for one in vertebrae if one.name not in ("C1", "C2")]
+    if not bodies or any(bodies):
+        return []
+    message = "In no vertebra were a body and a spinal canal behind it found."
+    return [PredictionWarning("no_bodies", (), message)]
 
 
 def outline_warnings(kept: Mapping[int, str] | None) -> list[PredictionWarning]:
@@ -210,15 +237,26 @@ def _renamed(changes: Sequence[Change]) -> list[PredictionWarning]:
     ]
 
 
-def _uncertain(certainty: Certainty | None) -> list[PredictionWarning]:
-    if certainty is None or certainty.all_right >= SURE_OF_ALL:
+def _uncertain(certainty: Certainty | None, by_order: Certainty | None) -> list[PredictionWarning]:
+    if certainty is None or not level_code(certainty.all_right):
         return []
-    unsure = [label for label, right in certainty.right.items() if right < SURE_OF_ALL]
-    message = f"The levels are uncertain: {level_words(level_probabilities(certainty))}."
+    words = level_words(level_probabilities(certainty))
+    unsure = tuple(label for label, right in certainty.right.items() if right < SURE_OF_ALL)
+    code = level_code(certainty.all_right)
+    message = f"The levels are {code.removesuffix('_levels')} ({words})."
+    if by_order and by_order.all_right >= SURE_OF_ALL:
+        message += " Their order fits, but not each of them is surely one vertebra."
     if unsure:
-        names = ", ".join(f"{NAMES[label]} ({percent(certainty.right[label])})" for label in unsure)
-        message += f" Least sure: {names}."
-    return [PredictionWarning("uncertain_levels", tuple(unsure), message)]
+        message += f" Least sure: {_least(certainty.right, unsure)}."
+    return [PredictionWarning(code, unsure, message)]
+
+
+def _least(values: Mapping[int, float], labels: Sequence[int]) -> str:
+    """The labels with the smallest values, in their order: "L1 (78 %), L5 (66 %) and 3 more"."""
+    shown = sorted(sorted(labels, key=values.__getitem__)[:LEAST_SURE], key=labels.index)
+    names = ", ".join(f"{NAMES[label]} ({percent(values[label])})" for label in shown)
+    more = len(labels) - len(shown)
+    return f"{names} and {more} more" if more else names
 
 
 def _out_of_order(centres: Centres) -> list[PredictionWarning]:
@@ -339,8 +377,8 @@ def _low_confidence(confidence: Mapping[int, float]) -> list[PredictionWarning]:
     low = tuple(label for label, value in confidence.items() if value < CONFIDENT)
     if not low:
         return []
-    names = ", ".join(f"{NAMES[label]} ({confidence[label]:.0%})" for label in low)
-    return [PredictionWarning("low_confidence", low, f"The network is unsure about {names}.")]
+    message = f"The network's own class is unsure in {_least(confidence, low)}."
+    return [PredictionWarning("low_confidence", low, message)]
 
 
 def _header(ct: Volume) -> list[PredictionWarning]:

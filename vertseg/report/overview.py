@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from vertseg.dataset.layout import DICOM_KINDS
 from vertseg.predict.result import Result
+from vertseg.predict.verdict import Severity, severity_of, verdict_of
 
-Status = Literal["failed", "check", "corrected", "done"]
+Status = Literal["failed", "doubtful", "check", "corrected", "done"]
 
 STATUSES: dict[Status, str] = {
     "failed": "failed",
+    "doubtful": "doubtful",
     "check": "check",
     "corrected": "corrected",
     "done": "done",
@@ -20,31 +21,17 @@ STATUSES: dict[Status, str] = {
 WORST_FIRST = (
     "no_vertebra",
     "few_vertebrae",
-    "uncertain_levels",
-    "no_bodies",
+    "doubtful_levels",
     "not_told_apart",
     "out_of_order",
+    "uncertain_levels",
+    "no_bodies",
     "gap",
     "duplicate",
     "apart",
-    "low_confidence",
-    "renamed",
-    "field_of_view",
-    "spacing",
     "header",
-    "tilt",
-    "unknown_range",
-    *(f"no_dicom_{kind}" for kind in DICOM_KINDS),
 )
-"""Codes of warnings, the worst first. A code that is not among them counts as bad as a gap.
-
-`no_bodies` is the overview's own: it speaks of the measures of all vertebrae.
-"""
-
-NO_BODIES = {
-    "code": "no_bodies",
-    "message": "In no vertebra were a body and a spinal canal behind it found.",
-}
+"""Codes of warnings that are more than notes, the worst first. Others count as bad as a gap."""
 
 
 @dataclass(frozen=True)
@@ -54,42 +41,44 @@ class Verdict:
     Attributes:
         status: of the scan.
         reasons: why it needs a look, in words, the worst first.
+        notes: what stands beside good and bad results alike, in words.
     """
 
     status: Status
     reasons: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def verdict(scan: Result) -> Verdict:
     """The status of a scan, and what speaks against its result.
 
-    A scan is done if nothing does. A corrected one has been seen by a reader; what is left of its
-    warnings stands beside it.
+    A scan is done if nothing but notes does. A corrected one has been seen by a reader; what is
+    left of its warnings stands beside it.
     """
     if scan.error is not None:
         return Verdict("failed", (scan.error,))
-    reasons = [one["message"] for one in sorted(_warnings(scan), key=_rank)]
+    reasons = [one["message"] for one in _reasons(scan)]
+    notes = tuple(one["message"] for one in scan.warnings if _severity(one) == "note")
+    status: Status = verdict_of(map(_severity, scan.warnings))
     if not scan.vertebrae and not reasons:
-        reasons = ["No vertebra is labelled."]
-    if scan.corrections:
-        return Verdict("corrected", tuple(reasons))
-    return Verdict("check" if reasons else "done", tuple(reasons))
+        status, reasons = "check", ["No vertebra is labelled."]
+    return Verdict("corrected" if scan.corrections else status, tuple(reasons), notes)
 
 
 def most_urgent_first(scans: Sequence[Result]) -> list[int]:
     """Indices of the scans, the most urgent first.
 
-    They are sorted by their status, then by their worst reason, then by the probability that all
-    levels are right; scans that are alike keep their order.
+    They are sorted by their status, then by the probability that all levels are right, those
+    without one by their worst reason after the others; scans that are alike keep their order.
     """
     order = list(STATUSES)
 
-    def urgency(index: int) -> tuple[int, int, float]:
+    def urgency(index: int) -> tuple[int, float, int]:
         scan = scans[index]
-        worst = min(map(_rank, _warnings(scan)), default=len(WORST_FIRST))
-        all_right = scan.levels.get("all_right")
+        all_right = scan.levels.get("all_right") if scan.vertebrae else 0.0
+        worst = min(map(_rank, _reasons(scan)), default=len(WORST_FIRST))
         status = order.index(verdict(scan).status)
-        return status, worst, 1.0 if all_right is None else all_right
+        return status, 1.0 if all_right is None else all_right, worst
 
     return sorted(range(len(scans)), key=urgency)
 
@@ -107,21 +96,15 @@ def shown_columns(scans: Sequence[Result]) -> set[str]:
     return {name for name, shown in columns.items() if shown}
 
 
-def _warnings(scan: Result) -> list[Mapping[str, Any]]:
-    """Warnings of a scan, with that of the overview."""
-    if not scan.corrections and _no_bodies(scan):
-        return [NO_BODIES, *scan.warnings]
-    return list(scan.warnings)
+def _reasons(scan: Result) -> list[Mapping[str, Any]]:
+    """Warnings of a scan that are more than notes, the worst first."""
+    return sorted((one for one in scan.warnings if _severity(one) != "note"), key=_rank)
 
 
-def _no_bodies(scan: Result) -> bool:
-    """Whether no body was isolated in any vertebra below C2, if there are such."""
-    bodies = [
-        one["body_volume_ml"]
-        for one in scan.vertebrae
-        if one["name"] not in ("C1", "C2") and "body_volume_ml" in one
-    ]
-    return bool(bodies) and not any(bodies)
+def _severity(warning: Mapping[str, Any]) -> Severity:
+    """Severity of a warning; results of earlier versions do not state it."""
+    stated = warning.get("severity")
+    return cast(Severity, stated) if stated else severity_of(warning.get("code", ""))
 
 
 def _rank(warning: Mapping[str, Any]) -> int:

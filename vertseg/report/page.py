@@ -21,9 +21,10 @@ from vertseg.anatomy.palette import label_colour
 from vertseg.core.errors import UserError
 from vertseg.core.files import atomic_path
 from vertseg.core.notice import RESEARCH_USE_ONLY
-from vertseg.predict.certainty import level_words
+from vertseg.predict.certainty import level_words, percent
 from vertseg.predict.correction import FORMAT as CORRECTION_FORMAT
 from vertseg.predict.result import GRADE_WORDS, Result, read_result
+from vertseg.predict.verdict import level_code
 from vertseg.predict.viewer_volumes import read_viewer_volumes
 from vertseg.report.overview import (
     STATUSES,
@@ -167,7 +168,9 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, thumbnail=_thumbnail)
+    environment.filters.update(
+        number=number, percent=percent, thumbnail=_thumbnail, unbroken=_unbroken
+    )
     stream = environment.get_template("page.html.jinja").stream(
         sections=sections,
         urgent=[sections[index] for index in most_urgent_first(scans)],
@@ -185,6 +188,7 @@ def write_report(
         level_words=level_words,
         left_out=_left_out,
         unmeasured=_unmeasured,
+        sureness=_sureness,
     )
     try:
         with (
@@ -225,6 +229,18 @@ def _left_out(vertebra: Mapping[str, Any]) -> list[str]:
 
 def _unmeasured(vertebra: Mapping[str, Any]) -> bool:
     return all(vertebra.get(key) is None for key in ("trabecular_hu", "height_middle_mm"))
+
+
+def _sureness(probability: float | None) -> str:
+    """Class of a probability of right levels by the limits of the warnings."""
+    if probability is None:
+        return "missing"
+    return {"": "sure", "uncertain_levels": "unsure"}.get(level_code(probability), "improbable")
+
+
+def _unbroken(text: str) -> str:
+    """The text without line breaks before percent signs."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _thumbnail(preview: Path) -> Markup:

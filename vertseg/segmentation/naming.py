@@ -34,10 +34,12 @@ from vertseg.segmentation.pieces import (
     SMALLEST_ML,
     Certainty,
     Change,
+    Reading,
     Spine,
     labels_of_spine,
 )
 from vertseg.segmentation.spine_model import CAUTIOUS, NETWORK, STEP_MM
+from vertseg.segmentation.trust import trusted
 
 TRUSTED_AGREEMENT = 0.85
 """Share of bone whose class is its instance's name, from which on classes are trusted at borders.
@@ -119,24 +121,28 @@ def name_instances(
     sacrum_logits = logits if sacrum_learned else None
     seeds, owner, kept = _divided(bone, seeds, owner, scores, sacrum_logits)
     evidence = _evidence(bone, seeds, owner, kept, scores, sacrum_logits)
-    names, certainty = _names(len(seeds), kept, evidence)
-    if "offsets" in parts:
-        votes = votes_of(bone, parts["offsets"])
+    names, by_order = _names(len(seeds), kept, evidence)
+    votes = votes_of(bone, parts["offsets"]) if "offsets" in parts else None
+    if votes is not None:
         owner = _by_votes_and_names(bone, seeds, owner, votes, names, scores)
     found = np.where(owner >= 0, names[owner], BACKGROUND)
     confidence = {
         int(label): round(float(np.exp(scores[label, found == label]).mean()), 3)
         for label in sorted(set(found.tolist()) - {BACKGROUND}, key=RANK.__getitem__)
     }
-    bone_confidence = {
-        label: round(_bone_probability(scores[:, found == label]), 3) for label in confidence
+    readings = {
+        label: _reading(seeds, names.tolist().index(label), votes, scores, found == label)
+        for label in confidence
     }
     dismissed = _dismissed(bone, owner, kept, scores)
     # Levels may be unsure where bone is not: in a thorax without its ends, say.
     if confidence and not _is_sure(scores[:, found > BACKGROUND]):
         dismissed |= confidence
-        confidence, bone_confidence, certainty = {}, {}, None
+        confidence, readings = {}, {}
         found = np.full_like(found, BACKGROUND)
+    certainty = by_order if readings else None
+    if certainty and votes is not None:
+        certainty = trusted(certainty, readings)
     changes = _changes(bone, owner, kept, names) if confidence else ()
     _write(bone, found, logits, label_map)
     return Spine(
@@ -145,8 +151,32 @@ def name_instances(
         cell_mm=float(np.max(cell_mm)),
         changes=changes,
         certainty=certainty,
+        by_order=by_order if readings else None,
         resolved=round(resolved, 3),
-        bone_confidence=bone_confidence,
+        readings=readings,
+    )
+
+
+def _reading(
+    seeds: Seeds, index: int, votes: np.ndarray | None, scores: np.ndarray, own: np.ndarray
+) -> Reading:
+    """What the network says of an instance, whatever its name.
+
+    Args:
+        seeds: seeds of all instances.
+        index: its number.
+        votes: votes (n, 3) of all cells, if there are any.
+        scores: (C, n) log-softmax of all cells.
+        own: (n,) whether a cell is the instance's.
+    """
+    distance = None
+    if votes is not None:
+        away = np.linalg.norm(votes[own] - seeds.places_mm[index], axis=1)
+        distance = round(float(np.median(away)) / float(seeds.steps_mm[index]), 3)
+    vertebrae = sorted(label for label in NAMES if label < len(scores))
+    classes = np.exp(scores[vertebrae][:, own]).mean(axis=1)
+    return Reading(
+        distance, round(_bone_probability(scores[:, own]), 3), round(float(classes.max()), 3)
     )
 
 

@@ -77,6 +77,22 @@ class Certainty:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What a network says of a vertebra, whatever its name.
+
+    Attributes:
+        votes: median distance of its cells' votes for their body's centre from its own, in expected
+            distances to the neighbours; None where the network has no votes.
+        bone: mean probability that its cells are of any vertebra.
+        classes: largest mean probability of one class among its cells.
+    """
+
+    votes: float | None
+    bone: float
+    classes: float
+
+
+@dataclass(frozen=True)
 class Spine:
     """Vertebrae found in a scan, and changes to the network's labels.
 
@@ -89,8 +105,9 @@ class Spine:
         changes: vertebrae whose labels were changed for their order.
         unlike_spine: reason for which all labels were removed as not those of a spine, if so.
         certainty: probability of the labels' levels, if their order was looked at.
-        bone_confidence: mean probability of being any vertebra's within a label's cells, by label,
-            where vertebrae were told apart before they were named; else empty.
+        by_order: the same by the order of labels alone, where vertebrae were told apart first.
+        readings: what the network says of each vertebra, by label, where vertebrae were told apart
+            before they were named; else empty.
         resolved: share of bone that belongs to a vertebra told apart before it was named; 0 where
             that was no good, so that labels were put in order instead; None for other decodings.
     """
@@ -102,13 +119,14 @@ class Spine:
     changes: tuple[Change, ...] = ()
     unlike_spine: str | None = None
     certainty: Certainty | None = None
+    by_order: Certainty | None = None
     resolved: float | None = None
-    bone_confidence: dict[int, float] = field(default_factory=dict)
+    readings: dict[int, Reading] = field(default_factory=dict)
 
     @property
     def outline_confidence(self) -> dict[int, float]:
         """How sure the network is that a label's cells are a vertebra's, by label."""
-        return self.bone_confidence or self.confidence
+        return {label: one.bone for label, one in self.readings.items()} or self.confidence
 
 
 def one_spine(logits: np.ndarray, label_map: np.ndarray, cell_mm: np.ndarray) -> Spine:
@@ -156,6 +174,9 @@ def dismiss(spine: Spine, reason: str, logits: np.ndarray, label_map: np.ndarray
         confidence={},
         dismissed=spine.dismissed | spine.confidence,
         unlike_spine=reason,
+        certainty=None,
+        by_order=None,
+        readings={},
     )
 
 

@@ -39,6 +39,7 @@ from vertseg.screening import (
     without_coarse_outlines,
 )
 from vertseg.screening.body import isolate_body
+from vertseg.screening.edges import plates_in_ct
 from vertseg.screening.fractures import genant_grade
 from vertseg.screening.frames import (
     LabelledVertebra,
@@ -48,6 +49,7 @@ from vertseg.screening.frames import (
     first_frames,
     resample,
 )
+from vertseg.screening.heights import EndPlates, Heights, body_heights
 from vertseg.screening.measures import isolated_body
 from vertseg.screening.summary import pickhardt_category
 
@@ -547,6 +549,40 @@ def test_no_heights_without_end_plates_in_the_ct() -> None:
     for one in measure_vertebrae(even, mask, from_ct=[L1, L2]):
         assert heights_of(one) == [None, None, None]
         assert "heights (end-plates not found)" in one.suppressed
+
+
+def columns(lower: float = -10.0, upper: float = 10.0) -> EndPlates:
+    """Flat end-plates of a body 30 mm wide and deep."""
+    right, forward = (part.ravel() for part in np.mgrid[-15.0:16, -15.0:16])
+    return EndPlates(right, forward, np.full(right.shape, lower), np.full(right.shape, upper))
+
+
+def test_a_mask_that_reaches_across_a_disc_shows_the_bodys_own_end_plate() -> None:
+    up = np.arange(-30, 31) + 0.5
+    profile = np.full(up.shape, 60.0)
+    profile[np.abs(up) < 10] = 120
+    # The body ends at -10 and 10 mm; the neighbour's end-plate begins at 15 mm.
+    profile[(np.abs(up) > 7) & (np.abs(up) < 10) | (up > 15) & (up < 18)] = 500
+    hu = np.broadcast_to(profile, (41, 41, len(up))).astype(np.float32)
+    frame = VertebraFrame(np.zeros(3), np.eye(3))
+    local = LocalVolume(frame, 1.0, np.array([-20, -20, up[0]]), np.zeros_like(hu), hu)
+    plates = columns()
+    plates.upper[plates.forward > 0] = 18
+    shown = plates_in_ct(local, plates)
+    assert shown is not None
+    np.testing.assert_allclose(shown.lower, -10, atol=0.3)
+    np.testing.assert_allclose(shown.upper, 10, atol=0.3)
+    heights = body_heights(shown, in_ct=True)
+    assert heights is not None
+    np.testing.assert_allclose(dataclasses.astuple(heights), 20, atol=0.5)
+
+
+@pytest.mark.parametrize("wrong_mm", [np.nan, 5])
+def test_an_end_plate_hidden_at_the_front_gives_no_heights(wrong_mm: float) -> None:
+    plates = columns()
+    assert body_heights(plates, in_ct=True) == Heights(*[pytest.approx(20)] * 3)
+    plates.upper[plates.forward > 6] += wrong_mm * np.sign(plates.right[plates.forward > 6])
+    assert body_heights(plates, in_ct=True) is None
 
 
 def test_mislabelled_predictions_are_not_compared(tmp_path: Path, save_nifti) -> None:

@@ -78,6 +78,28 @@ def test_neighbours_two_millimetres_apart_do_not_merge(spacing) -> None:
     assert (found[gap] == 0).mean() > 0.95
 
 
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (1, 1, 2)])
+def test_an_end_plate_labelled_as_the_neighbours_goes_back_to_its_vertebra(spacing) -> None:
+    upper, lower = cylinder(spacing, (26, 44)), cylinder(spacing, (4, 21))
+    mask = np.zeros(SHAPE, np.uint8)
+    z = (np.arange(SHAPE[2]) + 0.5) * spacing[2]
+    # The border lies 4 mm below the disc.
+    mask[fattened(upper | lower, spacing)] = 21
+    mask[(mask > 0) & (z > 17)] = 20
+    found = refined(scan(upper, lower), mask, spacing).mask
+    assert (found[upper] == 20).mean() > 0.98 and (found[lower] == 21).mean() > 0.98
+    disc = cylinder(spacing, (21, 26)) & ~upper & ~lower
+    assert (found[disc] == 0).mean() > 0.95
+
+
+def test_a_piece_that_touches_no_other_bone_keeps_its_label() -> None:
+    body, process, other = (cylinder((1, 1, 1), z, 8) for z in [(30, 44), (22, 25), (4, 16)])
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[body | process], mask[other] = 20, 21
+    found = refined(scan(body, process, other), mask, (1, 1, 1)).mask
+    assert (found[process] == 20).all() and (found[other] == 21).all()
+
+
 @pytest.mark.parametrize("marrow_hu", [-60, 40, 120])
 def test_dark_marrow_is_filled(marrow_hu: float) -> None:
     bone = cylinder((1, 1, 1), (10, 36))

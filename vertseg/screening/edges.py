@@ -6,10 +6,10 @@ import numpy as np
 from scipy import ndimage
 
 from vertseg.screening.frames import Floats, LocalVolume
-from vertseg.screening.heights import EndPlates
+from vertseg.screening.heights import SMOOTHING_MM, EndPlates
 
-REACH_MM = (2.5, 1.5)
-"""Distance within which an end-plate is looked for below the mask's surface, and above it."""
+REACH_MM = (1.5, 2.5)
+"""Distances outside the mask's surface up to which an end-plate may begin, and its face may lie."""
 
 LEVEL = 0.62
 """Level of an end-plate's outer face between soft tissue (0) and the end-plate's peak (1).
@@ -17,68 +17,90 @@ LEVEL = 0.62
 Half the height lies outside a thin shell that is blurred by more than its thickness.
 """
 
-LEAST_SEEN = 0.8
+LEAST_SEEN = 0.7
 """Smallest share of columns in which an end-plate must stand out."""
 
-_SMOOTHING_MM = 2.0
-_PROFILE_MM, _STEP_MM = 5.0, 0.25
-_SOFT_MM = 2.0
+_BEGUN = 0.5
+"""Level at which an end-plate has begun, between soft tissue and the usual peak of all columns."""
+_SOFT_MM = (2.0, 5.0)
+"""Distances outside the mask's surface in which soft tissue is looked for."""
+_STEP_MM = 0.25
 _LEAST_CONTRAST_HU = 60
-_OFFSETS_MM = np.arange(-_PROFILE_MM, _PROFILE_MM + _STEP_MM / 2, _STEP_MM)
 
 
 def plates_in_ct(local: LocalVolume, plates: EndPlates) -> EndPlates | None:
     """The end-plates of a mask, moved column by column to where the CT shows bone's outer face.
 
-    A column's profile across an end-plate rises from soft tissue, the median of all columns' least
-    HU 2 to 5 mm outside the mask, to a peak near the mask's surface. The face lies where the
-    profile falls below 62 % of that peak. Columns without contrast are unknown.
+    A column's profile from the body's middle outwards rises from marrow to the end-plate and falls
+    to soft tissue, the median of all columns' least HU 2 to 5 mm outside the mask. The first
+    end-plate counts, since a mask may reach across a disc into the neighbour's. Its face lies where
+    the profile falls below 62 % of its peak. Columns without contrast are unknown.
 
     Args:
         local: the vertebra along its own axes.
         plates: end-plates of the mask.
 
     Returns:
-        None if fewer than 80 % of an end-plate's columns show it.
+        None if fewer than 70 % of an end-plate's columns show it.
     """
-    width = _SMOOTHING_MM / local.step_mm
+    width = SMOOTHING_MM / local.step_mm
     smoothed = ndimage.gaussian_filter(np.nan_to_num(local.hu), (width, width, 0))
+    middle = float(np.median(plates.lower + plates.upper)) / 2
     moved = []
     for plate, direction in ((plates.lower, -1), (plates.upper, 1)):
-        shift = _shift(_profiles(smoothed, local, plates, plate, direction))
-        if np.isfinite(shift).mean() < LEAST_SEEN:
+        surface = direction * (plate - middle)
+        offsets = np.arange(0, max(surface.max(), 0) + _SOFT_MM[1] + _STEP_MM, _STEP_MM)
+        profiles = _profiles(smoothed, local, plates, middle + direction * offsets)
+        face = _face(profiles, offsets, surface)
+        if np.isfinite(face).mean() < LEAST_SEEN:
             return None
-        moved.append(plate + direction * shift)
+        moved.append(middle + direction * face)
     return replace(plates, lower=moved[0], upper=moved[1])
 
 
-def _profiles(
-    hu: Floats, local: LocalVolume, plates: EndPlates, plate: Floats, direction: int
-) -> Floats:
-    """HU (columns, offsets) outwards across one end-plate."""
-    heights = plate[:, None] + direction * _OFFSETS_MM
-    right, forward = (
-        np.broadcast_to(place[:, None], heights.shape) for place in (plates.right, plates.forward)
+def _profiles(hu: Floats, local: LocalVolume, plates: EndPlates, heights: Floats) -> Floats:
+    """HU (columns, heights) at some local superior coordinates of each column."""
+    shape = len(plates.right), len(heights)
+    points = np.stack(
+        [
+            np.broadcast_to(place, shape)
+            for place in (plates.right[:, None], plates.forward[:, None], heights)
+        ]
     )
-    points = np.stack([right, forward, heights]) - local.lower_mm[:, None, None]
-    return ndimage.map_coordinates(hu, points / local.step_mm, order=1, mode="nearest")
+    points = (points - local.lower_mm[:, None, None]) / local.step_mm
+    return ndimage.map_coordinates(hu, points, order=1, mode="nearest")
 
 
-def _shift(profiles: Floats) -> Floats:
-    """Distance (columns,) outwards from the mask's surface to the face; NaN where none shows."""
-    offsets = _OFFSETS_MM
-    near = (offsets >= -REACH_MM[0]) & (offsets <= REACH_MM[1])
-    soft = np.median(profiles[:, offsets >= _SOFT_MM].min(axis=1))
-    at_peak = np.flatnonzero(near)[0] + np.argmax(profiles[:, near], axis=1)
-    peak = np.take_along_axis(profiles, at_peak[:, None], 1)[:, 0]
+def _face(profiles: Floats, offsets: Floats, surface: Floats) -> Floats:
+    """Distance (columns,) of the end-plate's face from the body's middle; NaN where none shows.
+
+    Args:
+        profiles: HU (columns, offsets) from the body's middle outwards.
+        offsets: distances from the middle in mm.
+        surface: (columns,) distance of the mask's surface from the middle in mm.
+    """
+    outside = offsets - surface[:, None]
+    beyond = (outside >= _SOFT_MM[0]) & (outside <= _SOFT_MM[1])
+    soft = float(np.median(np.where(beyond, profiles, np.inf).min(axis=1)))
+    near = outside <= REACH_MM[0]
+    contrast = float(np.median(np.where(near, profiles, -np.inf).max(axis=1))) - soft
+    if not contrast >= _LEAST_CONTRAST_HU:
+        return np.full(len(surface), np.nan)
+    begun = near & (profiles >= soft + _BEGUN * contrast)
+    start = np.argmax(begun, axis=1)[:, None]
+    behind_start = np.arange(len(offsets)) > start
+    peak = np.maximum.accumulate(
+        np.where(np.arange(len(offsets)) >= start, profiles, -np.inf), axis=1
+    )
     level = soft + LEVEL * (peak - soft)
-    fallen = (profiles <= level[:, None]) & (np.arange(len(offsets)) > at_peak[:, None])
-    behind = np.argmax(fallen, axis=1)
-    seen = fallen.any(axis=1) & (peak - soft >= _LEAST_CONTRAST_HU)
+    fallen = behind_start & (profiles <= level)
+    behind = np.argmax(fallen, axis=1)[:, None]
     before = np.maximum(behind - 1, 0)
-    inner, outer = (
-        np.take_along_axis(profiles, place[:, None], 1)[:, 0] for place in (before, behind)
+    inner, outer, limit = (
+        np.take_along_axis(values, place, 1)[:, 0]
+        for values, place in ((profiles, before), (profiles, behind), (level, behind))
     )
-    part = np.divide(inner - level, inner - outer, out=np.zeros_like(level), where=inner > outer)
-    shift = offsets[before] + part * _STEP_MM
-    return np.where(seen & (shift >= -REACH_MM[0]) & (shift <= REACH_MM[0]), shift, np.nan)
+    part = np.divide(inner - limit, inner - outer, out=np.zeros_like(limit), where=inner > outer)
+    face = offsets[before[:, 0]] + part * _STEP_MM
+    seen = begun.any(axis=1) & fallen.any(axis=1) & (face - surface <= REACH_MM[1])
+    return np.where(seen, face, np.nan)

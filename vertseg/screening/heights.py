@@ -12,8 +12,18 @@ _BAND = 0.2
 """Half width of the mid-sagittal band, in widths of the body."""
 _LEAST_BAND_MM = 2.5
 _LEAST_COLUMNS = 12
-LOST_RIM_MM = 0.5
+SMOOTHING_MM = 2.0
+"""Width (SD) over which a CT is smoothed across columns before end-plates are found in it.
+
+At the front and at the back, columns within this distance of the body's edge mix with soft tissue.
+"""
+_LOST_RIM_MM = 0.5
 """Part of a rim, a sharp edge, that outlines from a CT lose at the front and at the back."""
+_MARGIN = 0.05
+"""Part of the depth at the front and at the back that lines are not fitted to."""
+_NEAR_MM, _LEAST_NEAR = 2.0, 0.5
+"""Distance of a column's end-plate from its line, and the smallest share of columns within it in
+each third of the depth; otherwise a line's end is extrapolated, or two end-plates are mixed."""
 _LEAST_HEIGHT_MM = 3.0
 """Smallest height of a vertebra, crushed ones included."""
 _MOST_CONVEX_MM = 3.0
@@ -108,7 +118,7 @@ def superior_direction(plates: EndPlates) -> Floats:
     return normal / np.linalg.norm(normal)
 
 
-def body_heights(plates: EndPlates, lost_rim_mm: float = 0) -> Heights | None:
+def body_heights(plates: EndPlates, in_ct: bool = False) -> Heights | None:
     """Heights in the mid-sagittal band.
 
     A parabola through each end-plate, from the back wall to the front, evens out the voxels. The
@@ -117,18 +127,19 @@ def body_heights(plates: EndPlates, lost_rim_mm: float = 0) -> Heights | None:
 
     Args:
         plates: both end-plates.
-        lost_rim_mm: part of the body beyond the end-plates' columns at the front and at the back.
+        in_ct: whether they were found in the CT, in an outline drawn from it.
 
     Returns:
         None if the band holds too few columns, a height is below 3 mm, or the middle is higher
-        than both ends by over 3 mm, which no body is.
+        than both ends by over 3 mm, which no body is. In the CT, also None if in a third of the
+        depth half of the columns lie more than 2 mm from the parabola.
     """
-    lines = sagittal_lines(plates)
-    if lines is None:
+    lines = sagittal_lines(plates, SMOOTHING_MM if in_ct else 0)
+    if lines is None or (in_ct and not _follows(lines, plates)):
         return None
     gap = np.polynomial.Polynomial(lines.upper - lines.lower)
     inner = gap(np.linspace(-0.5, 0.5, 21))
-    rim = 1 + 2 * lost_rim_mm / (lines.front - lines.back)
+    rim = 1 + (2 * _LOST_RIM_MM / (lines.front - lines.back) if in_ct else 0)
     heights = Heights(float(gap(rim)), float(inner.min()), float(gap(-rim)))
     ends = heights.anterior, heights.posterior
     if min(*ends, heights.middle) < _LEAST_HEIGHT_MM:
@@ -136,17 +147,24 @@ def body_heights(plates: EndPlates, lost_rim_mm: float = 0) -> Heights | None:
     return heights if heights.middle - max(ends) <= _MOST_CONVEX_MM else None
 
 
-def sagittal_lines(plates: EndPlates) -> SagittalLines | None:
-    """Lines of both end-plates in the mid-sagittal band; None if it holds too few columns."""
-    middle = (plates.right.min() + plates.right.max()) / 2
-    half_band = max(_BAND * np.ptp(plates.right), _LEAST_BAND_MM)
-    band = np.abs(plates.right - middle) <= half_band
+def sagittal_lines(plates: EndPlates, margin_mm: float = 0) -> SagittalLines | None:
+    """Lines of both end-plates in the mid-sagittal band.
+
+    Args:
+        plates: both end-plates.
+        margin_mm: distance from the front and the back within which columns do not count; at
+            least a twentieth of the depth.
+
+    Returns:
+        None if the band holds too few columns.
+    """
+    middle, band = _band(plates)
     if not band.any():
         return None
     forward = plates.forward[band]
     back, front = forward.min() - 0.5, forward.max() + 0.5
     place = (forward - back) / (front - back) * 2 - 1
-    fitted = np.abs(place) < 0.9
+    fitted = np.abs(place) < 1 - 2 * max(_MARGIN, margin_mm / (front - back))
     if fitted.sum() < _LEAST_COLUMNS:
         return None
     design = np.stack([np.ones_like(place), place, place**2], axis=1)[fitted]
@@ -157,7 +175,26 @@ def sagittal_lines(plates: EndPlates) -> SagittalLines | None:
     lower, upper = (
         robust_fit(design[seen], one[seen]) for seen, one in zip(known, values, strict=True)
     )
-    return SagittalLines(lower, upper, float(back), float(front), float(middle))
+    return SagittalLines(lower, upper, float(back), float(front), middle)
+
+
+def _band(plates: EndPlates) -> tuple[float, NDArray[np.bool_]]:
+    """Local right coordinate of the mid-sagittal band's middle, and its columns."""
+    middle = float(plates.right.min() + plates.right.max()) / 2
+    half_band = max(_BAND * np.ptp(plates.right), _LEAST_BAND_MM)
+    return middle, np.abs(plates.right - middle) <= half_band
+
+
+def _follows(lines: SagittalLines, plates: EndPlates) -> bool:
+    """Whether most columns lie near the lines at the back, in the middle and at the front."""
+    _, band = _band(plates)
+    place = (plates.forward[band] - lines.back) / (lines.front - lines.back) * 2 - 1
+    third = np.digitize(place, (-1 / 3, 1 / 3))
+    for line, plate in ((lines.lower, plates.lower), (lines.upper, plates.upper)):
+        near = np.abs(plate[band] - np.polynomial.Polynomial(line)(place)) <= _NEAR_MM
+        if any(near[third == one].mean() < _LEAST_NEAR for one in np.unique(third)):
+            return False
+    return True
 
 
 def robust_fit(design: Floats, values: Floats) -> Floats:

@@ -25,7 +25,6 @@ from vertseg.screening.frames import (
     resample,
 )
 from vertseg.screening.heights import (
-    LOST_RIM_MM,
     EndPlates,
     Heights,
     body_heights,
@@ -352,7 +351,7 @@ def _heights(local: LocalVolume, plates: EndPlates, from_ct: bool) -> Heights | 
     if not from_ct:
         return body_heights(plates)
     shown = plates_in_ct(local, plates)
-    return None if shown is None else body_heights(shown, LOST_RIM_MM)
+    return None if shown is None else body_heights(shown, in_ct=True)
 
 
 def _nothing_but(measures: VertebraMeasures, reason: str) -> _Seen:

@@ -4,7 +4,7 @@ A network draws outlines on its own coarse cells, and mostly too wide. It knows 
 the CT shows where its surface lies.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,12 @@ SEAL_MM = 1.25
 THICKEST_MM = 4.0
 """Longest voxel at which the CT shows the surface better than the network."""
 
+STRAY_MM3 = 50
+"""Smallest volume of a piece of bone that goes to the vertebra whose bone it continues."""
+
+_LEAST_TOUCHING = 0.1
+"""Smallest share of such a piece's surroundings that is bone of that vertebra."""
+
 _MARGIN_MM = 4.0
 _LEAST_SOFT_HU = -50
 _BONE_PERCENTILE = 60
@@ -71,7 +77,8 @@ def outlines_of_ct(
 
     Each vertebra has its own threshold, midway between the soft tissue around it and its own bone.
     Bone above it belongs to the vertebra up to 2 mm outside the given outline, and so does all that
-    lies 3.5 mm inside it. Where outlines of two vertebrae touch, what is darker than a quarter of
+    lies 3.5 mm inside it. First, pieces of bone beyond a disc go to the vertebra whose bone they
+    continue. Where outlines of two vertebrae touch, what is darker than a quarter of
     the way is no core. Gaps in the surface are closed and holes filled, so that marrow of low
     density is kept. Voxels between two vertebrae go to the nearer one.
 
@@ -92,10 +99,18 @@ def outlines_of_ct(
         reason = f"voxels of {spacing.max():.1f} mm are too long"
         return CtOutlines(refined, dict.fromkeys(label_boxes(mask), reason))
     margin = np.ceil((SOFT_MM[1] + STEP_MM) / spacing).astype(int)
-    near = _Surroundings.of(ct, mask, whole.widened(margin, mask.shape), spacing, threads)
+    around = whole.widened(margin, mask.shape)
+    near = _Surroundings.of(ct, mask, around, spacing, threads)
+    boxes = label_boxes(mask)
+    if strays := _strays(ct, mask, near, boxes, threads):
+        mask = refined.copy()
+        for box, inside, label in strays:
+            mask[box.slices][inside] = label
+        refined[whole.slices] = mask[whole.slices]
+        near = _Surroundings.of(ct, mask, around, spacing, threads)
+        boxes = label_boxes(mask)
     kept: dict[int, str] = {}
     loose: list[tuple[int, Box, Mask]] = []
-    boxes = label_boxes(mask)
     outlines = in_threads(
         _outline_of, [(ct, mask, near, label, box) for label, box in boxes.items()], threads
     )
@@ -193,6 +208,62 @@ class _Surroundings:
         part = field[tuple(near)].astype(np.float32)
         along_x = (to_x @ part.reshape(part.shape[0], -1)).reshape(-1, *part.shape[1:])
         return np.matmul(to_y, along_x) @ to_z.T
+
+
+def _strays(
+    ct: NDArray, mask: NDArray, near: _Surroundings, boxes: Mapping[int, Box], threads: int
+) -> list[tuple[Box, Mask, int]]:
+    """Pieces of bone that a label holds of another vertebra.
+
+    A network's border between two bodies may lie in an end-plate. What lies beyond the disc is then
+    apart from the rest of the label's bone, and continues in the neighbour's.
+
+    Args:
+        ct: HU (x, y, z).
+        mask: labels (x, y, z).
+        near: the spine and its surroundings.
+        boxes: smallest box around each label.
+        threads: number of vertebrae looked at at a time.
+
+    Returns:
+        Box, voxels in it and right label of each piece.
+    """
+    within = near.box
+    bone = np.zeros(within.shape, bool)
+    for label, box in boxes.items():
+        thresholds = near.thresholds(label)
+        if thresholds is not None:
+            own = (mask[box.slices] == label) & (ct[box.slices] > thresholds[0])
+            bone[box.inside(within).slices] |= own
+    jobs = [(mask, bone, within, label, box, near.spacing.prod()) for label, box in boxes.items()]
+    return [stray for found in in_threads(_strays_of, jobs, threads) for stray in found]
+
+
+def _strays_of(
+    mask: NDArray, bone: Mask, within: Box, label: int, box: Box, voxel_mm3: float
+) -> list[tuple[Box, Mask, int]]:
+    """Pieces of bone (x, y, z) in the box `within` of the scan that one label holds of others."""
+    parts, count = ndimage.label((mask[box.slices] == label) & bone[box.inside(within).slices])
+    if count < 2:
+        return []
+    size = np.bincount(parts.ravel())
+    size[0] = 0
+    objects = ndimage.find_objects(parts)
+    strays = []
+    for part in np.flatnonzero(size * voxel_mm3 >= STRAY_MM3):
+        if part == size.argmax():
+            continue
+        inner = Box.of(objects[part - 1])
+        its_box = inner.moved(box.start)
+        around = its_box.widened(1, mask.shape)
+        inside = np.zeros(around.shape, bool)
+        inside[its_box.inside(around).slices] = parts[inner.slices] == part
+        ring = _dilated(inside, (True, True, True)) & ~inside
+        touched = mask[around.slices][ring & bone[around.inside(within).slices]]
+        others = touched[touched != label]
+        if len(others) >= max(_LEAST_TOUCHING * np.count_nonzero(ring), 1):
+            strays.append((around, inside, int(np.bincount(others).argmax())))
+    return strays
 
 
 @dataclass(frozen=True)

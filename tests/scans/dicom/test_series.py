@@ -171,6 +171,41 @@ def test_multi_frame_series_are_read(tmp_path: Path, plane: str, compressed: boo
     assert_reads_as(tmp_path / "all.dcm", small_ct())
 
 
+@pytest.mark.parametrize("order", [[*range(7, -1, -1)], [0, 2, 4, 6, 1, 3, 5, 7]], ids=str)
+@pytest.mark.parametrize("shared", [False, True])
+def test_frames_may_be_stored_in_any_order(tmp_path: Path, order: list[int], shared: bool) -> None:
+    """Rescaling is stated once for all frames, or differs between them."""
+    dataset = enhanced(ct_slices(small_ct(), AFFINE))
+    frames = [dataset.PerFrameFunctionalGroupsSequence[index] for index in order]
+    voxels = dataset.pixel_array[order].astype(np.int32)
+    dataset.PerFrameFunctionalGroupsSequence = frames
+    (common,) = dataset.SharedFunctionalGroupsSequence
+    for groups in (common, *frames):
+        groups.pop("PixelValueTransformationSequence", None)
+    for index, groups in enumerate([common] if shared else frames):
+        rescaling = Dataset()
+        rescaling.RescaleSlope, rescaling.RescaleIntercept = 1, -1024 - index
+        rescaling.RescaleType = "HU"
+        groups.PixelValueTransformationSequence = [rescaling]
+        if not shared:
+            voxels[index] += index
+    dataset.PixelData = voxels.astype("<u2").tobytes()
+    dataset.save_as(tmp_path / "all.dcm")
+    assert_reads_as(tmp_path, small_ct())
+
+
+@pytest.mark.parametrize("above", [0, 0xF000, 0x5000])
+def test_bits_above_the_stored_ones_are_no_part_of_a_value(tmp_path: Path, above: int) -> None:
+    def edit(dataset: Dataset, index: int) -> None:
+        hu = dataset.pixel_array.astype(np.int32) - 1024
+        dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 12, 11, 1
+        dataset.RescaleIntercept = 0
+        dataset.PixelData = ((hu & 0x0FFF) | above).astype("<u2").tobytes()
+
+    save_slices(tmp_path, ct_slices(small_ct(), AFFINE, edit=edit))
+    assert_reads_as(tmp_path, small_ct())
+
+
 def test_files_without_mark_suffix_or_use_are_dealt_with(tmp_path: Path) -> None:
     slices = ct_slices(small_ct(), AFFINE)
     for index, dataset in enumerate(slices):

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -217,6 +218,8 @@ def _summarise(arguments: argparse.Namespace) -> int:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
+    # Threads of matrix products, beside those of `in_threads`, would wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Nibabel would load pydicom for headers within NIfTI files, which nothing here reads.
     with left_out("pydicom"):
         import nibabel  # noqa: F401

@@ -53,6 +53,15 @@ def test_folds_keep_subjects_whole_and_do_not_depend_on_order(data, number, seed
     assert assign_folds(dict(shuffled), labels, number, seed) == folds
 
 
+def test_a_subject_without_room_anywhere_goes_to_the_smallest_fold() -> None:
+    subject_of = subjects_of([0, 0, 7, 1, 2, 4, 6, 1, 2, 3, 5, 8, 9])
+    both = {"T12", "T13"}
+    drawn = [(), both, both, (), (), both, both, both, {"T12"}, {"T12"}, both, both, {"T13"}]
+    labels = dict(zip(subject_of, map(set, drawn), strict=True))
+    sizes = Counter(assign_folds(subject_of, labels, 4, seed=0).values()).values()
+    assert max(sizes) - min(sizes) <= 2
+
+
 @given(st.integers(2, 5), st.integers(0, 99), st.data())
 def test_the_rarest_label_is_spread_evenly(number, seed, data) -> None:
     subject_of = subjects_of(list(range(30)))

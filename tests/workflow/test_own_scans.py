@@ -1,6 +1,7 @@
 """A folder of the user's scans through Snakemake."""
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -10,11 +11,9 @@ import yaml
 from conftest import copy_workflow, failing_snakemake, snakemake
 
 from vertseg.core.errors import UserError
-from vertseg.networks.registry import build_network
-from vertseg.networks.weights import save_weights
 from vertseg.phantom import generate_phantom, preset
 from vertseg.scans.find import find_scans
-from vertseg.segmentation.export import export_onnx
+from vertseg.segmentation.settings import SHIPPED_FILES
 
 
 def test_scans_are_found_below_a_folder(tmp_path: Path) -> None:
@@ -38,15 +37,8 @@ def test_a_folder_of_scans_ends_in_one_report(tmp_path: Path) -> None:
     phantom = generate_phantom(5, preset("demo"))
     nib.save(nib.Nifti1Image(phantom.ct, phantom.affine), scans / "one_ct.nii.gz")
     sitk.WriteImage(sitk.ReadImage(scans / "one_ct.nii.gz"), scans / "two.mha")
-    settings = {"grid": [16, 16, 32], "crop": None}
-    network = {"network": "mobilenet_aspp", "options": {"aspp_rates": [1, 1, 1, 1]}}
-    weights = tmp_path / "tiny.safetensors"
-    save_weights(
-        weights, build_network("mobilenet_aspp", aspp_rates=[1, 1, 1, 1]),
-        {**network, "num_classes": 29, "settings": settings},
-    )  # fmt: skip
-    export_onnx(weights, tmp_path / "tiny.onnx")
-    own = {"predict": {"scans": str(scans), "model": str(tmp_path / "tiny.onnx")}}
+    model = shutil.copy(SHIPPED_FILES["onnx"], tmp_path / "own.onnx")
+    own = {"predict": {"scans": str(scans), "model": str(model)}}
     (folder / "config/own.yaml").write_text(yaml.safe_dump(own))
     arguments = ["--configfile", "config/predict.yaml", "config/own.yaml"]
     snakemake(folder, *arguments)

@@ -47,6 +47,7 @@ def assign_folds(
     The label that fewest unassigned subjects have comes first; each of its subjects, shuffled by
     the seed, goes to the fold that has the smallest share of the subject's labels. A fold is full
     at its share of the scans: 61 scans of 61 subjects give folds of 21, 20 and 20, as in the paper.
+    A subject for whose scans no fold has room goes to the smallest one.
     After Sechidis et al. 2011, On the stratification of multi-label data.
 
     Args:
@@ -79,10 +80,12 @@ def assign_folds(
         rarest = min(counts, key=lambda label: (counts[label], label), default="")
         for subject in [s for s in waiting if not rarest or rarest in labels[s]]:
             scans = scans_of[subject]
+            excess = [max(sizes[fold] + len(scans) - capacities[fold], 0) for fold in range(number)]
             fold = min(
                 range(number),
                 key=lambda fold: (
-                    max(sizes[fold] + len(scans) - capacities[fold], 0),
+                    excess[fold],
+                    sizes[fold] if excess[fold] else 0,
                     sum(held[fold, label] / total_of[label] for label in labels[subject]),
                     sizes[fold],
                 ),

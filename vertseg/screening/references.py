@@ -216,6 +216,12 @@ class _Places:
 
 def _centres_of_mass(bones: NDArray) -> dict[str, Floats]:
     """Centre of mass (3,) in voxels of each vertebra, by name."""
-    labels = [label for label in np.unique(bones).tolist() if label in NAMES]
-    centres = ndimage.center_of_mass(bones > 0, bones, labels)
-    return {NAMES[label]: np.array(one) for label, one in zip(labels, centres, strict=True)}
+    points = np.argwhere(bones)
+    labels = bones[tuple(points.T)]
+    counts = np.bincount(labels)
+    sums = np.stack([np.bincount(labels, axis) for axis in points.T], axis=1)
+    return {
+        NAMES[label]: sums[label] / counts[label]
+        for label in np.flatnonzero(counts).tolist()
+        if label in NAMES
+    }

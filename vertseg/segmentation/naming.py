@@ -236,21 +236,24 @@ def _divided(
     if not wide or len(seeds) >= MOST_INSTANCES:
         return seeds, owner, kept
 
-    def judged(seeds: Seeds, owner: np.ndarray, kept: Sequence[int]) -> tuple[float, int]:
-        evidence = _evidence(bone, seeds, owner, kept, scores, logits)
-        named = ~np.isin(most_probable_levels(*evidence, MODEL), (BACKGROUND, SACRUM))
-        return log_total(*evidence, CAUTIOUS_MODEL), int(np.count_nonzero(named))
+    def evidence(seeds: Seeds, owner: np.ndarray) -> Evidence:
+        return _evidence(bone, seeds, owner, _of_spine(bone, owner), scores, logits)
 
-    as_one, vertebrae = judged(seeds, owner, kept)
+    def vertebrae(evidence: Evidence) -> int:
+        names = most_probable_levels(*evidence, MODEL)
+        return int(np.count_nonzero(~np.isin(names, (BACKGROUND, SACRUM))))
+
+    as_one = evidence(seeds, owner)
     possible = [_in_two(bone, seeds, owner, index, places) for index, places in wide]
-    as_two = [
-        log_probability if named > vertebrae else -math.inf
-        for log_probability, named in (judged(*one, _of_spine(bone, one[1])) for one in possible)
-    ]
-    best = int(np.argmax(as_two))
-    if as_two[best] - as_one < math.log(TWO_ODDS):
-        return seeds, owner, kept
-    return _divided(bone, *possible[best], scores, logits)
+    as_two = [evidence(*one) for one in possible]
+    log_odds = np.array([log_total(*one, CAUTIOUS_MODEL) for one in as_two])
+    log_odds -= log_total(*as_one, CAUTIOUS_MODEL)
+    for best in map(int, np.argsort(-log_odds, kind="stable")):
+        if log_odds[best] < math.log(TWO_ODDS):
+            break
+        if vertebrae(as_two[best]) > vertebrae(as_one):
+            return _divided(bone, *possible[best], scores, logits)
+    return seeds, owner, kept
 
 
 def _wide(seeds: Seeds, kept: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -410,10 +413,9 @@ def _write(bone: Bone, found: np.ndarray, logits: np.ndarray, label_map: np.ndar
     to_bone, nearest = ndimage.distance_transform_edt(inner == BACKGROUND, return_indices=True)
     # Interpolation reads the cells around bone alone.
     near = to_bone <= MARGIN_CELLS
-    score = np.full(inner.shape, IMPOSSIBLE, np.float32)
-    score[near] = logsumexp(local[:, near][vertebrae], axis=0)
-    dropped = bone.mask & (inner == BACKGROUND)
-    score[dropped] = IMPOSSIBLE
-    owner = inner[tuple(nearest)]
+    score = logsumexp(local[:, near][vertebrae], axis=0)
+    score[(bone.mask & (inner == BACKGROUND))[near]] = IMPOSSIBLE
+    owner = inner[tuple(nearest[:, near])]
     for label in sorted(set(found.tolist()) - {BACKGROUND}):
-        local[label] = np.where(owner == label, score, score - CONTRAST)
+        local[label] = IMPOSSIBLE
+        local[label][near] = np.where(owner == label, score, score - CONTRAST)

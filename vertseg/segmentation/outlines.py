@@ -5,7 +5,7 @@ the CT shows where its surface lies.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,15 +99,14 @@ def outlines_of_ct(
         reason = f"voxels of {spacing.max():.1f} mm are too long"
         return CtOutlines(refined, dict.fromkeys(label_boxes(mask), reason))
     margin = np.ceil((SOFT_MM[1] + STEP_MM) / spacing).astype(int)
-    around = whole.widened(margin, mask.shape)
-    near = _Surroundings.of(ct, mask, around, spacing, threads)
+    near = _Surroundings.of(ct, mask, whole.widened(margin, mask.shape), spacing, threads)
     boxes = label_boxes(mask)
     if strays := _strays(ct, mask, near, boxes, threads):
         mask = refined.copy()
         for box, inside, label in strays:
             mask[box.slices][inside] = label
         refined[whole.slices] = mask[whole.slices]
-        near = _Surroundings.of(ct, mask, around, spacing, threads)
+        near = near.renamed(mask)
         boxes = label_boxes(mask)
     kept: dict[int, str] = {}
     loose: list[tuple[int, Box, Mask]] = []
@@ -135,7 +134,8 @@ class _Surroundings:
         stride: voxels between the grid's points.
         spacing: size of a voxel in mm.
         hu: attenuation (X, Y, Z).
-        nearest: label (X, Y, Z) of the nearest labelled point.
+        nearest_point: index (X, Y, Z) of the nearest labelled point in a flat grid.
+        nearest: label (X, Y, Z) of that point.
         outside_mm: distance (X, Y, Z) to the outline of that label, below 0 inside.
         depth_mm: distance (X, Y, Z) to what has no label, 0 there.
     """
@@ -144,6 +144,7 @@ class _Surroundings:
     stride: NDArray[np.integer]
     spacing: Floats
     hu: NDArray
+    nearest_point: NDArray[np.integer]
     nearest: NDArray
     outside_mm: Floats
     depth_mm: Floats
@@ -166,11 +167,22 @@ class _Surroundings:
             ],
             threads,
         )
-        nearest = labels[tuple(indices)]
+        nearest_point = np.ravel_multi_index(tuple(indices), labels.shape)
         half = sampling.min() / 2
         outside = np.where(labelled, half - depth, distance - half).astype(np.float32)
         depth = np.maximum(to_nothing - half, 0).astype(np.float32)
-        return cls(box, stride, spacing, hu, nearest, outside, depth)
+        nearest = labels.ravel()[nearest_point]
+        return cls(box, stride, spacing, hu, nearest_point, nearest, outside, depth)
+
+    def renamed(self, mask: NDArray) -> "_Surroundings":
+        """The same surroundings after voxels of a mask (x, y, z) went from one label to another."""
+        steps = tuple(slice(None, None, int(step)) for step in self.stride)
+        labels = mask[self.box.slices][steps]
+        labelled, sampling = labels > 0, self.stride * self.spacing
+        depth = ndimage.distance_transform_edt(labelled & ~_at_another(labels), sampling)
+        outside = np.where(labelled, sampling.min() / 2 - depth, self.outside_mm)
+        nearest = labels.ravel()[self.nearest_point]
+        return replace(self, nearest=nearest, outside_mm=outside.astype(np.float32))
 
     def thresholds(self, label: int) -> tuple[float, float] | None:
         """HU midway between soft tissue and a vertebra's bone, and a quarter of the way.

@@ -448,8 +448,8 @@ def print_certainty(certainties: Sequence[Certainty]) -> None:
     rng = np.random.default_rng(SEED)
     titles = [f"right at {coverage:.0%} coverage" for coverage in COVERAGES]
     print("\n| scans | n | said to be right, % |", " | ".join(titles),
-          "| calibration error of vertebrae | AUC of the doubt |")  # fmt: skip
-    print("|---|---:|---:|" + "---:|" * (len(COVERAGES) + 2))
+          "| calibration error of scans | of vertebrae | AUC of the doubt |")  # fmt: skip
+    print("|---|---:|---:|" + "---:|" * (len(COVERAGES) + 3))
     for group in dict.fromkeys(one.group for one in certainties):
         part = [one for one in certainties if one.group == group]
         whole = np.array([one.whole for one in part])
@@ -467,6 +467,7 @@ def print_certainty(certainties: Sequence[Certainty]) -> None:
             )
         ]
         low, high = np.quantile(errors[1:], [0.025, 0.975])
+        cells.append(f"{calibration_error(np.column_stack([whole, right])):.3f}")
         cells += [f"{errors[0]:.3f} ({low:.3f}-{high:.3f})", f"{doubt_auc(whole, right):.2f}"]
         print(f"| {group} | {len(part)} | {100 * whole.mean():.1f} | {' | '.join(cells)} |")
 

@@ -655,7 +655,9 @@ class TestBrowser:
         assert visit.page.evaluate("window.hacked") is None
 
     def test_the_page_shows_what_the_results_say(self, visit: Visit) -> None:
-        cells = visit.page.locator("#scan-1 .measures tbody tr").nth(0).locator("th, td")
+        row = visit.page.locator("#scan-1 .measures tbody tr").nth(0)
+        row.scroll_into_view_if_needed()  # what is out of sight is not laid out
+        cells = row.locator("th, td")
         assert [text.strip() for text in cells.all_inner_texts()][:4] == [
             "L1", "0.93", "144", "41.3",
         ]  # fmt: skip

@@ -755,7 +755,7 @@ class TestBrowser:
         coloured = visit.coloured()
         assert coloured[12] > 300 and coloured[13] > 300
         visit.open_viewer(4, "")
-        visit.page.wait_for_function("!document.querySelector('.legend').children.length")
+        visit.page.locator(".legend button").first.wait_for(state="detached")
         assert visit.readout() == "no vertebra, 40 HU"
         assert max(visit.coloured().values()) < 50
         visit.page.locator('[data-control="close"]').click()

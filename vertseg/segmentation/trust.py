@@ -48,12 +48,14 @@ class Weights(NamedTuple):
 OF_ALL = Weights(-18.17, 0.28, -6.20, 17.88, 7.11)
 """Weights for all levels of a scan together: farthest votes, least bone, mean of classes.
 
-By `python -m studies.doubt` from phantoms that the shipped network did not learn from; no real scan
-took part.
+From 437 scans of phantoms that the shipped network did not learn from (seeds 910001 and on, 920001,
+930001 and 940001; settings as in `studies/doubt.py`), in which readings were taken before borders
+were drawn anew. No real scan took part in the fit; what is read was chosen by cross-validation on
+these phantoms, with figures of real scans in sight. docs/predict.md has figures of other phantoms.
 """
 
 OF_EACH = Weights(-14.05, 0.16, -1.86, 14.45, 5.27)
-"""Weights for the level of each vertebra by itself, from the same scans."""
+"""Weights for the level of each vertebra by itself, put together from two fits to these scans."""
 
 
 def summary(readings: Mapping[int, Reading]) -> Reading:

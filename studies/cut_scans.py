@@ -56,7 +56,12 @@ def without_end(ct: Volume, end: str, mm: float) -> Volume:
     """A scan without some height of its upper or lower end."""
     slices = round(mm / ct.spacing_mm[2])
     start = slices if end == "lower" else 0
-    array = ct.array[:, :, start : ct.array.shape[2] - (slices if end == "upper" else 0)]
+    return part_of(ct, start, ct.array.shape[2] - (slices if end == "upper" else 0))
+
+
+def part_of(ct: Volume, start: int, stop: int) -> Volume:
+    """Some slices of a scan, from the first one kept to the one behind the last."""
+    array = np.ascontiguousarray(ct.array[:, :, start:stop])
     affine = ct.affine.copy()
     affine[:3, 3] += affine[:3, 2] * start
     return Volume(array, affine, Geometry(array.shape, affine))

@@ -26,11 +26,12 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import logit
 
+from studies.cut_scans import part_of
+from studies.numbering_on_detections import calibration_error, worst_first_auc
 from studies.real_scans import with_spine, without_spine
 from vertseg.anatomy.centroids import body_centres
-from vertseg.anatomy.labels import BACKGROUND, CRANIOCAUDAL, IDS, NAMES, SACRUM
+from vertseg.anatomy.labels import BACKGROUND, IDS, NAMES, SACRUM
 from vertseg.core.files import write_json
 from vertseg.core.progress import progress
 from vertseg.phantom import PhantomSettings, generate_phantom, preset
@@ -42,8 +43,8 @@ from vertseg.segmentation.model import Model, load_model
 from vertseg.segmentation.pieces import Certainty, Reading
 from vertseg.segmentation.segment import segment_ct
 from vertseg.segmentation.settings import OWN_SCANS_DECODING
-from vertseg.segmentation.spine_model import STEP_MM, VARIANTS
-from vertseg.segmentation.trust import LEAST_DOUBT, Weights, summary, trusted
+from vertseg.segmentation.spine_model import STEP_MM, VARIANTS, levels_of_spine
+from vertseg.segmentation.trust import Weights, summary, terms_of, trusted
 
 SEEDS = {"fit": 7_000_000, "test": 8_000_000}
 """First seeds of the phantoms to learn from, and of those behind the tables."""
@@ -65,7 +66,6 @@ CUTS = ((0.15, 0), (0.3, 0), (0.45, 0), (0, 0.15), (0, 0.3), (0, 0.45), (0.2, 0.
 """Shares of a real scan's height that are cut off below and above."""
 
 LEVEL_CODES = ("uncertain_levels", "doubtful_levels")
-BINS = 10
 RIDGE = 1.0
 """Weight of the squared weights in the fit, per standard deviation of what they multiply."""
 
@@ -263,9 +263,7 @@ def label_around(mask: np.ndarray, ct: Volume, body: Body) -> int:
 
 def levels_downwards(variant: str) -> list[int]:
     """Labels of all levels of a spine with some variant, the sacrum last."""
-    left_out = {variant.removeprefix("no ")} if variant.startswith("no ") else set()
-    left_out |= {"T13", "L6"} - {variant}
-    return [label for label in CRANIOCAUDAL if NAMES[label] not in left_out] + [SACRUM]
+    return [*(IDS[name] for name in levels_of_spine({variant})), SACRUM]
 
 
 def true_levels(
@@ -316,14 +314,10 @@ def in_view(bodies: Sequence[Body], ct: Volume) -> list[Body]:
     return inside
 
 
-def part_of(ct: Volume, below: float, above: float) -> Volume:
+def without_shares(ct: Volume, below: float, above: float) -> Volume:
     """A scan without some shares of its height at its lower and upper end."""
     slices = ct.array.shape[2]
-    start, stop = round(below * slices), slices - round(above * slices)
-    affine = ct.affine.copy()
-    affine[:3, 3] += affine[:3, 2] * start
-    array = np.ascontiguousarray(ct.array[:, :, start:stop])
-    return Volume(array, affine, Geometry(array.shape, affine))
+    return part_of(ct, round(below * slices), slices - round(above * slices))
 
 
 def phantoms(part: str, scans: int, folder: Path, model: Model) -> Iterator[Record]:
@@ -343,7 +337,7 @@ def phantoms(part: str, scans: int, folder: Path, model: Model) -> Iterator[Reco
             bodies = in_view(
                 [Body(label, np.array(at), True) for label, at in phantom.centroids_mm.items()], ct
             )
-            for path, scan in zip(paths, (ct, part_of(ct, below, above)), strict=True):
+            for path, scan in zip(paths, (ct, without_shares(ct, below, above)), strict=True):
                 shown = in_view(bodies, scan)
                 long = scan.array.shape[2] * scan.spacing_mm[2] >= LEAST_MM
                 if scan is not ct and (not long or sum(one.whole for one in shown) < LEAST_BODIES):
@@ -367,7 +361,7 @@ def real_scans(real: Path, folder: Path, model: Model) -> Iterator[Record]:
             bodies = read_bodies(real / "bodies" / f"{name}.json")
             found = record(model, name, kind, "", ct, bodies)
             for below, above in CUTS if found.bodies else ():
-                part = part_of(ct, below, above)
+                part = without_shares(ct, below, above)
                 shown = in_view(bodies, part)
                 if (
                     part.array.shape[2] * ct.spacing_mm[2] < LEAST_MM
@@ -414,12 +408,6 @@ def fit_weights(terms: np.ndarray, right: np.ndarray, weight: np.ndarray) -> Wei
     return Weights(*(round(float(one), 2) for one in (found[0] - slopes @ mean, *slopes)))
 
 
-def terms_of(order: float, reading: Reading) -> tuple[float, float, float, float]:
-    """What the log-odds depend on."""
-    inner = float(np.clip(order, LEAST_DOUBT, 1 - LEAST_DOUBT))
-    return float(logit(inner)), reading.votes or 0.0, reading.bone, reading.classes
-
-
 def print_fit(records: Sequence[Record]) -> None:
     """Weights for all levels together, and for each."""
     scans = [one for one in records if one.in_order is not None]
@@ -441,28 +429,6 @@ def print_fit(records: Sequence[Record]) -> None:
     )
     print(f"From {len(scans)} scans and {len(pairs)} vertebrae:")
     print(f"OF_ALL = {tuple(of_all)}\nOF_EACH = {tuple(of_each)}\n")
-
-
-def worst_first_auc(values: np.ndarray, right: np.ndarray, weight: np.ndarray) -> float:
-    """Probability that a wrong scan has a smaller value than a right one."""
-    if right.all() or not right.any():
-        return math.nan
-    below = values[~right][:, None] < values[right]
-    same = values[~right][:, None] == values[right]
-    pair = weight[~right][:, None] * weight[right]
-    return float((pair * (below + same / 2)).sum() / pair.sum())
-
-
-def calibration_error(values: np.ndarray, right: np.ndarray, weight: np.ndarray) -> float:
-    """Expected calibration error in `BINS` equally wide classes."""
-    classes = np.minimum((values * BINS).astype(int), BINS - 1)
-    return float(
-        sum(
-            abs(weight[classes == one] @ (values - right)[classes == one])
-            for one in np.unique(classes)
-        )
-        / weight.sum()
-    )
 
 
 def share(records: Sequence[Record], good: Callable[[Record], bool]) -> str:

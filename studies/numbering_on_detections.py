@@ -434,12 +434,24 @@ def compare(
             )
 
 
-def calibration_error(vertebrae: np.ndarray) -> float:
-    """Expected calibration error of probability and rightness (n, 2)."""
-    classes = np.minimum((vertebrae[:, 0] * BINS).astype(int), BINS - 1)
-    return sum(
-        abs(np.diff(vertebrae[classes == one].mean(axis=0))[0]) * np.mean(classes == one)
-        for one in np.unique(classes)
+def calibration_error(
+    said: np.ndarray, right: np.ndarray, weight: np.ndarray | None = None
+) -> float:
+    """Expected calibration error of probabilities (n,), in `BINS` equally wide classes.
+
+    Args:
+        said: probabilities.
+        right: (n,) whether it was so.
+        weight: (n,) of each case; alike by default.
+    """
+    weight = np.ones(len(said)) if weight is None else weight
+    classes = np.minimum((said * BINS).astype(int), BINS - 1)
+    return float(
+        sum(
+            abs(weight[classes == one] @ (said - right)[classes == one])
+            for one in np.unique(classes)
+        )
+        / weight.sum()
     )
 
 
@@ -460,25 +472,30 @@ def print_certainty(certainties: Sequence[Certainty]) -> None:
             low, high = stats.binomtest(int(kept.sum()), len(kept)).proportion_ci(method="wilson")
             cells.append(f"{100 * kept.mean():.1f} ({100 * low:.1f}-{100 * high:.1f})")
         errors = [
-            calibration_error(np.concatenate([part[at].vertebrae for at in chosen]))
+            calibration_error(*np.concatenate([part[at].vertebrae for at in chosen]).T)
             for chosen in (
                 np.arange(len(part)),
                 *rng.integers(0, len(part), (RESAMPLES if len(part) < 500 else 100, len(part))),
             )
         ]
         low, high = np.quantile(errors[1:], [0.025, 0.975])
-        cells.append(f"{calibration_error(np.column_stack([whole, right])):.3f}")
-        cells += [f"{errors[0]:.3f} ({low:.3f}-{high:.3f})", f"{doubt_auc(whole, right):.2f}"]
+        cells.append(f"{calibration_error(whole, right):.3f}")
+        cells += [f"{errors[0]:.3f} ({low:.3f}-{high:.3f})", f"{worst_first_auc(whole, right):.2f}"]
         print(f"| {group} | {len(part)} | {100 * whole.mean():.1f} | {' | '.join(cells)} |")
 
 
-def doubt_auc(whole: np.ndarray, right: np.ndarray) -> float:
-    """Probability that a wrong scan was said to be less probable than a right one."""
+def worst_first_auc(said: np.ndarray, right: np.ndarray, weight: np.ndarray | None = None) -> float:
+    """Probability that a wrong scan was said to be less probable than a right one.
+
+    Arguments as of `calibration_error`.
+    """
     if right.all() or not right.any():
         return math.nan
-    return float(
-        stats.mannwhitneyu(whole[right], whole[~right]).statistic / right.sum() / (~right).sum()
-    )
+    weight = np.ones(len(said)) if weight is None else weight
+    below = said[~right][:, None] < said[right]
+    same = said[~right][:, None] == said[right]
+    pair = weight[~right][:, None] * weight[right]
+    return float((pair * (below + same / 2)).sum() / pair.sum())
 
 
 def main() -> None:

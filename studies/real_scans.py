@@ -21,6 +21,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from studies.cut_scans import part_of
 from vertseg.anatomy.centroids import body_centres, write_centroids
 from vertseg.anatomy.labels import NAMES
 from vertseg.core.progress import progress
@@ -30,7 +31,7 @@ from vertseg.networks.metadata import AUXILIARY, auxiliary_slices
 from vertseg.predict.warnings import warnings_about
 from vertseg.scans.nifti import load_mask, save_mask
 from vertseg.scans.read import read_scan
-from vertseg.scans.volumes import Geometry, Volume
+from vertseg.scans.volumes import Volume
 from vertseg.segmentation.model import Model, load_model
 from vertseg.segmentation.segment import segment_ct
 from vertseg.segmentation.settings import DECODINGS, OUTLINES, Decoding, Outlines
@@ -180,10 +181,7 @@ def cut(ct: Volume, share: float) -> Volume:
     """A scan without a part of its bottom (below 0) or its top."""
     size = ct.array.shape[2]
     start, stop = (round(-share * size), size) if share < 0 else (0, size - round(share * size))
-    part = np.ascontiguousarray(ct.array[:, :, start:stop])
-    affine = ct.affine.copy()
-    affine[:3, 3] += affine[:3, 2] * start
-    return Volume(part, affine, Geometry(part.shape, affine))
+    return part_of(ct, start, stop)
 
 
 def changed_names(whole: Outcome, ct: Volume, found: Outcome, part: Volume) -> tuple[int, int]:

@@ -8,14 +8,13 @@ from studies.doubt import (
     Body,
     Named,
     Record,
-    calibration_error,
     fit_weights,
     in_view,
     label_around,
     levels_downwards,
     true_levels,
-    worst_first_auc,
 )
+from studies.numbering_on_detections import calibration_error, worst_first_auc
 from vertseg.anatomy.labels import IDS, SACRUM
 from vertseg.scans.volumes import Geometry, Volume
 

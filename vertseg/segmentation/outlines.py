@@ -4,7 +4,7 @@ A network draws outlines on its own coarse cells, and mostly too wide. It knows 
 the CT shows where its surface lies.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,8 @@ from vertseg.core.parallel import in_threads
 
 Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
+Thresholds = tuple[float, float]
+"""HU midway between soft tissue and a vertebra's bone, and a quarter of the way."""
 
 STEP_MM = 2.0
 """Step of the grid on which distances and statistics are taken."""
@@ -101,18 +103,19 @@ def outlines_of_ct(
     margin = np.ceil((SOFT_MM[1] + STEP_MM) / spacing).astype(int)
     near = _Surroundings.of(ct, mask, whole.widened(margin, mask.shape), spacing, threads)
     boxes = label_boxes(mask)
-    if strays := _strays(ct, mask, near, boxes, threads):
+    thresholds = near.thresholds(boxes, threads)
+    if strays := _strays(ct, mask, near, boxes, thresholds, threads):
         mask = refined.copy()
         for box, inside, label in strays:
             mask[box.slices][inside] = label
         refined[whole.slices] = mask[whole.slices]
         near = near.renamed(mask)
         boxes = label_boxes(mask)
+        thresholds = near.thresholds(boxes, threads)
     kept: dict[int, str] = {}
     loose: list[tuple[int, Box, Mask]] = []
-    outlines = in_threads(
-        _outline_of, [(ct, mask, near, label, box) for label, box in boxes.items()], threads
-    )
+    jobs = [(ct, mask, near, label, box, thresholds[label]) for label, box in boxes.items()]
+    outlines = in_threads(_outline_of, jobs, threads)
     for label, outline in zip(boxes, outlines, strict=True):
         if isinstance(outline, str):
             kept[label] = outline
@@ -184,7 +187,13 @@ class _Surroundings:
         nearest = labels.ravel()[self.nearest_point]
         return replace(self, nearest=nearest, outside_mm=outside.astype(np.float32))
 
-    def thresholds(self, label: int) -> tuple[float, float] | None:
+    def thresholds(self, labels: Iterable[int], threads: int) -> dict[int, Thresholds | None]:
+        """`thresholds_of` some vertebrae, so many at a time."""
+        each = list(labels)
+        found = in_threads(self.thresholds_of, [(label,) for label in each], threads)
+        return dict(zip(each, found, strict=True))
+
+    def thresholds_of(self, label: int) -> Thresholds | None:
         """HU midway between soft tissue and a vertebra's bone, and a quarter of the way.
 
         Returns:
@@ -223,7 +232,12 @@ class _Surroundings:
 
 
 def _strays(
-    ct: NDArray, mask: NDArray, near: _Surroundings, boxes: Mapping[int, Box], threads: int
+    ct: NDArray,
+    mask: NDArray,
+    near: _Surroundings,
+    boxes: Mapping[int, Box],
+    thresholds: Mapping[int, Thresholds | None],
+    threads: int,
 ) -> list[tuple[Box, Mask, int]]:
     """Pieces of bone that a label holds of another vertebra.
 
@@ -235,6 +249,7 @@ def _strays(
         mask: labels (x, y, z).
         near: the spine and its surroundings.
         boxes: smallest box around each label.
+        thresholds: of each label.
         threads: number of vertebrae looked at at a time.
 
     Returns:
@@ -243,9 +258,9 @@ def _strays(
     within = near.box
     bone = np.zeros(within.shape, bool)
     for label, box in boxes.items():
-        thresholds = near.thresholds(label)
-        if thresholds is not None:
-            own = (mask[box.slices] == label) & (ct[box.slices] > thresholds[0])
+        limits = thresholds[label]
+        if limits is not None:
+            own = (mask[box.slices] == label) & (ct[box.slices] > limits[0])
             bone[box.inside(within).slices] |= own
     jobs = [(mask, bone, within, label, box, near.spacing.prod()) for label, box in boxes.items()]
     return [stray for found in in_threads(_strays_of, jobs, threads) for stray in found]
@@ -294,11 +309,15 @@ class _Outline:
 
 
 def _outline_of(
-    ct: NDArray, mask: NDArray, near: "_Surroundings", label: int, box: Box
+    ct: NDArray,
+    mask: NDArray,
+    near: _Surroundings,
+    label: int,
+    box: Box,
+    thresholds: Thresholds | None,
 ) -> _Outline | str:
     """A vertebra's outline in the CT, or the reason for which the network's is kept."""
     region = box.widened(np.ceil(_MARGIN_MM / near.spacing).astype(int), mask.shape)
-    thresholds = near.thresholds(label)
     if thresholds is None:
         return "little contrast between bone and soft tissue"
     # All that is made here lies in this order in memory.

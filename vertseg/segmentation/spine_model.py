@@ -162,7 +162,7 @@ class LevelGraph:
         end_of: dict[tuple[str | None, ...], np.ndarray] = {}
         hops: dict[tuple[tuple[str | None, ...], ...], tuple[float, int]] = {}
         for number, (thoracic, lumbar, thoracic_prior, lumbar_prior) in enumerate(combinations):
-            names = [*_present({thoracic, lumbar}), "S1"]
+            names = [*levels_of_spine({thoracic, lumbar}), "S1"]
             place_mm = np.cumsum(
                 [0.0, *(model.step_mm[pair] for pair in itertools.pairwise(names))]
             )
@@ -217,7 +217,8 @@ class LevelGraph:
     def below(self) -> Mapping[int, frozenset[int]]:
         """Labels that follow next below each label, in any variant."""
         chains = [
-            [*(IDS[name] for name in _present(variants)), SACRUM] for variants in self.variants
+            [*(IDS[name] for name in levels_of_spine(variants)), SACRUM]
+            for variants in self.variants
         ]
         pairs = {pair for chain in chains for pair in itertools.pairwise(chain)}
         return {a: frozenset(b for one, b in pairs if one == a) for a, _ in pairs}
@@ -228,9 +229,18 @@ def usual_mm(upper: int, lower: int) -> float:
 
     T13 and L6 count only if they are one of the two.
     """
-    names = _present({NAMES[upper], NAMES[lower]} & {"T13", "L6"})
+    names = levels_of_spine({NAMES[upper], NAMES[lower]} & {"T13", "L6"})
     way = names[names.index(NAMES[upper]) : names.index(NAMES[lower]) + 1]
     return sum(STEP_MM[pair] for pair in itertools.pairwise(way))
+
+
+def levels_of_spine(variants: Collection[str | None]) -> list[str]:
+    """Names of the levels of a spine with some variants, from C1 downwards."""
+    return [
+        name
+        for name in (NAMES[label] for label in CRANIOCAUDAL)
+        if (name not in ("T13", "L6") or name in variants) and f"no {name}" not in variants
+    ]
 
 
 def _prior(variant: str | None, among: tuple[str | None, ...], model: SpineModel) -> float:
@@ -238,15 +248,6 @@ def _prior(variant: str | None, among: tuple[str | None, ...], model: SpineModel
     if variant:
         return math.log(model.variants[variant])
     return math.log1p(-sum(model.variants[other] for other in among if other))
-
-
-def _present(variants: Collection[str | None]) -> list[str]:
-    """Names of the levels of a spine with some variants, from C1 downwards."""
-    return [
-        name
-        for name in (NAMES[label] for label in CRANIOCAUDAL)
-        if (name not in ("T13", "L6") or name in variants) and f"no {name}" not in variants
-    ]
 
 
 def _node(name: str, thoracic: str | None, lumbar: str | None) -> tuple[str | None, ...]:

@@ -39,10 +39,13 @@ class Weights(NamedTuple):
 
     def probability(self, order: float, reading: Reading) -> float:
         """Probability of being right."""
-        inner = float(np.clip(order, LEAST_DOUBT, 1 - LEAST_DOUBT))
-        votes = reading.votes or 0.0
-        terms = (1.0, float(logit(inner)), votes, reading.bone, reading.classes)
-        return float(expit(np.dot(self, terms)))
+        return float(expit(np.dot(self, (1.0, *terms_of(order, reading)))))
+
+
+def terms_of(order: float, reading: Reading) -> tuple[float, float, float, float]:
+    """What the log-odds of being right depend on, in the order of `Weights`."""
+    inner = float(np.clip(order, LEAST_DOUBT, 1 - LEAST_DOUBT))
+    return float(logit(inner)), reading.votes or 0.0, reading.bone, reading.classes
 
 
 OF_ALL = Weights(-18.17, 0.28, -6.20, 17.88, 7.11)

@@ -94,9 +94,7 @@ def outlines_of_ct(
     whole = labelled_box(mask)
     if whole is None:
         return CtOutlines(mask.copy(), {})
-    # All else stays empty, and takes no memory.
-    refined = np.zeros_like(mask)
-    refined[whole.slices] = mask[whole.slices]
+    refined = _copy_of(mask, whole)
     if spacing.max() > THICKEST_MM:
         reason = f"voxels of {spacing.max():.1f} mm are too long"
         return CtOutlines(refined, dict.fromkeys(label_boxes(mask), reason))
@@ -105,7 +103,7 @@ def outlines_of_ct(
     boxes = label_boxes(mask)
     thresholds = near.thresholds(boxes, threads)
     if strays := _strays(ct, mask, near, boxes, thresholds, threads):
-        mask = refined.copy()
+        mask = _copy_of(mask, whole)
         for box, inside, label in strays:
             mask[box.slices][inside] = label
         refined[whole.slices] = mask[whole.slices]
@@ -126,6 +124,13 @@ def outlines_of_ct(
         loose += [(label, box.moved(outline.region.start), one) for box, one in outline.others]
     _join(refined, loose)
     return CtOutlines(refined, kept)
+
+
+def _copy_of(mask: NDArray, box: Box) -> NDArray:
+    """A mask's values in a box; all else is 0, and takes no memory."""
+    copy = np.zeros_like(mask)
+    copy[box.slices] = mask[box.slices]
+    return copy
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,13 @@
 """End-plates where the CT shows them, near those of a mask."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from vertseg.screening.frames import Floats, LocalVolume
 from vertseg.screening.heights import SMOOTHING_MM, EndPlates
-
-REACH_MM = (1.5, 2.5)
-"""Distances outside the mask's surface up to which an end-plate may begin, and its face may lie."""
 
 LEVEL = 0.62
 """Level of an end-plate's outer face between soft tissue (0) and the end-plate's peak (1).
@@ -20,87 +18,280 @@ Half the height lies outside a thin shell that is blurred by more than its thick
 LEAST_SEEN = 0.7
 """Smallest share of columns in which an end-plate must stand out."""
 
-_BEGUN = 0.5
-"""Level at which an end-plate has begun, between soft tissue and the usual peak of all columns."""
-_SOFT_MM = (2.0, 5.0)
-"""Distances outside the mask's surface in which soft tissue is looked for."""
+REACH_MM = 7.0
+"""Distance outside the mask's surface up to which an end-plate may lie: a disc and a bit more."""
+
+LEAST_OVERLAP = 0.5
+"""Smallest overlap, over union, of a mask's height and that between the end-plates."""
+
+CLEAR, UNCLEAR = 0.5, 0.33
+"""Shares of the greatest step of HU from which a step surely, and perhaps, is an end-plate's."""
+
+FAINT = 0.2
+"""Smallest share of that step by which HU rise from marrow to an end-plate."""
+
+THICKEST_PLATE_MM = 5.0
+"""Largest distance of an end-plate's outer face from its inner one, blur included.
+
+A pair of end-plates with a thin disc between them, which thick slices do not show, is thicker.
+"""
+
+_NEAR_MM = (3.5, 1.0)
+"""Distances inside and outside an end-plate's plane within which its peak may lie in a column."""
+_FARTHEST_MM = 2.0
+"""Largest distance of an end-plate's face outside its plane."""
+_BEHIND_MM = 4.0
+"""Distance outside an end-plate's plane within which soft tissue is looked for."""
+_BEGUN = 0.35
+"""Level that an end-plate reaches in a column, between soft tissue and the usual peak."""
 _STEP_MM = 0.25
 _LEAST_CONTRAST_HU = 60
 
+_SLOPES = np.arange(-5, 6) * 0.06
+"""Slopes of planes that are tried, to the right and forwards."""
+_CENTRAL = 0.36
+"""Reach of the columns that show a plane to either side, in widths and depths of the body."""
+_COLUMN_MM, _PLANE_STEP_MM = 3.0, 0.5
+"""Distances of these columns, and of the planes that are tried."""
+_PART_MM = 2.0
+"""Length of the parts of a profile on either side of a step whose means are compared."""
+_FIRST_MM = 3.0
+"""Least distance of an end-plate from the body's middle."""
+_DISC_MM = 8.0
+"""Distance inside an end-plate within which another one would be the body's own, across a disc."""
 
-def plates_in_ct(local: LocalVolume, plates: EndPlates) -> EndPlates | None:
-    """The end-plates of a mask, moved column by column to where the CT shows bone's outer face.
 
-    A column's profile from the body's middle outwards rises from marrow to the end-plate and falls
-    to soft tissue, the median of all columns' least HU 2 to 5 mm outside the mask. The first
-    end-plate counts, since a mask may reach across a disc into the neighbour's. Its face lies where
-    the profile falls below 62 % of its peak. Columns without contrast are unknown.
+@dataclass(frozen=True)
+class Plane:
+    """A plane near an end-plate.
+
+    Attributes:
+        right: local right coordinate of its middle, mm.
+        forward: local anterior coordinate of its middle, mm.
+        height: local superior coordinate of its middle, mm.
+        slopes: (2,) slopes to the right and forwards.
+    """
+
+    right: float
+    forward: float
+    height: float
+    slopes: Floats
+
+    def at(self, plates: EndPlates) -> Floats:
+        """Local superior coordinate (columns,) in mm."""
+        across = np.stack([plates.right - self.right, plates.forward - self.forward], axis=1)
+        return self.height + across @ self.slopes
+
+
+def planes_in_ct(local: LocalVolume, plates: EndPlates) -> tuple[Plane, Plane] | None:
+    """Planes near the lower and the upper end-plate of a body, found in the CT.
+
+    Outlines may reach across a disc into the neighbour's end-plate, or end before the body's own.
+    From the body's middle outwards, HU rise into the end-plate, fall to the disc, rise into the
+    neighbour's end-plate and fall to its marrow, in the mean of columns across a plane of some
+    tilt. The plane is that of the first fall of at least half the greatest step.
 
     Args:
         local: the vertebra along its own axes.
         plates: end-plates of the mask.
 
     Returns:
-        None if fewer than 70 % of an end-plate's columns show it.
+        None unless both are clear: without a lesser fall before, across which a disc might lie;
+        with a rise close before, and none that would belong to another end-plate; and with a
+        distance between both that agrees with the mask.
     """
-    width = SMOOTHING_MM / local.step_mm
-    smoothed = ndimage.gaussian_filter(np.nan_to_num(local.hu), (width, width, 0))
+    hu = _smoothed(local)
     middle = float(np.median(plates.lower + plates.upper)) / 2
-    moved = []
+    found = []
     for plate, direction in ((plates.lower, -1), (plates.upper, 1)):
-        surface = direction * (plate - middle)
-        offsets = np.arange(0, max(surface.max(), 0) + _SOFT_MM[1] + _STEP_MM, _STEP_MM)
-        profiles = _profiles(smoothed, local, plates, middle + direction * offsets)
-        face = _face(profiles, offsets, surface)
+        surface = float(np.median(direction * (plate - middle)))
+        plane = _plane(hu, local, plates, middle, direction, surface + REACH_MM)
+        if plane is None:
+            return None
+        found.append(plane)
+    lower, upper = found
+    mask_low, mask_high = float(np.median(plates.lower)), float(np.median(plates.upper))
+    common = min(upper.height, mask_high) - max(lower.height, mask_low)
+    union = max(upper.height, mask_high) - min(lower.height, mask_low)
+    return (lower, upper) if common >= LEAST_OVERLAP * union else None
+
+
+def plates_in_ct(local: LocalVolume, plates: EndPlates) -> EndPlates | None:
+    """The end-plates of a body, found in the CT column by column near `planes_in_ct`.
+
+    Each column is followed from its peak near the plane outwards to where it falls below 62 % of
+    the way from soft tissue, the median of all columns' least HU behind the plane, to the peak.
+    Columns without such an edge are unknown.
+
+    Args:
+        local: the vertebra along its own axes.
+        plates: end-plates of the mask.
+
+    Returns:
+        None if planes are not clear, or fewer than 70 % of an end-plate's columns show it.
+    """
+    planes = planes_in_ct(local, plates)
+    if planes is None:
+        return None
+    hu = _smoothed(local)
+    moved = []
+    for plane, direction in zip(planes, (-1, 1), strict=True):
+        base = plane.at(plates)
+        outside = np.arange(-_NEAR_MM[0], _BEHIND_MM + _STEP_MM / 2, _STEP_MM)
+        face = _face(_profiles(hu, local, plates, base[:, None] + direction * outside), outside)
         if np.isfinite(face).mean() < LEAST_SEEN:
             return None
-        moved.append(middle + direction * face)
+        moved.append(base + direction * face)
     return replace(plates, lower=moved[0], upper=moved[1])
 
 
+def _smoothed(local: LocalVolume) -> Floats:
+    """HU smoothed across columns, the last known value of each column beyond the scan."""
+    hu = local.hu
+    for way in (1, -1):
+        part = hu[:, :, ::way]
+        known = np.where(np.isfinite(part), np.arange(part.shape[2]), 0)
+        last = np.maximum.accumulate(known, axis=2)
+        hu = np.take_along_axis(part, last, axis=2)[:, :, ::way]
+    width = SMOOTHING_MM / local.step_mm
+    return ndimage.gaussian_filter(np.nan_to_num(hu), (width, width, 0))
+
+
 def _profiles(hu: Floats, local: LocalVolume, plates: EndPlates, heights: Floats) -> Floats:
-    """HU (columns, heights) at some local superior coordinates of each column."""
-    shape = len(plates.right), len(heights)
-    points = np.stack(
-        [
-            np.broadcast_to(place, shape)
-            for place in (plates.right[:, None], plates.forward[:, None], heights)
-        ]
-    )
+    """HU (columns, heights) at local superior coordinates (columns or 1, heights)."""
+    points = np.stack(np.broadcast_arrays(plates.right[:, None], plates.forward[:, None], heights))
     points = (points - local.lower_mm[:, None, None]) / local.step_mm
     return ndimage.map_coordinates(hu, points, order=1, mode="nearest")
 
 
-def _face(profiles: Floats, offsets: Floats, surface: Floats) -> Floats:
-    """Distance (columns,) of the end-plate's face from the body's middle; NaN where none shows.
+def _plane(
+    hu: Floats,
+    local: LocalVolume,
+    plates: EndPlates,
+    middle: float,
+    direction: int,
+    farthest: float,
+) -> Plane | None:
+    """Plane of the end-plate in one direction.
 
     Args:
-        profiles: HU (columns, offsets) from the body's middle outwards.
-        offsets: distances from the middle in mm.
-        surface: (columns,) distance of the mask's surface from the middle in mm.
+        hu: smoothed HU on the grid of the local volume.
+        local: the vertebra along its own axes.
+        plates: end-plates of the mask.
+        middle: local superior coordinate of the body's middle, mm.
+        direction: 1 upwards, -1 downwards.
+        farthest: largest distance of the plane from the middle, mm.
+
+    Returns:
+        None if no plane, or more than one, might be that of the end-plate.
     """
-    outside = offsets - surface[:, None]
-    beyond = (outside >= _SOFT_MM[0]) & (outside <= _SOFT_MM[1])
-    soft = float(np.median(np.where(beyond, profiles, np.inf).min(axis=1)))
-    near = outside <= REACH_MM[0]
-    contrast = float(np.median(np.where(near, profiles, -np.inf).max(axis=1))) - soft
+    centre = [(place.min() + place.max()) / 2 for place in (plates.right, plates.forward)]
+    chosen = _lattice(plates)
+    if not chosen.any():
+        return None
+    columns = replace(
+        plates,
+        **{name: getattr(plates, name)[chosen] for name in ("right", "forward", "lower", "upper")},
+    )
+    offsets = np.arange(0, max(farthest, 0) + _DISC_MM, _PLANE_STEP_MM)
+    steps = _steps(_profiles(hu, local, columns, (middle + direction * offsets)[None]))
+    across = np.stack([columns.right - centre[0], columns.forward - centre[1]], axis=1)
+    falls, rises, slopes = _over_planes(steps, across)
+    inner = offsets <= farthest
+    down = [place for place in _peaks(falls) if _FIRST_MM <= offsets[place] <= farthest]
+    up = _peaks(rises)
+    most = max(falls[inner].max(), rises[inner].max())
+    first = next((place for place in down if falls[place] >= CLEAR * most), None)
+    if first is None:
+        return None
+    outer = offsets[first]
+    lesser = [one for one in down if one < first and offsets[one] > outer - _DISC_MM]
+    if any(falls[one] >= UNCLEAR * most for one in lesser):
+        return None
+    inside = offsets < outer - THICKEST_PLATE_MM
+    if any(inside[one] and rises[one] >= CLEAR * most for one in up):
+        return None
+    if not any(not inside[one] and one < first and rises[one] >= FAINT * most for one in up):
+        return None
+    height = middle + direction * float(outer)
+    return Plane(*map(float, centre), height, direction * slopes[first])
+
+
+def _lattice(plates: EndPlates) -> NDArray[np.bool_]:
+    """Columns in the middle of a body, about 3 mm from each other."""
+    chosen = np.ones(len(plates.right), bool)
+    for place in (plates.right, plates.forward):
+        away = place - (place.min() + place.max()) / 2
+        every = max(round(_COLUMN_MM / _spacing(place)), 1)
+        chosen &= np.abs(away) < _CENTRAL * np.ptp(place)
+        chosen &= np.round((place - place.min()) / _spacing(place)) % every == 0
+    return chosen
+
+
+def _spacing(place: Floats) -> float:
+    """Distance of neighbouring columns in mm."""
+    known = np.unique(place)
+    return float(np.diff(known).min()) if len(known) > 1 else 1.0
+
+
+def _steps(profiles: Floats) -> Floats:
+    """How much HU (columns, offsets) fall outwards: difference of means of 2 mm on either side."""
+    count = round(_PART_MM / _PLANE_STEP_MM)
+    padded = np.pad(profiles, ((0, 0), (count, count)), mode="edge")
+    sums = np.cumsum(np.pad(padded, ((0, 0), (1, 0))), axis=1)
+    length = profiles.shape[1]
+    here = sums[:, count : count + length]
+    return (2 * here - sums[:, :length] - sums[:, 2 * count : 2 * count + length]) / count
+
+
+def _over_planes(steps: Floats, across: Floats) -> tuple[Floats, Floats, Floats]:
+    """Greatest mean fall and rise (offsets,) over planes of all slopes, and the fall's slopes.
+
+    Args:
+        steps: falls (columns, offsets) of HU.
+        across: places (columns, 2) of the columns to the right and forwards.
+    """
+    count = steps.shape[1]
+    falls, rises = np.full(count, -np.inf), np.full(count, -np.inf)
+    slopes = np.zeros((count, 2))
+    for slope in np.stack(np.meshgrid(_SLOPES, _SLOPES), axis=-1).reshape(-1, 2):
+        shift = np.round(across @ slope / _PLANE_STEP_MM).astype(int)
+        at = np.clip(np.arange(count) + shift[:, None], 0, count - 1)
+        mean = np.take_along_axis(steps, at, 1).mean(axis=0)
+        better = mean > falls
+        falls[better], slopes[better] = mean[better], slope
+        np.maximum(rises, -mean, out=rises)
+    return falls, rises, slopes
+
+
+def _peaks(values: Floats) -> NDArray[np.integer]:
+    """Places of local maxima."""
+    inner = values[1:-1]
+    return np.flatnonzero((inner >= values[:-2]) & (inner > values[2:])) + 1
+
+
+def _face(profiles: Floats, outside: Floats) -> Floats:
+    """Distance (columns,) of the end-plate's face outside its plane in mm; NaN where none shows.
+
+    Args:
+        profiles: HU (columns, distances).
+        outside: distances outside the plane in mm.
+    """
+    soft = float(np.median(profiles[:, outside >= 0].min(axis=1)))
+    bright = np.where(outside <= _NEAR_MM[1], profiles, -np.inf)
+    start = np.argmax(bright, axis=1)[:, None]
+    peak = np.take_along_axis(bright, start, 1)
+    contrast = float(np.median(peak)) - soft
     if not contrast >= _LEAST_CONTRAST_HU:
-        return np.full(len(surface), np.nan)
-    begun = near & (profiles >= soft + _BEGUN * contrast)
-    start = np.argmax(begun, axis=1)[:, None]
-    behind_start = np.arange(len(offsets)) > start
-    peak = np.maximum.accumulate(
-        np.where(np.arange(len(offsets)) >= start, profiles, -np.inf), axis=1
-    )
+        return np.full(len(profiles), np.nan)
     level = soft + LEVEL * (peak - soft)
-    fallen = behind_start & (profiles <= level)
-    behind = np.argmax(fallen, axis=1)[:, None]
-    before = np.maximum(behind - 1, 0)
-    inner, outer, limit = (
-        np.take_along_axis(values, place, 1)[:, 0]
-        for values, place in ((profiles, before), (profiles, behind), (level, behind))
+    fallen = (np.arange(len(outside)) > start) & (profiles <= level)
+    after = np.argmax(fallen, axis=1)[:, None]
+    before = np.maximum(after - 1, 0)
+    inner, outer = (np.take_along_axis(profiles, place, 1)[:, 0] for place in (before, after))
+    part = np.divide(
+        inner - level[:, 0], inner - outer, out=np.zeros_like(inner), where=inner > outer
     )
-    part = np.divide(inner - limit, inner - outer, out=np.zeros_like(limit), where=inner > outer)
-    face = offsets[before[:, 0]] + part * _STEP_MM
-    seen = begun.any(axis=1) & fallen.any(axis=1) & (face - surface <= REACH_MM[1])
-    return np.where(seen, face, np.nan)
+    face = outside[before[:, 0]] + part * _STEP_MM
+    seen = (peak[:, 0] >= soft + _BEGUN * contrast) & fallen.any(axis=1)
+    return np.where(seen & (face <= _FARTHEST_MM), face, np.nan)

@@ -29,7 +29,7 @@ UPPER_MM = np.array([33.0, 27.0, 23.0])
 _LEAST_ML = 1.0
 """Smallest labelled volume of a vertebra with a frame."""
 _CORE_GRID_MM = 2.0
-_CROP_MARGIN_MM = 8.0
+_CROP_MARGIN_MM = 12.0
 
 
 @dataclass(frozen=True)

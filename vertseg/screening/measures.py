@@ -1,6 +1,7 @@
 """Screening measures of every labelled vertebra in a CT."""
 
-from collections.abc import Callable, Collection, Mapping
+import itertools
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from vertseg.scans.volumes import Volume
 from vertseg.screening.attenuation import FOREIGN, TOO_SMALL, foreign_material, trabecular_hu
 from vertseg.screening.body import Body, isolate_body
 from vertseg.screening.density import Calibration, calibrate
-from vertseg.screening.edges import plates_in_ct
+from vertseg.screening.edges import planes_in_ct, plates_in_ct
 from vertseg.screening.fractures import Deformity, Reference, grade_heights
 from vertseg.screening.frames import (
     Floats,
@@ -25,10 +26,10 @@ from vertseg.screening.frames import (
     resample,
 )
 from vertseg.screening.heights import (
-    EndPlates,
     Heights,
     body_heights,
     end_plates,
+    ends_of,
     superior_direction,
 )
 from vertseg.screening.references import find_references
@@ -50,7 +51,14 @@ The validation went up to slices of 3 mm.
 COARSEST_MM = 1.6
 """Largest cell of a network whose outlines are fine enough for heights."""
 
-_AROUND_MM = 7.0
+OVERLAPPING = "heights (end-plates overlap with a neighbour's)"
+
+_LEAST_DISC_MM = 0.0
+"""Least distance of end-plates of neighbours."""
+_AROUND_MM = np.array([7.0, 7.0, 11.0])
+"""Surroundings of a body on its grid: the next end-plate above and below."""
+_LARGEST_SLOPE = 0.08
+"""Slope of end-plates in the CT from which the body's axis is set anew."""
 _NO_HEIGHTS: dict[str, Any] = dict.fromkeys(
     (
         "height_anterior_mm",
@@ -118,6 +126,9 @@ class _Seen:
     centre_mm: Floats
     heights: Heights | None
     surfaces: BodySurfaces | None = None
+    ends_mm: Floats | None = None
+    """Mid-sagittal back, middle and front of the lower and upper end-plate in world mm, (2, 3, 3),
+    where they were found in the CT."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +199,7 @@ def measure_spine(
         # The longest job comes first.
         jobs.insert(0, (find_references, ct, mask))
     references, *seen = in_threads(_called, jobs, threads) or [[]]
+    seen = without_overlaps(seen)
     grades = grade_heights(
         [
             (one.centre_mm, None if region(one.measures.label) == "cervical" else one.heights)
@@ -214,6 +226,35 @@ def measure_spine(
 
 def _called(function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*arguments)
+
+
+def without_overlaps(seen: Sequence[_Seen]) -> list[_Seen]:
+    """Vertebrae, cranial to caudal, without heights of neighbours whose end-plates overlap.
+
+    If one's lower and the next one's upper end-plate leave no disc, at least one of them is not
+    the body's own.
+    """
+    overlapping = {
+        place + side
+        for place, (one, below) in enumerate(itertools.pairwise(seen))
+        if one.ends_mm is not None
+        and below.ends_mm is not None
+        and _disc_mm(one, below) < _LEAST_DISC_MM
+        for side in (0, 1)
+    }
+    return [
+        _nothing_but(replace(one.measures, **_NO_HEIGHTS), OVERLAPPING)
+        if place in overlapping
+        else one
+        for place, one in enumerate(seen)
+    ]
+
+
+def _disc_mm(one: _Seen, below: _Seen) -> float:
+    """Least distance of two bodies' end-plates at the back, in the middle and at the front."""
+    assert one.ends_mm is not None and below.ends_mm is not None
+    up = one.centre_mm - below.centre_mm
+    return float(((one.ends_mm[0] - below.ends_mm[1]) @ (up / np.linalg.norm(up))).min())
 
 
 def _density(one: VertebraMeasures, calibration: Calibration) -> float | None:
@@ -276,12 +317,34 @@ def isolated_body(
     body = isolate_body(coarse)
     if body is None:
         return None
-    low, high, centre = (coarse.lower_mm + coarse.step_mm * part for part in body.extent())
-    up = superior_direction(end_plates(coarse, body))
+    return _along(vertebra, coarse, body, superior_direction(end_plates(coarse, body)))
+
+
+def _along(
+    vertebra: LabelledVertebra, local: LocalVolume, body: Body, up: Floats
+) -> tuple[LocalVolume, Body] | None:
+    """A vertebra on a fine grid with a local direction as its up, and its body, if there is one."""
+    low, high, centre = (local.lower_mm + local.step_mm * part for part in body.extent())
     lower, upper = low - centre - _AROUND_MM - _CANAL_MM, high - centre + _AROUND_MM
-    local = resample(vertebra, frame.moved(centre, up), STEP_MM, lower, upper)
-    body = isolate_body(local)
-    return None if body is None else (local, body)
+    fine = resample(vertebra, local.frame.moved(centre, up), STEP_MM, lower, upper)
+    again = isolate_body(fine)
+    return None if again is None else (fine, again)
+
+
+def _along_plates_in_ct(
+    vertebra: LabelledVertebra, local: LocalVolume, body: Body
+) -> tuple[LocalVolume, Body]:
+    """The same, with up midway between the end-plates' normals where the CT shows them tilted.
+
+    A border between two labels may be oblique where the end-plates are not.
+    """
+    planes = planes_in_ct(local, end_plates(local, body))
+    if planes is None:
+        return local, body
+    slopes = np.mean([plane.slopes for plane in planes], axis=0)
+    if np.abs(slopes).max() <= _LARGEST_SLOPE:
+        return local, body
+    return _along(vertebra, local, body, np.array([*-slopes, 1.0])) or (local, body)
 
 
 def _measure(
@@ -315,10 +378,13 @@ def _measure(
     local, body = isolated
     if body_cut(local, body):
         return _nothing_but(replace(base, body_complete=False), CUT_BODY)
+    if from_ct:
+        local, body = _along_plates_in_ct(vertebra, local, body)
     along_mm = float(np.abs(local.frame.axes[:, 2] @ vertebra.ct.affine[:3, :3]).max())
     thick = along_mm > THICKEST_MM
     plates = end_plates(local, body)
-    heights = None if thick else _heights(local, plates, from_ct)
+    shown = plates_in_ct(local, plates) if from_ct and not thick else plates
+    heights = None if thick or shown is None else body_heights(shown, in_ct=from_ct)
     foreign = foreign_material(local, body)
     measures = replace(
         base,
@@ -343,15 +409,8 @@ def _measure(
         local.frame.origin,
         heights,
         body_surfaces(label, along_mm, local, body, plates),
+        ends_of(shown, local.frame) if from_ct and shown is not None else None,
     )
-
-
-def _heights(local: LocalVolume, plates: EndPlates, from_ct: bool) -> Heights | None:
-    """Heights between a mask's end-plates, or, in an outline from the CT, between the CT's."""
-    if not from_ct:
-        return body_heights(plates)
-    shown = plates_in_ct(local, plates)
-    return None if shown is None else body_heights(shown, in_ct=True)
 
 
 def _nothing_but(measures: VertebraMeasures, reason: str) -> _Seen:

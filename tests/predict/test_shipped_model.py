@@ -10,13 +10,15 @@ from scipy.special import log_softmax
 
 from studies.cut_scans import cuts
 from vertseg.anatomy.centroids import body_centres, read_centroids
+from vertseg.anatomy.labels import IDS
 from vertseg.evaluation.metrics import binary_dice, confusion, identification
 from vertseg.phantom import generate_phantom, preset
 from vertseg.scans.nifti import load_ct, load_mask
 from vertseg.scans.volumes import Geometry, Volume
+from vertseg.screening import VertebraMeasures, measure_vertebrae
 from vertseg.segmentation.card import card_with_facts
 from vertseg.segmentation.model import Model, load_model
-from vertseg.segmentation.segment import segment_ct
+from vertseg.segmentation.segment import outlined, segment_ct
 from vertseg.segmentation.settings import OWN_SCANS_DECODING, SHIPPED_FILES
 
 FOLDER = ROOT / "vertseg/models"
@@ -73,7 +75,8 @@ def test_the_real_sample_is_as_the_card_says(model: Model) -> None:
     stem = REAL_DATA / "verse014/sub-verse014"
     ct = load_ct(f"{stem}_ct.nii.gz")
     reference = load_mask(f"{stem}_seg-vert_msk.nii.gz", ct.native).array
-    mask = segment_ct(model, ct, OWN_SCANS_DECODING).mask
+    segmented = segment_ct(model, ct, OWN_SCANS_DECODING)
+    mask = segmented.mask
     found = identification(
         read_centroids(f"{stem}_seg-vb_ctd.json", ct.native.affine), body_centres(mask, ct.affine)
     )
@@ -82,3 +85,22 @@ def test_the_real_sample_is_as_the_card_says(model: Model) -> None:
     _, _, dice, rate, *_ = (float(cell) for cell in row[1].split("|"))
     assert found.rate == pytest.approx(rate, abs=0.001)
     assert binary_dice(confusion(reference, mask)) == pytest.approx(dice, abs=0.005)
+    by_ct = outlined(segmented, ct)
+    assert by_ct.kept_outlines == {}
+    heights = heights_by_name(measure_vertebrae(ct, by_ct.mask, from_ct=IDS.values()))
+    expected = heights_by_name(measure_vertebrae(ct, reference))
+    # Labels of L1, L2 and L5 cover parts of two vertebrae; their heights stay out.
+    assert heights.keys() == {"L3", "L4"}
+    for name, values in heights.items():
+        np.testing.assert_allclose(values, expected[name], atol=1.5)
+
+
+def heights_by_name(measured: list[VertebraMeasures]) -> dict[str, tuple[float, ...]]:
+    """Anterior, middle and posterior height in mm of the vertebrae that have them."""
+    return {
+        one.name: (one.height_anterior_mm, one.height_middle_mm, one.height_posterior_mm)
+        for one in measured
+        if one.height_anterior_mm is not None
+        and one.height_middle_mm is not None
+        and one.height_posterior_mm is not None
+    }

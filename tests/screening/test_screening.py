@@ -50,7 +50,13 @@ from vertseg.screening.frames import (
     resample,
 )
 from vertseg.screening.heights import EndPlates, Heights, body_heights
-from vertseg.screening.measures import isolated_body
+from vertseg.screening.measures import (
+    OVERLAPPING,
+    UNCLEAR_PLATES,
+    SeenVertebra,
+    isolated_body,
+    without_overlaps,
+)
 from vertseg.screening.summary import pickhardt_category
 
 T12, L1, L2, L3 = 19, 20, 21, 22
@@ -424,8 +430,8 @@ def test_voxels_far_from_a_vertebra_have_no_attenuation() -> None:
     frame = VertebraFrame(np.zeros(3), np.eye(3))
     local = resample(vertebra, frame, 1.0, np.full(3, -3.0), np.full(3, 39.0))
     seen = np.argwhere(~np.isnan(local.hu)) - 3
-    # The crop around the vertebra ends 8 mm beside it, or at the border of the scan.
-    assert (seen.min(), seen.max()) == (0, 19)
+    # The crop around the vertebra ends 12 mm beside it, or at the border of the scan.
+    assert (seen.min(), seen.max()) == (0, 23)
 
 
 def test_a_box_holds_the_voxels_around_which_it_lies() -> None:
@@ -548,7 +554,7 @@ def test_no_heights_without_end_plates_in_the_ct() -> None:
     even = dataclasses.replace(ct, array=np.full_like(ct.array, 60))
     for one in measure_vertebrae(even, mask, from_ct=[L1, L2]):
         assert heights_of(one) == [None, None, None]
-        assert "heights (end-plates not found)" in one.suppressed
+        assert UNCLEAR_PLATES in one.suppressed
 
 
 def columns(lower: float = -10.0, upper: float = 10.0) -> EndPlates:
@@ -557,24 +563,70 @@ def columns(lower: float = -10.0, upper: float = 10.0) -> EndPlates:
     return EndPlates(right, forward, np.full(right.shape, lower), np.full(right.shape, upper))
 
 
-def test_a_mask_that_reaches_across_a_disc_shows_the_bodys_own_end_plate() -> None:
+def layered(disc_mm: float, disc_hu: float) -> LocalVolume:
+    """Bodies 20 mm high on one another, with end-plates of 3 mm; the middle one around 0."""
     up = np.arange(-30, 31) + 0.5
-    profile = np.full(up.shape, 60.0)
-    profile[np.abs(up) < 10] = 120
-    # The body ends at -10 and 10 mm; the neighbour's end-plate begins at 15 mm.
-    profile[(np.abs(up) > 7) & (np.abs(up) < 10) | (up > 15) & (up < 18)] = 500
+    away = np.abs(up)
+    profile = np.full(up.shape, 120.0)
+    profile[(away > 10) & (away < 10 + disc_mm)] = disc_hu
+    plate = (away > 7) & (away < 10) | (away > 10 + disc_mm) & (away < 13 + disc_mm)
+    profile[plate] = 400
     hu = np.broadcast_to(profile, (41, 41, len(up))).astype(np.float32)
     frame = VertebraFrame(np.zeros(3), np.eye(3))
-    local = LocalVolume(frame, 1.0, np.array([-20, -20, up[0]]), np.zeros_like(hu), hu)
-    plates = columns()
-    plates.upper[plates.forward > 0] = 18
-    shown = plates_in_ct(local, plates)
+    return LocalVolume(frame, 1.0, np.array([-20, -20, up[0]]), np.zeros_like(hu), hu)
+
+
+@pytest.mark.parametrize(("lower", "upper"), [(-10, 10), (-16, 10), (-5, 15), (-15, 5), (-10, 14)])
+def test_a_mask_that_is_off_by_a_disc_shows_the_bodys_own_end_plates(lower, upper) -> None:
+    plates = columns(lower, upper)
+    plates.upper[plates.forward > 8] = 18
+    shown = plates_in_ct(layered(4, 60), plates)
     assert shown is not None
     np.testing.assert_allclose(shown.lower, -10, atol=0.3)
     np.testing.assert_allclose(shown.upper, 10, atol=0.3)
     heights = body_heights(shown, in_ct=True)
     assert heights is not None
     np.testing.assert_allclose(dataclasses.astuple(heights), 20, atol=0.5)
+
+
+def test_end_plates_are_not_guessed_where_the_ct_merges_them_with_the_neighbours() -> None:
+    assert plates_in_ct(layered(2, 390), columns()) is None
+    assert plates_in_ct(layered(2, 290), columns()) is None
+
+
+def test_a_mask_around_parts_of_two_bodies_shows_no_end_plates() -> None:
+    assert plates_in_ct(layered(4, 60), columns(-4, 32)) is None
+
+
+def test_tilted_end_plates_are_found_where_a_border_of_labels_is_straight() -> None:
+    solids = [Solid(L1, 27, 25, 27), Solid(L2, 27, 25, 27), Solid(L3, 27, 25, 27)]
+    ct, mask = straight_spine(solids, (12, 0, 0), blur_mm=0.7)
+    # Straight borders in the discs' middle, on the scan's axial planes.
+    centre = ndimage.center_of_mass(mask == L2)[2]
+    mask[mask == L2] = 0
+    body = measure_vertebrae(*straight_spine(solids, (12, 0, 0), blur_mm=0.7))[1]
+    whole = straight_spine(solids, (12, 0, 0), blur_mm=0.7)[1] > 0
+    up = np.arange(mask.shape[2])
+    mask[whole & (np.abs(up - centre) < 15)] = L2
+    one = measure_vertebrae(ct, mask, from_ct=[L2])[1]
+    assert one.name == "L2"
+    np.testing.assert_allclose(heights_of(one), heights_of(body), atol=1.2)
+
+
+def test_neighbours_whose_end_plates_overlap_have_no_heights() -> None:
+    found = measure_vertebrae(*straight_spine([Solid(T12), Solid(L1), Solid(L2)]))
+
+    def seen(one: VertebraMeasures, height: float, lower: float, upper: float) -> SeenVertebra:
+        ends = np.zeros((2, 3, 3))
+        ends[..., 1] = [-15, 0, 15]
+        ends[..., 2] = [[lower] * 3, [upper] * 3]
+        return SeenVertebra(one, np.array([0, 0, height]), Heights(20, 20, 20), None, ends)
+
+    column = [seen(found[0], 30, 18, 40), seen(found[1], 0, -10, 10), seen(found[2], -30, -40, -8)]
+    left = [one.heights is not None for one in without_overlaps(column)]
+    assert left == [True, False, False]
+    assert OVERLAPPING in without_overlaps(column)[1].measures.suppressed
+    assert heights_of(without_overlaps(column)[2].measures) == [None, None, None]
 
 
 @pytest.mark.parametrize("wrong_mm", [np.nan, 5])

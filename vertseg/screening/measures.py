@@ -51,6 +51,8 @@ The validation went up to slices of 3 mm.
 COARSEST_MM = 1.6
 """Largest cell of a network whose outlines are fine enough for heights."""
 
+UNCLEAR_PLATES = "heights (the CT does not show both end-plates clearly)"
+PARTLY_SEEN = "heights (the CT shows the end-plates only in part)"
 OVERLAPPING = "heights (end-plates overlap with a neighbour's)"
 
 _LEAST_DISC_MM = 0.0
@@ -119,7 +121,7 @@ class VertebraMeasures:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class SeenVertebra:
     """A vertebra's measures before it is compared with its neighbours."""
 
     measures: VertebraMeasures
@@ -228,7 +230,7 @@ def _called(function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*arguments)
 
 
-def without_overlaps(seen: Sequence[_Seen]) -> list[_Seen]:
+def without_overlaps(seen: Sequence[SeenVertebra]) -> list[SeenVertebra]:
     """Vertebrae, cranial to caudal, without heights of neighbours whose end-plates overlap.
 
     If one's lower and the next one's upper end-plate leave no disc, at least one of them is not
@@ -250,7 +252,7 @@ def without_overlaps(seen: Sequence[_Seen]) -> list[_Seen]:
     ]
 
 
-def _disc_mm(one: _Seen, below: _Seen) -> float:
+def _disc_mm(one: SeenVertebra, below: SeenVertebra) -> float:
     """Least distance of two bodies' end-plates at the back, in the middle and at the front."""
     assert one.ends_mm is not None and below.ends_mm is not None
     up = one.centre_mm - below.centre_mm
@@ -353,7 +355,7 @@ def _measure(
     unsure: bool,
     cell_mm: float,
     from_ct: bool,
-) -> _Seen:
+) -> SeenVertebra:
     label = vertebra.label
     cut = vertebra_cut(vertebra)
     voxel_ml = float(vertebra.ct.spacing_mm.prod()) / 1000
@@ -396,10 +398,14 @@ def _measure(
     if measures.trabecular_hu is None:
         measures = _without(measures, FOREIGN if foreign else TOO_SMALL)
     if heights is None:
-        return _nothing_but(
-            measures, "heights (slices too thick)" if thick else "heights (end-plates not found)"
-        )
-    return _Seen(
+        reason = "heights (end-plates not found)"
+        if thick:
+            reason = "heights (slices too thick)"
+        elif from_ct:
+            clear = planes_in_ct(local, plates) is not None
+            reason = PARTLY_SEEN if clear else UNCLEAR_PLATES
+        return _nothing_but(measures, reason)
+    return SeenVertebra(
         replace(
             measures,
             height_anterior_mm=round(heights.anterior, 2),
@@ -413,9 +419,9 @@ def _measure(
     )
 
 
-def _nothing_but(measures: VertebraMeasures, reason: str) -> _Seen:
+def _nothing_but(measures: VertebraMeasures, reason: str) -> SeenVertebra:
     """A vertebra whose heights are unknown."""
-    return _Seen(_without(measures, reason), np.full(3, np.nan), None)
+    return SeenVertebra(_without(measures, reason), np.full(3, np.nan), None)
 
 
 def _without(measures: VertebraMeasures, reason: str) -> VertebraMeasures:

@@ -598,6 +598,12 @@ def test_a_mask_around_parts_of_two_bodies_shows_no_end_plates() -> None:
     assert plates_in_ct(layered(4, 60), columns(-4, 32)) is None
 
 
+def test_cement_in_a_body_is_no_end_plate() -> None:
+    local = layered(4, 60)
+    local.hu[:, :, np.abs(local.coordinates(2)) < 2] = 1500
+    assert plates_in_ct(local, columns()) is None
+
+
 def test_tilted_end_plates_are_found_where_a_border_of_labels_is_straight() -> None:
     solids = [Solid(L1, 27, 25, 27), Solid(L2, 27, 25, 27), Solid(L3, 27, 25, 27)]
     ct, mask = straight_spine(solids, (12, 0, 0), blur_mm=0.7)
@@ -617,10 +623,8 @@ def test_neighbours_whose_end_plates_overlap_have_no_heights() -> None:
     found = measure_vertebrae(*straight_spine([Solid(T12), Solid(L1), Solid(L2)]))
 
     def seen(one: VertebraMeasures, height: float, lower: float, upper: float) -> SeenVertebra:
-        ends = np.zeros((2, 3, 3))
-        ends[..., 1] = [-15, 0, 15]
-        ends[..., 2] = [[lower] * 3, [upper] * 3]
-        return SeenVertebra(one, np.array([0, 0, height]), Heights(20, 20, 20), None, ends)
+        middles = np.array([[0, 0, lower], [0, 0, upper]])
+        return SeenVertebra(one, np.array([0, 0, height]), Heights(20, 20, 20), None, middles)
 
     column = [seen(found[0], 30, 18, 40), seen(found[1], 0, -10, 10), seen(found[2], -30, -40, -8)]
     left = [one.heights is not None for one in without_overlaps(column)]

@@ -56,9 +56,9 @@ _COLUMN_MM, _PLANE_STEP_MM = 3.0, 0.5
 _PART_MM = 2.0
 """Length of the parts of a profile on either side of a step whose means are compared."""
 _FIRST_MM = 3.0
-"""Least distance of an end-plate from the body's middle."""
-_DISC_MM = 8.0
-"""Distance inside an end-plate within which another one would be the body's own, across a disc."""
+"""Least distance of an end-plate from the body's middle; cement, say, has edges before."""
+_THINNEST_MM, _DISC_MM = 3.0, 8.0
+"""Distances inside an end-plate between which another one might be the body's own, across a disc."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def planes_in_ct(local: LocalVolume, plates: EndPlates) -> tuple[Plane, Plane] |
     Outlines may reach across a disc into the neighbour's end-plate, or end before the body's own.
     From the body's middle outwards, HU rise into the end-plate, fall to the disc, rise into the
     neighbour's end-plate and fall to its marrow, in the mean of columns across a plane of some
-    tilt. The plane is that of the first fall of at least half the greatest step.
+    tilt. The plane is that of the first fall of at least half the greatest step, which leaves room
+    for marrow before it.
 
     Args:
         local: the vertebra along its own axes.
@@ -205,7 +206,10 @@ def _plane(
     if first is None:
         return None
     outer = offsets[first]
-    lesser = [one for one in down if one < first and offsets[one] > outer - _DISC_MM]
+    if falls[offsets < _FIRST_MM].max() >= CLEAR * most:
+        return None
+    thin, thick = outer - _THINNEST_MM, outer - _DISC_MM
+    lesser = [one for one in down if thick < offsets[one] <= thin]
     if any(falls[one] >= UNCLEAR * most for one in lesser):
         return None
     inside = offsets < outer - THICKEST_PLATE_MM

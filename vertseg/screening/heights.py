@@ -178,26 +178,22 @@ def sagittal_lines(plates: EndPlates, margin_mm: float = 0) -> SagittalLines | N
     return SagittalLines(lower, upper, float(back), float(front), middle)
 
 
-def ends_of(plates: EndPlates, frame: VertebraFrame) -> Floats | None:
-    """World coordinates (2, 3, 3) in mm of the lower and upper line's back, middle and front.
+def plate_middles(plates: EndPlates, frame: VertebraFrame) -> Floats | None:
+    """World coordinates (2, 3) in mm of the middles of the lower and the upper end-plate.
 
     Args:
         plates: end-plates that were found in a CT.
         frame: axes of their coordinates.
 
     Returns:
-        None if the band holds too few columns.
+        None if the mid-sagittal band holds too few columns.
     """
     lines = sagittal_lines(plates, SMOOTHING_MM)
     if lines is None:
         return None
-    place = np.array([-1.0, 0.0, 1.0])
-    forward = lines.back + (place + 1) / 2 * (lines.front - lines.back)
-    ends = [
-        np.stack([np.full(3, lines.right), forward, np.polynomial.Polynomial(line)(place)], axis=1)
-        for line in (lines.lower, lines.upper)
-    ]
-    return frame.origin + np.stack(ends) @ frame.axes.T
+    forward = (lines.back + lines.front) / 2
+    middles = [[lines.right, forward, line[0]] for line in (lines.lower, lines.upper)]
+    return frame.origin + np.array(middles) @ frame.axes.T
 
 
 def _band(plates: EndPlates) -> tuple[float, NDArray[np.bool_]]:

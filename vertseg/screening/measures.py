@@ -29,7 +29,7 @@ from vertseg.screening.heights import (
     Heights,
     body_heights,
     end_plates,
-    ends_of,
+    plate_middles,
     superior_direction,
 )
 from vertseg.screening.references import find_references
@@ -128,9 +128,8 @@ class SeenVertebra:
     centre_mm: Floats
     heights: Heights | None
     surfaces: BodySurfaces | None = None
-    ends_mm: Floats | None = None
-    """Mid-sagittal back, middle and front of the lower and upper end-plate in world mm, (2, 3, 3),
-    where they were found in the CT."""
+    plates_mm: Floats | None = None
+    """Middles (2, 3) of the lower and the upper end-plate in world mm, if the CT shows them."""
 
 
 @dataclass(frozen=True)
@@ -239,8 +238,8 @@ def without_overlaps(seen: Sequence[SeenVertebra]) -> list[SeenVertebra]:
     overlapping = {
         place + side
         for place, (one, below) in enumerate(itertools.pairwise(seen))
-        if one.ends_mm is not None
-        and below.ends_mm is not None
+        if one.plates_mm is not None
+        and below.plates_mm is not None
         and _disc_mm(one, below) < _LEAST_DISC_MM
         for side in (0, 1)
     }
@@ -253,10 +252,10 @@ def without_overlaps(seen: Sequence[SeenVertebra]) -> list[SeenVertebra]:
 
 
 def _disc_mm(one: SeenVertebra, below: SeenVertebra) -> float:
-    """Least distance of two bodies' end-plates at the back, in the middle and at the front."""
-    assert one.ends_mm is not None and below.ends_mm is not None
+    """Distance of two neighbours' end-plates in the middle."""
+    assert one.plates_mm is not None and below.plates_mm is not None
     up = one.centre_mm - below.centre_mm
-    return float(((one.ends_mm[0] - below.ends_mm[1]) @ (up / np.linalg.norm(up))).min())
+    return float((one.plates_mm[0] - below.plates_mm[1]) @ (up / np.linalg.norm(up)))
 
 
 def _density(one: VertebraMeasures, calibration: Calibration) -> float | None:
@@ -415,7 +414,7 @@ def _measure(
         local.frame.origin,
         heights,
         body_surfaces(label, along_mm, local, body, plates),
-        ends_of(shown, local.frame) if from_ct and shown is not None else None,
+        plate_middles(shown, local.frame) if from_ct and shown is not None else None,
     )
 
 

@@ -58,7 +58,7 @@ _PART_MM = 2.0
 _FIRST_MM = 3.0
 """Least distance of an end-plate from the body's middle; cement, say, has edges before."""
 _THINNEST_MM, _DISC_MM = 3.0, 8.0
-"""Distances inside an end-plate between which another one might be the body's own, across a disc."""
+"""Distances inside an end-plate between which another might be the body's own, across a disc."""
 
 
 @dataclass(frozen=True)
@@ -281,14 +281,18 @@ def _face(profiles: Floats, outside: Floats) -> Floats:
         profiles: HU (columns, distances).
         outside: distances outside the plane in mm.
     """
-    soft = float(np.median(profiles[:, outside >= 0].min(axis=1)))
+    least = profiles[:, outside >= 0].min(axis=1)
+    soft = float(np.median(least))
     bright = np.where(outside <= _NEAR_MM[1], profiles, -np.inf)
     start = np.argmax(bright, axis=1)[:, None]
     peak = np.take_along_axis(bright, start, 1)
     contrast = float(np.median(peak)) - soft
     if not contrast >= _LEAST_CONTRAST_HU:
         return np.full(len(profiles), np.nan)
-    level = soft + LEVEL * (peak - soft)
+    # Where a thin disc is blurred with the next end-plate, it does not get as dark as elsewhere.
+    bridged = profiles[:, -1] - least >= _BEGUN * contrast
+    low = np.where(bridged, np.maximum(least, soft), soft)[:, None]
+    level = low + LEVEL * (peak - low)
     fallen = (np.arange(len(outside)) > start) & (profiles <= level)
     after = np.argmax(fallen, axis=1)[:, None]
     before = np.maximum(after - 1, 0)

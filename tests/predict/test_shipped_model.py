@@ -92,7 +92,7 @@ def test_the_real_sample_is_as_the_card_says(model: Model) -> None:
     # Labels of L1, L2 and L5 cover parts of two vertebrae; their heights stay out.
     assert heights.keys() == {"L3", "L4"}
     for name, values in heights.items():
-        np.testing.assert_allclose(values, expected[name], atol=1.5)
+        np.testing.assert_allclose(values, expected[name], atol=2)
 
 
 def heights_by_name(measured: list[VertebraMeasures]) -> dict[str, tuple[float, ...]]:

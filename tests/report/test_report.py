@@ -862,13 +862,13 @@ class TestBrowser:
         assert len(visit.complaints) == 1
         visit.complaints.clear()
 
-    @pytest.mark.parametrize("width", [360, 420, 1100])
+    @pytest.mark.parametrize("width", [360, 420, 1100, 1400])
     def test_nothing_is_cut_at_any_width(self, visit: Visit, width: int) -> None:
         visit.page.set_viewport_size({"width": width, "height": 800})
         visit.open_viewer(1, "L1")
         visit.page.locator("#scan-1 button.correct").click()
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
-        if width < 700:
+        if width != 1100:  # where a table scrolls
             hidden = visit.page.locator(".scroll").evaluate_all(
                 "all => Math.max(...all.map(it => it.scrollWidth - it.clientWidth))"
             )

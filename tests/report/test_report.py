@@ -346,11 +346,12 @@ class TestPage:
         write_report(results, tmp_path / "report.html")
         rows = Tables((tmp_path / "report.html").read_text("utf-8")).rows
         assert rows[1] == [HOSTILE, f"failed {FAILED['error']}", "–", "–", "–"]
-        reasons = "doubtful L1 lies below L3. and 1 more"
-        assert rows[2] == ["sub-lumbar", reasons, "3 L1 to L3", "150", "2 moderate L1"]
+        reasons = "doubtful L1 lies below L3. and 1 other reason"
+        genant = "2 moderate L1; 2 of 3 graded"
+        assert rows[2] == ["sub-lumbar", reasons, "3 L1 to L3", "150", genant]
         heights = ["20.0", "22.0", "26.7"]
-        genant = ["25", "2 moderate wedge", ""]
-        assert rows[4] == ["L1", "0.93", "144", "41.3", "22.9", *heights, *genant]
+        loss = ["25", "2 moderate wedge", ""]
+        assert rows[4] == ["L1", "0.93", "144", "41.3", "22.9", *heights, *loss]
         assert rows[5][0] == "L2" and rows[5][9] == "0 none wedge"
         assert rows[6] == (["L3", "0.41"] + ["–"] * 8 + ["all measures (cut by the field of view)"])
 

@@ -15,7 +15,7 @@ bytes: each start of Snakemake, of which a cluster has one a job, needs it of th
 import ast
 import hashlib
 import io
-import json
+import marshal
 import tokenize
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -23,11 +23,11 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeGuard
 
-from vertseg.core.files import file_sha256, write_json
+from vertseg.core.files import atomic_path, file_sha256
 
 PACKAGE = Path(__file__).parents[1]
 
-KEPT = "__pycache__/code_version.json"
+KEPT = "__pycache__/code_version.bin"
 """Where what was read in the package's files is kept, below the package's folder."""
 
 PLUMBING = frozenset(
@@ -171,8 +171,8 @@ class Memory:
         self.path = path
         self.is_new = False
         self.sources: dict[str, Source] = {}
-        with suppress(OSError, ValueError, LookupError, TypeError):
-            kept = json.loads(path.read_text(encoding="utf-8"))
+        with suppress(OSError, ValueError, LookupError, TypeError, EOFError):
+            kept = marshal.loads(path.read_bytes())
             if kept["reader"] == file_sha256(__file__):
                 self.sources = {key: Source(*source) for key, source in kept["files"].items()}
 
@@ -189,9 +189,10 @@ class Memory:
     def keep(self) -> None:
         """Write what is new; a folder that cannot be written is left alone."""
         if self.is_new:
-            with suppress(OSError):
-                content = {"reader": file_sha256(__file__), "files": self.sources}
-                write_json(self.path, content)
+            files = {key: tuple(source) for key, source in self.sources.items()}
+            content = marshal.dumps({"reader": file_sha256(__file__), "files": files})
+            with suppress(OSError), atomic_path(self.path) as temporary:
+                temporary.write_bytes(content)
             self.is_new = False
 
 

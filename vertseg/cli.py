@@ -160,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output",
         metavar="DIR",
         type=Path,
-        help="folder of the results (default: each correction's own)",
+        help="folder of the results (default: each correction's own, or the root of its data set)",
     )
     apply.add_argument(
         "--undo", action="store_true", help="bring back the network's results of these scans"
@@ -322,11 +322,12 @@ def _log_counts(batch: "Batch") -> None:
 def _apply(arguments: argparse.Namespace) -> int:
     from vertseg.predict.apply import apply_correction, outcomes_in, undo_corrections
     from vertseg.predict.batch import locked_output
+    from vertseg.predict.bids import results_root
     from vertseg.predict.correction import read_correction
 
     folders: dict[Path, list[Path]] = {}
     for path in arguments.corrections:
-        folder: Path = arguments.output or path.absolute().parent
+        folder: Path = arguments.output or results_root(path.absolute().parent)
         folders.setdefault(folder, []).append(path)
     status = 0
     for folder, paths in folders.items():

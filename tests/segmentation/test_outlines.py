@@ -127,6 +127,17 @@ def test_a_cut_vertebra_keeps_its_cut() -> None:
     np.testing.assert_array_equal(found[:, :, 0] == 20, bone[:, :, 0])
 
 
+def test_what_lies_far_from_the_spine_changes_nothing() -> None:
+    bone = cylinder((1, 1, 1), (10, 36))
+    ct, mask = scan(bone), fattened(bone, (1, 1, 1)).astype(np.uint8) * 22
+    margin = ((9, 4), (0, 30), (11, 2))
+    large = outlines_of_ct(np.pad(ct, margin), np.pad(mask, margin), (1, 1, 1))
+    whole = np.zeros(np.add(SHAPE, np.sum(margin, axis=1)), np.uint8)
+    whole[large.box.slices] = large.mask
+    expected = np.pad(refined(ct, mask, (1, 1, 1)).mask, margin)
+    np.testing.assert_array_equal(whole, expected)
+
+
 def test_slices_too_thick_change_nothing_and_say_so() -> None:
     spacing = (1, 1, THICKEST_MM + 0.5)
     bone = cylinder(spacing, (60, 200))

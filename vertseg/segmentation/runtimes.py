@@ -145,7 +145,7 @@ class _OpenVinoNetwork:
     def __init__(self, openvino: Any, core: Any, network: Any, options: Mapping[str, Any]) -> None:
         self.openvino, self.core, self.options = openvino, core, options
         last = network.output(0).get_node().input_value(0).get_node()
-        self.enlarging = last if last.get_type_name() == "Interpolate" else None
+        self.enlarging: Any = last if last.get_type_name() == "Interpolate" else None
         self.network = network
         if self.enlarging:
             scores = last.input_value(0)

@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--threads",
         metavar="N",
-        type=int,
+        type=_count,
         help="number of threads (default: all cores)",
     )
     predict.add_argument(
@@ -95,13 +95,14 @@ def _parser() -> argparse.ArgumentParser:
         choices=DECODINGS,
         default=OWN_SCANS_DECODING,
         help="rule by which the network's output becomes labels; argmax: each cell gets its most "
-        "probable label; spine: besides, vertebrae are single pieces of one spine; order: "
-        "besides, they get the labels that are most probable together (default: %(default)s)",
+        "probable label; spine: vertebrae are also single pieces of one spine; order: they also "
+        "get the labels that are most probable together; instances: vertebrae are told apart "
+        "first and then named together, if the network can, else as order (default: %(default)s)",
     )
     predict.add_argument(
         "--outlines",
         choices=OUTLINES,
-        help="where outlines come from; network: its output; ct: besides, moved to where the CT "
+        help="where outlines come from; network: its output; ct: the same, moved to where the CT "
         "shows the vertebrae's surface (default: ct with the decodings order and instances)",
     )
     predict.add_argument(
@@ -167,6 +168,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_single_file(apply)
     apply.set_defaults(command=_apply)
     return parser
+
+
+def _count(text: str) -> int:
+    """A whole number from 1 up."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 up")
+    return int(text)
 
 
 def _add_single_file(parser: argparse.ArgumentParser) -> None:

@@ -115,7 +115,7 @@ def warnings_about(
         centres: body centres of the predicted vertebrae in mm, by label.
         trained: metadata of the model's training; `training_range` may be absent.
     """
-    if not spine.confidence:
+    if not centres:
         found = [PredictionWarning("no_vertebra", (), _nothing_found(spine))]
     else:
         found = [

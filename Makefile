@@ -70,9 +70,10 @@ reference: .venv/demo.ready
 	$(BIN)/python -m vertseg.dataset.reference schemas/config.schema.yaml > docs/configuration.md.part
 	mv docs/configuration.md.part docs/configuration.md
 
-# The documents as a site, build/site/index.html; a broken link or anchor fails it.
+# The documents as a site, build/site/index.html; a broken link or anchor fails it. With --quiet
+# MkDocs neither shows nor counts warnings, and --strict does nothing.
 site: .venv-docs/ready
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
 # Every file has a licence (REUSE.toml), and the licence its text (LICENSES/).
 licences: .venv-docs/ready

@@ -14,6 +14,8 @@ from vertseg.segmentation.model import load_model
 from vertseg.segmentation.settings import SHIPPED_CARD, SHIPPED_FILES, SUFFIXES
 
 with step_log(snakemake.log[0]):
+    # Each is tried on an image: the shipped files are not, when they are loaded.
+    trained, *_ = (load_model(file).trained for file in snakemake.input)
     for file in snakemake.input:
         target = SHIPPED_FILES[SUFFIXES[Path(file).suffix]]
         with atomic_path(target) as temporary:
@@ -21,4 +23,4 @@ with step_log(snakemake.log[0]):
         # A warning, so that it is also shown on the terminal.
         logger.warning("%s: SHA-256 %s", target, file_sha256(target))
     card = SHIPPED_CARD.read_text(encoding="utf-8")
-    write_text(SHIPPED_CARD, card_with_facts(card, SHIPPED_FILES, load_model().trained))
+    write_text(SHIPPED_CARD, card_with_facts(card, SHIPPED_FILES, trained))

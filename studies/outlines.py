@@ -29,7 +29,6 @@ from vertseg.screening.fractures import grade_heights
 from vertseg.screening.heights import Heights
 from vertseg.screening.measures import measure_vertebrae
 from vertseg.segmentation.model import load_model
-from vertseg.segmentation.outlines import outlines_of_ct
 from vertseg.segmentation.segment import Segmentation, outlined, segment_ct
 from vertseg.segmentation.settings import (
     OUTLINES,
@@ -173,9 +172,9 @@ def compare_overlap(
     """
     by_network = segment_ct(load_model(model, 1), case.ct, OWN_SCANS_DECODING)
     start = time.process_time()
-    by_ct = outlined(by_network, case.ct)
+    by_ct = outlined(replace(by_network, mask=by_network.mask.copy()), case.ct)
     seconds = time.process_time() - start
-    again = outlines_of_ct(case.ct.array, case.reference, case.ct.spacing_mm).mask
+    again = outlined(replace(by_network, mask=case.reference.copy()), case.ct).mask
     overlap = {
         "network": [*scores(case, by_network.mask), np.nan],
         "ct": [*scores(case, by_ct.mask), seconds],

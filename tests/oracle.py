@@ -48,6 +48,17 @@ def sees_l1() -> Model:
     return Model("l1", "0" * 64, "torch", trained(), forward)
 
 
+def sees_nothing() -> Model:
+    """A network for which everything is background."""
+
+    def forward(images: np.ndarray) -> np.ndarray:
+        scores = np.zeros((29, *images.shape[2:]), np.float32)
+        scores[0] = 5
+        return scores
+
+    return Model("nothing", "0" * 64, "torch", trained(), forward)
+
+
 def volume_of(phantom: Phantom) -> Volume:
     """A phantom's CT."""
     return Volume(phantom.ct, phantom.affine, Geometry(phantom.ct.shape, phantom.affine))

@@ -1,3 +1,3 @@
 """Light-weight, single-stage vertebra labelling and segmentation in CT."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"

@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--threads",
         metavar="N",
-        type=int,
+        type=_count,
         help="number of threads (default: all cores)",
     )
     predict.add_argument(
@@ -95,13 +95,14 @@ def _parser() -> argparse.ArgumentParser:
         choices=DECODINGS,
         default=OWN_SCANS_DECODING,
         help="rule by which the network's output becomes labels; argmax: each cell gets its most "
-        "probable label; spine: besides, vertebrae are single pieces of one spine; order: "
-        "besides, they get the labels that are most probable together (default: %(default)s)",
+        "probable label; spine: vertebrae are also single pieces of one spine; order: they also "
+        "get the labels that are most probable together; instances: vertebrae are told apart "
+        "first and then named together, if the network can, else as order (default: %(default)s)",
     )
     predict.add_argument(
         "--outlines",
         choices=OUTLINES,
-        help="where outlines come from; network: its output; ct: besides, moved to where the CT "
+        help="where outlines come from; network: its output; ct: the same, moved to where the CT "
         "shows the vertebrae's surface (default: ct with the decodings order and instances)",
     )
     predict.add_argument(
@@ -159,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output",
         metavar="DIR",
         type=Path,
-        help="folder of the results (default: each correction's own)",
+        help="folder of the results (default: each correction's own, or the root of its data set)",
     )
     apply.add_argument(
         "--undo", action="store_true", help="bring back the network's results of these scans"
@@ -167,6 +168,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_single_file(apply)
     apply.set_defaults(command=_apply)
     return parser
+
+
+def _count(text: str) -> int:
+    """A whole number from 1 up."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 up")
+    return int(text)
 
 
 def _add_single_file(parser: argparse.ArgumentParser) -> None:
@@ -314,11 +322,12 @@ def _log_counts(batch: "Batch") -> None:
 def _apply(arguments: argparse.Namespace) -> int:
     from vertseg.predict.apply import apply_correction, outcomes_in, undo_corrections
     from vertseg.predict.batch import locked_output
+    from vertseg.predict.bids import results_root
     from vertseg.predict.correction import read_correction
 
     folders: dict[Path, list[Path]] = {}
     for path in arguments.corrections:
-        folder: Path = arguments.output or path.absolute().parent
+        folder: Path = arguments.output or results_root(path.absolute().parent)
         folders.setdefault(folder, []).append(path)
     status = 0
     for folder, paths in folders.items():

@@ -18,6 +18,7 @@ SHOWN = (
     "docs/**/*.*",
     "profiles/**/*.*",
     "vertseg/models/*.md",
+    "vertseg/predict/*.schema.json",
     "vertseg/report/assets/*.txt",
     "website/*.css",
 )

@@ -1,6 +1,7 @@
 """Fingerprints of the code that decides a step's results."""
 
 import ast
+import marshal
 import re
 import shutil
 from collections.abc import Callable
@@ -33,7 +34,7 @@ WITHOUT_FINGERPRINT = {
 """Scripts of rules whose results do not depend on a fingerprint."""
 
 
-CACHED = ("_tree", "_statements", "imported_modules", "data_files", "module_file")
+CACHED = ("_memory", "_source", "imported_modules", "data_files", "module_file")
 
 
 @pytest.fixture
@@ -114,6 +115,39 @@ def test_comments_and_docstrings_do_not_count(package: Path) -> None:
     assert fresh(package) == before
     (package / "losses.py").write_text(text.replace("return x", "return 2 * x"))
     assert fresh(package) != before
+
+
+def test_what_was_read_is_kept_until_a_file_changes(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fresh(package)
+    kept = package / versions.KEPT
+    assert kept.is_file()
+    with monkeypatch.context() as patch:
+        patch.setattr(ast, "parse", None)
+        assert fresh(package) == before
+    (package / "figures/style.py").write_text("INK = 2\n")
+    after = fresh(package)
+    assert after != before
+    kept.unlink()
+    assert fresh(package) == after
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no marshal", marshal.dumps([]), marshal.dumps({"reader": "another", "files": {}})],
+)
+def test_what_another_version_kept_is_read_anew(package: Path, content: bytes) -> None:
+    before = fresh(package)
+    whole = marshal.loads((package / versions.KEPT).read_bytes())
+    (package / versions.KEPT).write_bytes(content)
+    assert fresh(package) == before
+    assert marshal.loads((package / versions.KEPT).read_bytes()) == whole
+
+
+def test_nothing_is_kept_where_nothing_can_be_written(package: Path) -> None:
+    (package / "__pycache__").write_text("no folder")
+    assert fresh(package) == fresh(package)
 
 
 def test_a_text_that_is_used_counts(package: Path) -> None:
@@ -223,7 +257,9 @@ def test_a_touched_module_changes_the_rules_that_reach_it_and_no_other(
 ) -> None:
     """Every module in turn gets a statement more; the fingerprints of all rules are compared."""
     monkeypatch.setattr(versions, "PACKAGE", copy / "vertseg")
-    caches = {name: PerFile(getattr(versions, name).__wrapped__) for name in CACHED}
+    monkeypatch.setattr(versions.Memory, "keep", lambda memory: None)
+    by_file = [name for name in CACHED if name != "_memory"]
+    caches = {name: PerFile(getattr(versions, name).__wrapped__) for name in by_file}
     for name, own in caches.items():
         monkeypatch.setattr(versions, name, own)
 

@@ -567,7 +567,17 @@ def test_a_fresh_clone_plans_the_whole_run_without_network(tmp_path: Path) -> No
         for line in done.stdout.splitlines() + done.stderr.splitlines()
         if len(line.split()) == 2 and line.split()[1].isdigit()
     )
-    expected = {"download": "1", "inventory": "1", "extract_training": "1", "preprocess": "122"}
+    expected = {
+        "download": "1",
+        "inventory": "1",
+        "extract_training": "1",
+        "preprocess": "122",
+        "train": "18",
+        "predict": "18",
+        "nnunet_plan": "1",
+        "nnunet_train": "9",
+        "nnunet_predict": "9",
+    }
     assert expected.items() <= counts.items()
     assert not (folder / "data").exists()
 

@@ -15,6 +15,7 @@ from vertseg.figures.preview import (
     BRACKET,
     EDGE,
     LETTER_SIZE,
+    NAME_SIZE,
     Panel,
     Word,
     draw_preview,
@@ -179,6 +180,49 @@ def test_a_name_stands_beside_its_vertebra() -> None:
             ends = left + np.array([columns.min(), columns.max() + 1]) * (right - left) / width
             inner = word.box[2] - ends[0] if panel.names_at == "left" else ends[1] - word.box[0]
             assert -10 < inner < 0, "near it, not on it"
+
+
+def names_in(preview: Preview, index: int) -> dict[str, Word]:
+    """The vertebrae's names in a panel."""
+    left, top, right, bottom = preview.places[index]
+    return {
+        word.text: word
+        for word in preview.words
+        if word.text in NAMES.values() and left <= word.box[0] and word.box[2] <= right
+        and top <= word.box[1] and word.box[3] <= bottom
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_names_stand_off_vertebrae_at_the_edge_of_a_scan(axis: int) -> None:
+    labels = [19, 20, 21, 22]
+    ct, mask = spine(labels)
+    # The patient's left side or front is cut off at the bodies.
+    cut = np.s_[29:] if axis == 0 else np.s_[:, :56]
+    preview = Preview(volume(ct.array[cut], 2.0, 2.0, 4.0), mask[cut])
+    index = 2 if axis == 0 else 1
+    view, (left, _, right, _) = preview.panels[index].view, preview.places[index]
+    names = names_in(preview, index)
+    assert len(names) == len(labels)
+    _, columns = np.nonzero(view.predicted)
+    ends = left + np.array([columns.min(), columns.max() + 1]) * (right - left) / view.grey.shape[1]
+    for word in names.values():
+        assert word.box[2] < ends[0] or word.box[0] > ends[1]
+    assert preview.overlaps() == []
+
+
+def test_the_uppermost_name_stands_beside_a_vertebra_at_the_upper_edge() -> None:
+    ct, mask = spine([19, 20, 21])
+    top = np.flatnonzero(mask.any(axis=(0, 1)))[-1] - 3  # four voxels of the uppermost are left
+    preview = Preview(volume(ct.array[..., :top], 2.0, 2.0, 4.0), mask[..., :top])
+    _, upper, _, bottom = preview.places[1]
+    view = preview.panels[1].view
+    rows, _ = np.nonzero(view.predicted == 19)
+    middle = bottom - (rows.mean() + 0.5) * (bottom - upper) / view.predicted.shape[0]
+    word = names_in(preview, 1)["T12"]
+    assert (word.box[1] + word.box[3]) / 2 == pytest.approx(middle, abs=3)
+    assert middle - upper < LETTER_SIZE + 8 + NAME_SIZE / 2, "beside the letters of the sides"
+    assert preview.overlaps() == []
 
 
 def test_the_plain_scan_stands_beside_the_labels_and_shows_through_them() -> None:

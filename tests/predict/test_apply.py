@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from dicom_series import ct_slices, save_slices
 from oracle import oracle
+from PIL import Image
 from pydicom import dcmread
 
 from vertseg import cli
@@ -250,20 +252,44 @@ def test_changed_files_are_refused(out: Path, predicted: Path, capsys, tmp_path:
     assert "size of the network's cells" in refused(out, path, capsys)
 
 
-def test_the_dicom_seg_follows(tmp_path: Path, phantom: Phantom) -> None:
-    series = save_slices(tmp_path / "scan", ct_slices(phantom.ct, phantom.affine))
+def names_in_dicom(path: Path) -> set[str]:
+    """Vertebrae that a DICOM object names: its segments, regions of interest or finding sites."""
+    ds = dcmread(path)
+    if ds.Modality == "SEG":
+        named = [str(one.SegmentLabel) for one in ds.SegmentSequence]
+    elif ds.Modality == "RTSTRUCT":
+        named = [str(one.ROIName) for one in ds.StructureSetROISequence]
+    else:
+        named = [one.value for one in ds.iterall() if one.keyword == "TextValue"]
+    return set(NAMES.values()) & set(named)
+
+
+def test_dicom_objects_and_titles_follow(
+    tmp_path: Path, phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles: list[str] = []
+    monkeypatch.setattr(
+        "vertseg.figures.preview.draw_preview",
+        lambda _ct, _mask, path, title, *_: (
+            titles.append(title),
+            Image.new("RGB", (8, 8)).save(path),
+        ),
+    )
+    part = replace(phantom, ct=phantom.ct[..., :70], mask=phantom.mask[..., :70])
+    series = save_slices(tmp_path / "scan", ct_slices(part.ct, part.affine))
     out = tmp_path / "out"
     out.mkdir()
-    predict_scan(
-        series, "sub-x", oracle(phantom), Options(out, dicom=frozenset({"seg"}), viewer=False)
-    )
+    kinds = {"seg", "labelmap", "rtstruct", "sr"}
+    predict_scan(series, "sub-x", oracle(part), Options(out, dicom=frozenset(kinds), viewer=False))
     labels = labels_of(out)
-    before = dcmread(out / "sub-x_seg.dcm")
+    files = [out / f"sub-x_{kind}.dcm" for kind in sorted(kinds)]
+    before = [names_in_dicom(file) for file in files]
+    assert before == [{NAMES[label] for label in labels}] * len(kinds)
     assert cli.main(["apply", str(write_correction(out, {"label": labels[0], "becomes": 1}))]) == 0
-    after = dcmread(out / "sub-x_seg.dcm")
-    names = [[one.SegmentLabel for one in ds.SegmentSequence] for ds in (before, after)]
-    assert sorted({*names[1]} ^ {*names[0]}) == sorted([NAMES[labels[0]], "C1"])
+    after = [names_in_dicom(file) for file in files]
+    assert after == [{NAMES[label] for label in [1, *labels[1:]]}] * len(kinds)
     assert not (out / "sub-x_viewer.js").exists(), "as before the correction"
+    assert titles == ["sub-x: spine"] * 2, "with the series' description"
 
 
 class TestWarnings:

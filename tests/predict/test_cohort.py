@@ -25,6 +25,7 @@ def write_scan(folder: Path, scan: str, hu: float, grade: int = 0) -> Path:
         "source": None, "warnings": [], "verdict": "done", "vertebrae": vertebrae, "files": {},
         "summary": {"t12_l3_hu": hu - 5, "t12_l3_bmd_mg_cc": (hu - 5) / 1.25,
                     "outlier_levels": ["L2"] if hu > 200 else [], "highest_genant_grade": grade},
+        "calibration": {"contrast_agent": grade > 0},
         "shape": {"cobb_deg": 12.5, "segments": [{"upper": "L1", "lower": "L2", "slip_mm": 3.4}]},
     }  # fmt: skip
     path = folder / f"{scan}_result.json"
@@ -62,6 +63,8 @@ def test_a_cohort_is_one_tidy_table(results: Path) -> None:
     assert rows["participant_id"].tolist().count("sub-a") == 4
     assert rows["outlier"].tolist().count(True) == 1 and rows.loc[("sub-b", "L2"), "outlier"]
     assert set(rows["cobb_deg"]) == {12.5}
+    contrast = table.groupby("scan")["contrast_agent"].first()
+    assert contrast.to_dict() == {"sub-a_ses-1": False, "sub-a_ses-2": False, "sub-b": True}
     assert "suppressed" not in table.columns
 
 
@@ -123,6 +126,18 @@ def test_the_command_writes_table_and_figures(results: Path, tmp_path: Path) -> 
     change = pd.read_csv(output / "cohort_change_t12_l3_hu.csv")
     assert change["change"].tolist() == [-20]
     assert main(["summarise", str(tmp_path / "none"), "--output", str(output)]) == 2
+
+
+def test_scans_without_vertebrae_have_a_row_and_no_figure(tmp_path: Path) -> None:
+    for scan in ("sub-a", "sub-b"):
+        path = write_scan(tmp_path / "results", scan, 150)
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"vertebrae": []}))
+    output = tmp_path / "out"
+    assert main(["summarise", str(tmp_path / "results"), "--output", str(output)]) == 0
+    table = pd.read_csv(output / "cohort.csv")
+    assert table["scan"].tolist() == ["sub-a", "sub-b"]
+    assert table[["name", "trabecular_hu"]].isna().all(axis=None)
+    assert not (output / "cohort_by_level.png").exists()
 
 
 def test_parquet_is_written_or_explained(results: Path, tmp_path: Path, monkeypatch) -> None:

@@ -135,6 +135,14 @@ def test_a_correction_finds_its_result_in_the_data_set(tmp_path: Path, scan: Pat
     assert cli.main(["apply", "--undo", str(path), "--output", str(out)]) == 0
     assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} == before
 
+    # Beside the result: the page and the lock are those of the data set, too.
+    page = (out / "report.html").read_text()
+    beside = Path(shutil.move(path, folder))
+    assert cli.main(["apply", str(beside)]) == 0
+    assert "L2" in (folder / "sub-p1_measures.csv").read_text()
+    assert {file.name for file in folder.iterdir()} == {*before, "originals", beside.name}
+    assert (out / "report.html").read_text() != page
+
 
 def test_another_data_set_is_not_written_into(raw: Path, capsys) -> None:
     before = (raw / "dataset_description.json").read_bytes()

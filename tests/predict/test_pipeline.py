@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from dicom_series import ct_slices, save_slices
-from oracle import oracle, sees_l1
+from oracle import oracle, sees_l1, sees_nothing
 from pydicom import Dataset
 
 from vertseg import cli
@@ -19,7 +19,6 @@ from vertseg.phantom import Phantom, generate_phantom, preset
 from vertseg.predict.pipeline import Options, predict_scan
 from vertseg.predict.result import read_result
 from vertseg.scans.nifti import load_ct, load_mask
-from vertseg.segmentation.model import Model
 
 
 @pytest.fixture(scope="module")
@@ -124,16 +123,8 @@ class TestOutputs:
             predict_scan(scan, "patient", oracle(phantom), Options(tmp_path))
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_scan_without_vertebrae(self, tmp_path, scan, phantom) -> None:
-        blind = oracle(phantom)
-
-        def forward(images: np.ndarray) -> np.ndarray:
-            scores = np.zeros((29, *images.shape[2:]), np.float32)
-            scores[0] = 5
-            return scores
-
-        model = Model(blind.name, blind.sha256, "torch", blind.trained, forward)
-        result = read_result(predict_scan(scan, "patient", model, Options(tmp_path)))
+    def test_a_scan_without_vertebrae(self, tmp_path, scan) -> None:
+        result = read_result(predict_scan(scan, "patient", sees_nothing(), Options(tmp_path)))
         assert [warning["code"] for warning in result.warnings] == ["no_vertebra"]
         assert not np.asanyarray(nib.load(tmp_path / "patient_seg-vert_msk.nii.gz").dataobj).any()
         assert not result.vertebrae and result.preview
@@ -219,6 +210,28 @@ class TestCommand:
         assert (tmp_path / "patient_result.json").stat().st_mtime_ns == before
         assert cli.main([*arguments, "--force"]) == 0
         assert not list(tmp_path.glob("*_failed.json"))
+
+    def test_the_terminal_says_what_a_result_is_worth(
+        self, tmp_path, scan, monkeypatch, capsys
+    ) -> None:
+        monkeypatch.setattr("vertseg.segmentation.model.load_model", lambda *_: sees_nothing())
+        arguments = ["predict", str(scan), "--output", str(tmp_path), "--no-report"]
+        result = tmp_path / "patient_result.json"
+        reason = "(check; No vertebra was found in this scan.)"
+        assert cli.main([*arguments, "--dicom", "seg"]) == 0
+        said = capsys.readouterr().err
+        assert f"patient: {result} {reason}" in said
+        assert "No DICOM object was written: the scan is no DICOM series." in said
+        codes = [one["code"] for one in json.loads(result.read_text())["warnings"]]
+        assert codes == ["no_vertebra", "no_dicom_seg"]
+        assert cli.main(arguments) == 0
+        assert f"kept from an earlier call: {result} {reason}" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("threads", ["0", "-3", "two"])
+    def test_threads_are_counted_from_one(self, tmp_path, scan, threads, capsys) -> None:
+        with pytest.raises(SystemExit):
+            cli.main(["predict", str(scan), "--output", str(tmp_path), "--threads", threads])
+        assert f"{threads} is not a whole number from 1 up" in capsys.readouterr().err
 
     def test_an_output_that_is_no_folder(self, tmp_path, scan, capsys) -> None:
         blocked = tmp_path / "file"

@@ -196,6 +196,11 @@ class TestWarnings:
         assert self.codes(self.GOOD, shape=(600, 200, 400)) == [("field_of_view", ())]
         assert self.codes(self.GOOD, spacing_mm=0.4, shape=(500, 500, 1000)) == []
 
+    def test_labels_that_no_voxel_has(self) -> None:
+        ct = Volume(np.zeros((9, 9, 9), np.int16), np.eye(4), Geometry((9, 9, 9), np.eye(4)))
+        found = warnings_about(ct, Spine({IDS["L1"]: 0.4}), {}, {})
+        assert found[0].code == "no_vertebra"
+
     def test_nothing_found(self) -> None:
         assert self.codes({}) == [("no_vertebra", ())]
 

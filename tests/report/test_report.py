@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from importlib.resources import files
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -346,11 +347,12 @@ class TestPage:
         write_report(results, tmp_path / "report.html")
         rows = Tables((tmp_path / "report.html").read_text("utf-8")).rows
         assert rows[1] == [HOSTILE, f"failed {FAILED['error']}", "–", "–", "–"]
-        reasons = "doubtful L1 lies below L3. and 1 more"
-        assert rows[2] == ["sub-lumbar", reasons, "3 L1 to L3", "150", "2 moderate L1"]
+        reasons = "doubtful L1 lies below L3. and 1 other reason"
+        genant = "2 moderate L1; 2 of 3 graded"
+        assert rows[2] == ["sub-lumbar", reasons, "3 L1 to L3", "150", genant]
         heights = ["20.0", "22.0", "26.7"]
-        genant = ["25", "2 moderate wedge", ""]
-        assert rows[4] == ["L1", "0.93", "144", "41.3", "22.9", *heights, *genant]
+        loss = ["25", "2 moderate wedge", ""]
+        assert rows[4] == ["L1", "0.93", "144", "41.3", "22.9", *heights, *loss]
         assert rows[5][0] == "L2" and rows[5][9] == "0 none wedge"
         assert rows[6] == (["L3", "0.41"] + ["–"] * 8 + ["all measures (cut by the field of view)"])
 
@@ -807,6 +809,31 @@ class TestBrowser:
         picture = visit.picture()
         assert np.mean(picture.max(axis=-1) > 0.05) > 0.9, "soft tissue fills the phantom's volume"
 
+    def test_all_three_slices_have_room(self, visit: Visit) -> None:
+        script = (ROOT / "vertseg/report/assets/page.js").read_text("utf-8")
+        gap = re.search(r"const GAP = (\d+);", script)
+        function = re.search(r"^  function arrange\(.*?^  }$", script, re.DOTALL | re.MULTILINE)
+        assert gap and function
+        # The second is VerSe's sample 014, whose axial slice was 14 pixels wide.
+        volumes = [(170, 150, 300), (80, 186, 186), (90, 100, 900), (300, 300, 40), (60, 60, 60)]
+        rooms = [(1160, 765), (1160, 1200), (870, 510), (374, 680)]
+        for size_mm, room in product(volumes, rooms):
+            arranged = visit.page.evaluate(
+                f"([size, room]) => {{ {gap[0]} {function[0]} return arrange(size, ...room); }}",
+                [size_mm, room],
+            )
+            places = np.array(arranged["places"])
+            x, y, z = size_mm
+            scales = places[:, 2:] / np.array([[y, z], [x, z], [x, y]])
+            np.testing.assert_allclose(scales, np.repeat(scales[:, :1], 2, axis=1), rtol=1e-6)
+            assert scales[0, 0] == pytest.approx(scales[1, 0])
+            assert scales[2, 0] >= scales[0, 0] / 2, "the axial slice can be read, too"
+            ends = places[:, :2] + places[:, 2:]
+            assert (ends <= np.minimum(np.array(room) + 0.5, arranged["all"]) + 1e-6).all()
+            for one, other in combinations(range(3), 2):
+                apart = [places[one, :2] - ends[other], places[other, :2] - ends[one]]
+                assert np.max(apart) >= int(gap[1]) - 1e-6, "panes do not touch"
+
     def test_the_crosshair_can_be_hidden(self, visit: Visit) -> None:
         visit.open_viewer(1, "L1")
         visit.choose("opacity", "0")
@@ -835,13 +862,13 @@ class TestBrowser:
         assert len(visit.complaints) == 1
         visit.complaints.clear()
 
-    @pytest.mark.parametrize("width", [360, 420, 1100])
+    @pytest.mark.parametrize("width", [360, 420, 1100, 1400])
     def test_nothing_is_cut_at_any_width(self, visit: Visit, width: int) -> None:
         visit.page.set_viewport_size({"width": width, "height": 800})
         visit.open_viewer(1, "L1")
         visit.page.locator("#scan-1 button.correct").click()
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
-        if width < 700:
+        if width != 1100:  # where a table scrolls
             hidden = visit.page.locator(".scroll").evaluate_all(
                 "all => Math.max(...all.map(it => it.scrollWidth - it.clientWidth))"
             )

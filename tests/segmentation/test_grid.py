@@ -40,6 +40,22 @@ def test_resampling_equals_torchs_antialiased_interpolation(
     )
 
 
+def test_encoding_equals_torchs_interpolation_of_each_axis_in_turn() -> None:
+    ct = np.random.default_rng(0).uniform(-400, 1000, (45, 50, 40)).astype(np.float32)
+    shape = (20, 33, 70)
+    expected = torch.from_numpy(normalise_hu(ct))
+    for cells in shape:
+        lines = expected.movedim(0, -1)
+        flat = lines.reshape(1, 1, -1, lines.shape[-1])
+        size = (flat.shape[2], cells)
+        resampled = F.interpolate(
+            flat, size=size, mode="bilinear", antialias=True, align_corners=False
+        )
+        expected = resampled.reshape(*lines.shape[:2], cells)
+    encoded = transform(ct.shape, shape).encode_image(ct)
+    np.testing.assert_allclose(encoded, expected.numpy(), atol=1e-3)
+
+
 def test_the_bone_window() -> None:
     hu = np.array([-3024, -1024, -450, 300, 1050, 3071], np.int16)
     np.testing.assert_allclose(normalise_hu(hu), [AIR, AIR, AIR, 0, 1, 1], atol=1e-6)

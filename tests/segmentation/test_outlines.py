@@ -1,5 +1,7 @@
 """Outlines from the CT: analytic bodies with masks that a coarse network could draw."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -41,8 +43,10 @@ def refined(ct: np.ndarray, mask: np.ndarray, spacing: tuple[float, float, float
     found = outlines_of_ct(ct, mask, spacing)
     np.testing.assert_array_equal(mask, before)
     assert found.mask.dtype == mask.dtype
-    assert set(np.unique(found.mask)) == set(np.unique(mask))
-    return found
+    whole = np.zeros_like(mask)
+    whole[found.box.slices] = found.mask
+    assert set(np.unique(whole)) == set(np.unique(mask))
+    return replace(found, mask=whole)
 
 
 @pytest.mark.parametrize("spacing", [(1, 1, 1), (0.8, 0.8, 1.5), (2, 0.9, 0.9), (1, 1, 3)])
@@ -121,6 +125,17 @@ def test_a_cut_vertebra_keeps_its_cut() -> None:
     ] = 30
     found = refined(ct, fattened(bone, (1, 1, 1), 1.5).astype(np.uint8) * 20, (1, 1, 1)).mask
     np.testing.assert_array_equal(found[:, :, 0] == 20, bone[:, :, 0])
+
+
+def test_what_lies_far_from_the_spine_changes_nothing() -> None:
+    bone = cylinder((1, 1, 1), (10, 36))
+    ct, mask = scan(bone), fattened(bone, (1, 1, 1)).astype(np.uint8) * 22
+    margin = ((9, 4), (0, 30), (11, 2))
+    large = outlines_of_ct(np.pad(ct, margin), np.pad(mask, margin), (1, 1, 1))
+    whole = np.zeros(np.add(SHAPE, np.sum(margin, axis=1)), np.uint8)
+    whole[large.box.slices] = large.mask
+    expected = np.pad(refined(ct, mask, (1, 1, 1)).mask, margin)
+    np.testing.assert_array_equal(whole, expected)
 
 
 def test_slices_too_thick_change_nothing_and_say_so() -> None:

@@ -1,6 +1,8 @@
 """The libraries that run a network: which one is taken, and that all give the same labels."""
 
+import shutil
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from scipy.special import log_softmax
 from vertseg.core.errors import UserError
 from vertseg.phantom import generate_phantom, preset
 from vertseg.scans.volumes import Geometry, Volume
-from vertseg.segmentation import runtimes
+from vertseg.segmentation import model, runtimes
 from vertseg.segmentation.model import Model, load_model, load_models
 from vertseg.segmentation.segment import segment_ct
 from vertseg.segmentation.settings import SHIPPED_FILES, RuntimeName
@@ -74,6 +76,19 @@ def test_images_of_changing_shape_and_scores_that_are_kept(without) -> None:
     ]
     for kept, image in zip([by_openvino(image) for image in images], images, strict=True):
         np.testing.assert_allclose(kept, by_onnx(image), atol=1e-3)
+
+
+def test_the_shipped_model_needs_no_trial_and_any_other_file_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+    monkeypatch.setattr(model, "_try_out", lambda name, *_: tried.append(name))
+    load_model(threads=1)
+    load_model(SHIPPED_FILES["onnx"], threads=1)
+    assert not tried
+    copy = shutil.copy(SHIPPED_FILES["onnx"], tmp_path / "copy.onnx")
+    load_model(copy, threads=1)
+    assert tried == [str(copy)]
 
 
 def test_networks_that_predict_together_are_averaged(without) -> None:

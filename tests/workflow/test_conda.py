@@ -45,11 +45,12 @@ IMPORT = """
 import ast, sys
 from pathlib import Path
 
-script, package = sys.argv[1:]
+package, *scripts = sys.argv[1:]
 sys.path.append(package)
-body = ast.parse(Path(script).read_text()).body
-imports = [one for one in body if isinstance(one, ast.Import | ast.ImportFrom)]
-exec(compile(ast.Module(imports, []), script, "exec"))
+for script in scripts:
+    body = ast.parse(Path(script).read_text()).body
+    imports = [one for one in body if isinstance(one, ast.Import | ast.ImportFrom)]
+    exec(compile(ast.Module(imports, []), script, "exec"))
 """
 VERSIONS = (
     "import json; from importlib.metadata import distributions as d; "
@@ -158,11 +159,11 @@ def test_a_rule_without_outputs_ran_in_an_environment_too(folder: Path) -> None:
 
 
 def test_every_step_imports_from_its_own_environment(steps: list[Step]) -> None:
-    for script, python in {(step.script, step.python) for step in steps}:
-        path = ROOT / f"scripts/{script}.py"
-        command = [str(python), "-I", "-c", IMPORT, str(path), str(ROOT)]
+    for python in {step.python for step in steps}:
+        scripts = {f"{ROOT}/scripts/{step.script}.py" for step in steps if step.python == python}
+        command = [str(python), "-I", "-c", IMPORT, str(ROOT), *sorted(scripts)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{script}: {done.stderr}"
+        assert done.returncode == 0, f"{python}: {done.stderr}"
 
 
 def test_environments_and_tests_run_the_same_versions(steps: list[Step]) -> None:

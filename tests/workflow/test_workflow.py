@@ -188,10 +188,6 @@ def test_a_failing_step_shows_its_log(copied: Path) -> None:
     assert "Logs of the steps: results/miniature/logs/" in output
 
 
-def test_a_finished_run_has_nothing_left_to_do(workflow: Path) -> None:
-    assert "Nothing to be done" in snakemake(workflow, "--configfile", "config/miniature.yaml")
-
-
 def planned(workflow: Path, change: str = "") -> dict[str, set[str]]:
     """Rules that would run again, with the methods they would run for."""
     (workflow / "config/change.yaml").write_text(change or "{}")
@@ -218,10 +214,13 @@ def edited(path: Path, old: str, new: str) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("change", "methods"),
     [
-        ("methods: {unet: {training: {learning_rate: 0.02}}}", {"unet"}),
+        (
+            "methods: {unet: {training: {learning_rate: 0.02}}}\n"
+            "networks: {resnet18_aspp: {aspp_rates: [1, 1, 1, 1]}}\n",
+            {"unet", "resnet18_aspp"},
+        ),
         ("training: {learning_rate: 0.02}", set(METHODS)),
         ("training: {flips: true}", set(METHODS) - {"mobilenet_aspp_flips"}),
-        ("networks: {resnet18_aspp: {aspp_rates: [1, 1, 1, 1]}}", {"resnet18_aspp"}),
     ],
 )
 def test_a_changed_recipe_retrains_the_methods_it_touches(
@@ -283,7 +282,8 @@ def test_changed_code_reruns_what_it_decides(workflow: Path) -> None:
 def test_changed_comments_rerun_nothing(workflow: Path) -> None:
     path = workflow / "vertseg/training/losses.py"
     with edited(path, '"""', '"""Reworded: '), edited(path, "\nimport", "\n\n# Why.\nimport"):
-        assert planned(workflow) == {}
+        output = snakemake(workflow, "--configfile", "config/miniature.yaml")
+    assert "Nothing to be done" in output
 
 
 def test_all_long_steps_are_in_one_table(results: Path) -> None:
@@ -320,20 +320,6 @@ def test_mistakes_in_the_configuration_stop_the_run(workflow: Path) -> None:
     output = failing_snakemake(workflow, "-n", "--configfile", "config/miniature.yaml", *change)
     assert "methods.unet.network: 'unett' is not known; did you mean 'unet'?" in output
     assert "Traceback" not in output
-
-
-def test_the_papers_plan_needs_no_data(tmp_path: Path) -> None:
-    plan = snakemake(copy_workflow(tmp_path), "--dry-run", "--quiet", "reason")
-    for rule, count in {
-        "download": 1,
-        "preprocess": 122,
-        "train": 18,
-        "predict": 18,
-        "nnunet_plan": 1,
-        "nnunet_train": 9,
-        "nnunet_predict": 9,
-    }.items():
-        assert re.search(rf"^{rule} +{count}$", plan, re.MULTILINE), plan
 
 
 @pytest.mark.parametrize(

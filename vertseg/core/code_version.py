@@ -7,18 +7,28 @@ of this package that the script imports, directly or through others.
 A fingerprint is made of a module's statements, not of its name or place: comments, docstrings,
 blank lines, imports of this package and the order of definitions do not count, so that moving a
 function to another module reruns nothing.
+
+What is read in a file is kept beside Python's own compiled modules, by the hash of the file's
+bytes: each start of Snakemake, of which a cluster has one a job, needs it of the whole package.
 """
 
 import ast
 import hashlib
 import io
+import marshal
 import tokenize
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
+
+from vertseg.core.files import atomic_path, file_sha256
 
 PACKAGE = Path(__file__).parents[1]
+
+KEPT = "__pycache__/code_version.bin"
+"""Where what was read in the package's files is kept, below the package's folder."""
 
 PLUMBING = frozenset(
     {
@@ -60,9 +70,9 @@ def code_version(script: Path, without: Collection[str] = ()) -> str:
     definitions: list[str] = []
     data: set[Path] = set()
     for file in files:
-        own_imports, own_definitions = _statements(file)
-        imports.update(own_imports)
-        definitions += own_definitions
+        source = _source(file)
+        imports.update(source.imports)
+        definitions += source.definitions
         if file != script:
             data.update(data_files(file.parent))
     digest = hashlib.sha256()
@@ -70,6 +80,7 @@ def code_version(script: Path, without: Collection[str] = ()) -> str:
         digest.update(text.encode() + b"\0")
     for path in sorted(data, key=lambda path: path.name):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    _memory().keep()
     return digest.hexdigest()[:12]
 
 
@@ -111,16 +122,10 @@ def _closure(script: Path, left_out: Collection[str]) -> set[str]:
 def imported_modules(file: Path) -> frozenset[str]:
     """Modules of this package that a Python file imports, by full name, with their packages."""
     found: set[str] = set()
-    for node in _importing(_tree(file)):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            # A name is a submodule or something that the module itself defines.
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        for name in names:
-            parts = name.split(".")
-            within = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
-            found.update(module for module in within if module_file(module).is_file())
+    for name in _source(file).names:
+        parts = name.split(".")
+        within = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+        found.update(module for module in within if module_file(module).is_file())
     return frozenset(found)
 
 
@@ -145,9 +150,69 @@ def data_files(room: Path) -> frozenset[Path]:
     )
 
 
+class Source(NamedTuple):
+    """What a fingerprint takes from a Python file.
+
+    Attributes:
+        names: what it imports from this package: modules, or what they define.
+        imports: its imports of other packages.
+        definitions: its other statements; see the module's docstring.
+    """
+
+    names: list[str]
+    imports: list[str]
+    definitions: list[str]
+
+
+class Memory:
+    """What fingerprints take from files, by the hash of the file's bytes; kept in a file itself."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.is_new = False
+        self.sources: dict[str, Source] = {}
+        with suppress(OSError, ValueError, LookupError, TypeError, EOFError):
+            kept = marshal.loads(path.read_bytes())
+            if kept["reader"] == file_sha256(__file__):
+                self.sources = {key: Source(*source) for key, source in kept["files"].items()}
+
+    def source(self, content: bytes) -> Source:
+        """What a fingerprint takes from a Python file of this content."""
+        key = hashlib.sha256(content).hexdigest()
+        if key not in self.sources:
+            text = content.decode()
+            tree = ast.parse(text)
+            self.sources[key] = Source(_imported_names(tree), *_statements(text, tree))
+            self.is_new = True
+        return self.sources[key]
+
+    def keep(self) -> None:
+        """Write what is new; a folder that cannot be written is left alone."""
+        if self.is_new:
+            files = {key: tuple(source) for key, source in self.sources.items()}
+            content = marshal.dumps({"reader": file_sha256(__file__), "files": files})
+            with suppress(OSError), atomic_path(self.path) as temporary:
+                temporary.write_bytes(content)
+            self.is_new = False
+
+
 @cache
-def _tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
+def _memory() -> Memory:
+    return Memory(PACKAGE / KEPT)
+
+
+@cache
+def _source(file: Path) -> Source:
+    return _memory().source(file.read_bytes())
+
+
+def _imported_names(tree: ast.Module) -> list[str]:
+    """What a file imports from this package, by full name; a name may be a submodule."""
+    names: list[str] = []
+    for node in _importing(tree):
+        prefix = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+        names += [f"{prefix}{alias.name}" for alias in node.names]
+    return names
 
 
 def _importing(tree: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:
@@ -190,14 +255,12 @@ def _is_import(node: ast.AST) -> TypeGuard[ast.Import | ast.ImportFrom]:
     )
 
 
-@cache
-def _statements(file: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _statements(source: str, tree: ast.Module) -> tuple[list[str], list[str]]:
     """A file's imports of other packages, and its other statements; see the module's docstring.
 
     The text, not the syntax tree, which other versions of Python would write differently.
     """
-    lines = file.read_text(encoding="utf-8").splitlines()
-    tree = _tree(file)
+    lines = source.splitlines()
     for node in _all_parts(tree):
         if _is_import(node) or (isinstance(node, ast.Expr) and _is_text(node.value)):
             first, last = node.lineno - 1, node.end_lineno or node.lineno
@@ -211,7 +274,7 @@ def _statements(file: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         if text := "\n".join(line for line in map(str.rstrip, kept) if line):
             is_import = isinstance(node, (ast.Import, ast.ImportFrom))
             (imports if is_import else definitions).append(text)
-    return tuple(imports), tuple(definitions)
+    return imports, definitions
 
 
 def _without_comments(lines: list[str]) -> list[str]:

@@ -23,19 +23,23 @@ _SEXES = {"f": "female", "female": "female", "w": "female", "m": "male", "male":
 _COLOURS = {"female": OKABE_ITO[6], "male": OKABE_ITO[5], "": INK}
 
 
-def draw_by_level(table: pd.DataFrame) -> Figure:
+def draw_by_level(table: pd.DataFrame) -> Figure | None:
     """Box plots of HU and density by level; outliers in their scan are left out.
+
+    None without any vertebra.
 
     Args:
         table: rows of `predict.cohort.cohort_table`.
     """
+    part = table[~table["outlier"].astype(bool)]
+    present = set(part["name"].dropna())
+    levels = [NAMES[label] for label in CRANIOCAUDAL if NAMES[label] in present]
+    if not levels:
+        return None
     use_style()
     figure, grid = plt.subplots(
         2, 1, figsize=(PAGE_WIDTH_INCH, 2 * HEIGHT_INCH), sharex=True, layout="constrained"
     )
-    part = table[~table["outlier"].astype(bool)]
-    present = set(part["name"].dropna())
-    levels = [NAMES[label] for label in CRANIOCAUDAL if NAMES[label] in present]
     for axes, (measure, title) in zip(grid, MEASURES.items(), strict=True):
         values = [
             part.loc[part["name"] == level, measure].dropna().astype(float).to_numpy()

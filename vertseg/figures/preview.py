@@ -331,39 +331,83 @@ def words(
         found.append(_word(caption, left, top - CAPTION + 2, _QUIET, CAPTION_SIZE))
         one, other = panel.view.sides
         end = right - 6 - _width(other, LETTER_SIZE)
+        letters = [
+            _word(letter, x, top + 4, "white", LETTER_SIZE, halo=True)
+            for letter, x in ((one, left + 6), (other, end))
+        ]
         found += [
-            _word(one, left + 6, top + 4, "white", LETTER_SIZE, halo=True),
-            _word(other, end, top + 4, "white", LETTER_SIZE, halo=True),
-            *_names(panel, place, pixel_mm),
+            *letters,
+            *_names(panel, place, pixel_mm, letters),
             *_measure_words(panel, place),
         ]
     return found
 
 
-def _names(panel: Panel, place: tuple[int, int, int, int], pixel_mm: float) -> list[Word]:
-    """The vertebrae's names beside their bodies, moved apart where they would overlap."""
-    left, top, right, bottom = place
+def _names(
+    panel: Panel,
+    place: tuple[int, int, int, int],
+    pixel_mm: float,
+    letters: Sequence[Word],
+) -> list[Word]:
+    """The vertebrae's names beside their bodies; below the letters of the sides if in their way."""
+    if not panel.marks:
+        return []
+    found = _names_below(panel, place, pixel_mm, place[1])
+    if any(_touch(name.box, letter.box) for name in found for letter in letters):
+        found = _names_below(panel, place, pixel_mm, place[1] + LETTER_SIZE + 6)
+    return found
+
+
+def _names_below(
+    panel: Panel, place: tuple[int, int, int, int], pixel_mm: float, ceiling: float
+) -> list[Word]:
+    """Names beside bodies below a height of the picture, moved apart where they would overlap."""
+    left, _, right, bottom = place
     ordered = sorted(panel.marks, key=panel.marks.__getitem__)
     heights = spread_apart([panel.marks[label] / pixel_mm for label in ordered], NAME_SIZE + 1)
-    # Below the letters of the sides, above the lower edge.
-    tallest = bottom - top - LETTER_SIZE - 8 - NAME_SIZE / 2
+    tallest = bottom - ceiling - NAME_SIZE / 2 - 2
     heights = np.clip(heights, NAME_SIZE / 2 + 2, None)
     heights -= np.maximum(heights - (tallest - (NAME_SIZE + 1) * np.arange(len(ordered))[::-1]), 0)
-    rows, columns = panel.view.predicted.shape
-    found = []
-    for label, height in zip(ordered, heights, strict=True):
-        row = int(np.clip(height * rows / (bottom - top), 0, rows - 1))
-        half = max(round(NAME_SIZE / 2 * rows / (bottom - top)), 1)
-        beside = panel.view.predicted[max(row - half, 0) : row + half + 1]
-        inside = np.flatnonzero((beside != BACKGROUND).any(axis=0))
-        ends = (inside[0], inside[-1] + 1) if len(inside) else (columns // 2, columns // 2)
-        start, stop = (round(end * (right - left) / columns) for end in ends)
-        text = NAMES[label]
-        x = start - BESIDE - _width(text, NAME_SIZE) if panel.names_at == "left" else stop + BESIDE
-        x = min(max(x, 3), right - left - _width(text, NAME_SIZE) - 3)
-        y = bottom - height - NAME_SIZE / 2
-        found.append(_word(text, left + x, y, _paler(label_colour(label)), NAME_SIZE, halo=True))
-    return found
+    starts, stops = np.array([_reach_at(panel.view, height, place) for height in heights]).T
+    names = [NAMES[label] for label in ordered]
+    widths = np.array([_width(name, NAME_SIZE) for name in names])
+    at = {"left": starts - BESIDE - widths, "right": stops + BESIDE}
+    last = right - left - widths - 3
+    fits = {"left": (at["left"] >= 3).all(), "right": (at["right"] <= last).all()}
+    side, other = panel.names_at, "right" if panel.names_at == "left" else "left"
+    # Names would lie on their vertebrae for lack of room; angles have the other side.
+    if fits[other] and not fits[side] and not panel.measures:
+        side = other
+    return [
+        _word(name, left + x, bottom - height - NAME_SIZE / 2, _paler(label_colour(label)),
+              NAME_SIZE, halo=True)
+        for name, label, height, x in zip(
+            names, ordered, heights, np.minimum(np.maximum(at[side], 3), last), strict=True
+        )
+    ]  # fmt: skip
+
+
+def _reach_at(view: View, height: float, place: tuple[int, int, int, int]) -> tuple[int, int]:
+    """Pixels from a panel's left edge to the labels' first and last one beside a name."""
+    left, top, right, bottom = place
+    rows, columns = view.predicted.shape
+    row = int(np.clip(height * rows / (bottom - top), 0, rows - 1))
+    half = max(round(NAME_SIZE / 2 * rows / (bottom - top)), 1)
+    beside = view.predicted[max(row - half, 0) : row + half + 1]
+    inside = np.flatnonzero((beside != BACKGROUND).any(axis=0))
+    ends = (inside[0], inside[-1] + 1) if len(inside) else (columns // 2, columns // 2)
+    start, stop = (round(end * (right - left) / columns) for end in ends)
+    return start, stop
+
+
+def _touch(
+    one: tuple[float, float, float, float], other: tuple[float, float, float, float]
+) -> bool:
+    """Whether two boxes (left, top, right, bottom) are less than 4 pixels apart."""
+    return (
+        min(one[2], other[2]) - max(one[0], other[0]) > -4
+        and min(one[3], other[3]) - max(one[1], other[1]) > -4
+    )
 
 
 def _measure_words(panel: Panel, place: tuple[int, int, int, int]) -> list[Word]:

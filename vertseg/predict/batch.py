@@ -11,7 +11,7 @@ from typing import IO
 from vertseg.core.errors import UserError
 from vertseg.core.logs import logger
 from vertseg.dataset.layout import REPORT_NAME
-from vertseg.predict.certainty import status_words
+from vertseg.predict.certainty import status_words, worst_reason
 from vertseg.predict.earlier import (
     earlier_result,
     failure_path,
@@ -92,7 +92,7 @@ class Batch:
                     self.outcomes[name] = path
                     self.kept.append(name)
                     failure_path(folder, name).unlink(missing_ok=True)
-                    logger.info("%s: kept from an earlier call: %s", name, path)
+                    self._log_result(name, "kept from an earlier call: ")
 
     def predict_all(self) -> Generator[str, None, None]:
         """Predict all scans without an outcome, many of them in two processes.
@@ -125,12 +125,15 @@ class Batch:
         with self._own_failure(scan, name):
             self.outcomes[name] = predict_scan(scan, name, self.model, self.options)
 
-    def _log_result(self, name: str) -> None:
+    def _log_result(self, name: str, kept: str = "") -> None:
         path = self.outcomes[name]
-        if isinstance(path, Path):
-            content = json.loads(path.read_bytes())
-            words = status_words(content["verdict"], content["levels"])
-            logger.info("%s: %s (%s)", name, path, words)
+        if not isinstance(path, Path):
+            return
+        content = json.loads(path.read_bytes())
+        words = status_words(content.get("verdict"), content.get("levels"))
+        reason = worst_reason(content["warnings"])
+        stated = "; ".join(filter(None, [words, reason])) or "no verdict"
+        logger.info("%s: %s%s (%s)", name, kept, path, stated)
 
     @contextmanager
     def _own_failure(self, scan: ScanPath, name: str) -> Iterator[None]:

@@ -16,7 +16,7 @@ from vertseg.core.errors import UserError
 from vertseg.core.files import write_json, write_text
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.core.tsv import write_tsv
-from vertseg.scans.bids import DESCRIPTION, data_set_of, read_description
+from vertseg.scans.bids import DESCRIPTION, data_set_of, is_data_set, read_description
 from vertseg.scans.find import absolute_path
 
 BIDS_VERSION = "1.10.0"
@@ -124,6 +124,12 @@ def write_label_table(path: Path) -> None:
     """Write the values of label maps as BIDS' table, from C1 downwards."""
     rows = [(label, NAMES[label], NAMES[label], label_colour(label)) for label in CRANIOCAUDAL]
     write_tsv(path, ["index", "name", "abbreviation", "color"], rows)
+
+
+def results_root(folder: Path) -> Path:
+    """The folder of all results to which those in a folder belong: the root of our data set."""
+    root = folder if is_data_set(folder) else data_set_of(folder)
+    return root if root is not None and _is_ours(read_description(root)) else folder
 
 
 def _sources(scan: Path, output: Path) -> list[str]:

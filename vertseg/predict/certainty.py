@@ -1,6 +1,6 @@
 """How sure the levels of a scan's vertebrae are, in plain words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vertseg.predict.verdict import Verdict
@@ -30,9 +30,19 @@ def level_words(levels: Mapping[str, Any] | None) -> str:
     )
 
 
-def status_words(verdict: Verdict, levels: Mapping[str, Any] | None) -> str:
+def status_words(verdict: Verdict | None, levels: Mapping[str, Any] | None) -> str:
     """The verdict on a scan and its probabilities, such as "check; all levels right: 83 %"."""
     return "; ".join(filter(None, [verdict, level_words(levels)]))
+
+
+def worst_reason(warnings: Sequence[Mapping[str, Any]]) -> str:
+    """Message of a result's worst warning beside those that its probabilities say; "" for none."""
+    beside = [one for one in warnings if not one["code"].endswith("_levels")]
+    worst = [
+        one["message"] for wanted in ("bad", "check") for one in beside
+        if one.get("severity") == wanted
+    ]  # fmt: skip
+    return worst[0] if worst else ""
 
 
 def percent(probability: float) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,18 @@ from vertseg.core.errors import UserError
 from vertseg.core.files import atomic_path
 from vertseg.dataset.layout import RESULT_SUFFIX
 from vertseg.predict.result import Result, read_result
+from vertseg.screening import VertebraMeasures
 
 KEYS = ("scan", "participant_id")
 """Columns of a table of participants by which it is joined: a scan's name before its subject's."""
 
+VERTEBRA_COLUMNS = tuple(one.name for one in fields(VertebraMeasures) if one.name != "suppressed")
+"""Columns of a vertebra's measures."""
+
 SPINE_COLUMNS = (
     "t12_l3_hu",
     "t12_l3_bmd_mg_cc",
+    "contrast_agent",
     "highest_genant_grade",
     "cobb_deg",
     "thoracic_kyphosis_deg",
@@ -52,7 +58,7 @@ def cohort_table(results: Iterable[Result]) -> pd.DataFrame:
     """A row for each vertebra of each scan, and one for scans without any.
 
     Columns: scan, participant_id (the `sub-` part of the scan's name, or the name), the verdict on
-    the scan, the measures of the vertebra, slip and disc to the vertebra below, `outlier`
+    the scan, `VERTEBRA_COLUMNS` and confidences, slip and disc to the vertebra below, `outlier`
     (disagrees with its neighbours), and `SPINE_COLUMNS`.
     """
     rows: list[dict[str, Any]] = []
@@ -64,13 +70,15 @@ def cohort_table(results: Iterable[Result]) -> pd.DataFrame:
             "participant_id": subject[0] if subject else result.scan,
             "verdict": result.verdict,
         }
-        spine = {field: {**summary, **shape}.get(field) for field in SPINE_COLUMNS}
+        of_scan = {**summary, **shape, **result.calibration}
+        spine = {field: of_scan.get(field) for field in SPINE_COLUMNS}
         below = {one["upper"]: one for one in shape.get("segments", ())}
         for one in result.vertebrae or [{}]:
             measures = {key: value for key, value in one.items() if key != "suppressed"}
             segment = below.get(one.get("name"), {})
             rows.append(
                 base
+                | dict.fromkeys(VERTEBRA_COLUMNS)
                 | measures
                 | {field: segment.get(field) for field in _SEGMENT}
                 | {"outlier": one.get("name") in summary.get("outlier_levels", ())}

@@ -17,6 +17,7 @@ from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.dataset.layout import DICOM_KINDS, RESULT_SUFFIX
 from vertseg.predict.earlier import remove_outputs
 from vertseg.predict.spine_table import write_spine
+from vertseg.predict.titles import scan_title
 from vertseg.predict.warnings import PredictionWarning
 from vertseg.scans.nifti import save_mask, write_nifti
 from vertseg.scans.read import Scan
@@ -92,8 +93,9 @@ def write_files(labelled: Labelled, paths: Mapping[str, Path], watch: Stopwatch)
     with ThreadPoolExecutor(1) as beside:
         compressed = beside.submit(save_mask, paths["mask"], mask, native, RESEARCH_USE_ONLY)
         with watch.phase("preview"):
+            title = scan_title(scan) or scan.name
             draw_preview(
-                volume, mask, paths["preview"], scan.name, labelled.note, labelled.measured.shape
+                volume, mask, paths["preview"], title, labelled.note, labelled.measured.shape
             )
         if "viewer" in paths:
             from vertseg.predict.viewer_volumes import write_viewer_volumes

@@ -11,6 +11,7 @@ from vertseg import __version__
 from vertseg.anatomy.centroids import body_centres
 from vertseg.core.errors import UserError
 from vertseg.core.files import file_sha256, write_json
+from vertseg.core.logs import logger
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.dataset.layout import DICOM_KINDS, OWN_SCAN_SUFFIXES
 from vertseg.predict.bids import write_label_table, write_sidecar
@@ -217,7 +218,7 @@ def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _P
                 for one in measured.vertebrae
             ],
             measured=measured,
-            note=f"Status: {status_words(verdict, levels)}",
+            note=f"Verdict: {status_words(verdict, levels)}",
         ),
         pieces=spine,
         warnings=warnings,
@@ -243,7 +244,7 @@ def _write(
         )
         write_label_table(paths["bids_labels"])
     not_written = write_dicom_objects(prediction.labelled, model.name, paths, watch)
-    warnings = [*prediction.warnings, *not_written]
+    warnings = [*prediction.warnings, *not_written, *_no_series(scan, options)]
     write_json(
         result_path(folder, scan.name),
         {
@@ -280,6 +281,15 @@ def _write(
             },
         },
     )
+
+
+def _no_series(scan: Scan, options: Options) -> list[PredictionWarning]:
+    """A note for each DICOM object that was asked for of a scan that is no DICOM series."""
+    if scan.series or not options.dicom:
+        return []
+    message = "No DICOM object was written: the scan is no DICOM series."
+    logger.warning("%s: %s", scan.source, message)
+    return [PredictionWarning(f"no_dicom_{kind}", (), message) for kind in sorted(options.dicom)]
 
 
 def _file_names(prediction: _Prediction, options: Options) -> dict[str, str]:

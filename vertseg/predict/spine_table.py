@@ -34,6 +34,8 @@ def spine_rows(spine: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for measure in _CALIBRATION:
         if calibration[measure] is not None:
             yield {"measure": measure, "value": calibration[measure]}
+    if calibration["contrast_agent"] is not None:
+        yield {"measure": "contrast_agent", "value": calibration["contrast_agent"]}
     for reference in calibration["references"]:
         yield {"measure": f"reference_{reference['tissue']}_hu", "value": reference["hu"]}
     for measure in _SHAPE:

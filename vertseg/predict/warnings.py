@@ -115,7 +115,7 @@ def warnings_about(
         centres: body centres of the predicted vertebrae in mm, by label.
         trained: metadata of the model's training; `training_range` may be absent.
     """
-    if not spine.confidence:
+    if not centres:
         found = [PredictionWarning("no_vertebra", (), _nothing_found(spine))]
     else:
         found = [
@@ -215,8 +215,8 @@ def _not_told_apart(resolved: float | None) -> list[PredictionWarning]:
     if resolved is None or resolved >= WELL_RESOLVED:
         return []
     message = (
-        f"Only {resolved:.0%} of the bone could be assigned to single vertebrae by their centres: "
-        "some may be missed or joined."
+        f"Only {100 * resolved:.0f} % of the bone could be assigned to single vertebrae by their "
+        "centres: some may be missed or joined."
         if resolved
         else "Vertebrae could not be told apart by their centres: labels may run through bodies."
     )
@@ -336,7 +336,7 @@ def _nothing_found(spine: Spine) -> str:
     if not spine.dismissed:
         return f"{found}."
     most = max(spine.dismissed.values())
-    return f"{found}; candidates of at most {most:.0%} confidence were left out."
+    return f"{found}; candidates of at most {100 * most:.0f} % confidence were left out."
 
 
 def _apart(dismissed: Mapping[int, float]) -> list[PredictionWarning]:

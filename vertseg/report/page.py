@@ -106,6 +106,11 @@ class Section:
         return any(vertebra.get(key) is not None for vertebra in self.scan.vertebrae)
 
     @property
+    def graded(self) -> int:
+        """How many of its vertebrae have a Genant grade."""
+        return sum(one.get("genant_grade") is not None for one in self.scan.vertebrae)
+
+    @property
     def preview(self) -> Markup | str:
         """Address of the preview: relative, or with the picture itself."""
         assert self.scan.preview

@@ -5,6 +5,8 @@ Superior. Only axes are permuted and flipped, voxels keep their values, so an ob
 oblique and the way back is exact.
 """
 
+import math
+import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,7 +137,10 @@ def blank_labels(native: Geometry) -> np.ndarray:
 
     A scan that was read has the same order, in which its voxels are looked at together with these.
     """
-    return apply_orientation(np.zeros(native.shape, np.uint8, order="F"), native.to_canonical)
+    # Numpy would ask for huge pages, all of which a spine needs; of small ones a third.
+    memory = mmap.mmap(-1, math.prod(native.shape), access=mmap.ACCESS_COPY)
+    stored = np.ndarray(native.shape, np.uint8, memory, order="F")
+    return apply_orientation(stored, native.to_canonical)
 
 
 def same_grid(one: Geometry, other: Geometry) -> bool:

@@ -61,13 +61,15 @@ _LEAST_CHANGE, _MOST_CHANGE = 0.4, 1.5
 
 @dataclass(frozen=True)
 class CtOutlines:
-    """A label map with the outlines that the CT shows.
+    """A part of a label map, around all labels, with the outlines that the CT shows.
 
     Attributes:
-        mask: labels (x, y, z), of the type given.
+        box: voxels of the part; none if there are no labels.
+        mask: labels (x, y, z) of the part, of the type given.
         kept: vertebrae that keep the network's outline, with the reasons.
     """
 
+    box: Box
     mask: NDArray
     kept: dict[int, str]
 
@@ -93,20 +95,38 @@ def outlines_of_ct(
     spacing = np.asarray(spacing_mm, dtype=float)
     whole = labelled_box(mask)
     if whole is None:
-        return CtOutlines(mask.copy(), {})
-    refined = _copy_of(mask, whole)
+        return CtOutlines(Box.whole((0, 0, 0)), mask[:0, :0, :0], {})
+    margin = np.ceil((SOFT_MM[1] + STEP_MM) / spacing).astype(int)
+    # A voxel more than is looked at: what ends with this part ends with the scan.
+    part = whole.widened(margin + 1, mask.shape)
+    within = whole.widened(margin, mask.shape).inside(part)
+    drawn, kept = _drawn(ct[part.slices], mask[part.slices], within, spacing, threads)
+    return CtOutlines(part, drawn, kept)
+
+
+def _drawn(
+    ct: NDArray, mask: NDArray, within: Box, spacing: Floats, threads: int
+) -> tuple[NDArray, dict[int, str]]:
+    """Labels (x, y, z) with new outlines, and vertebrae that keep the network's, with reasons.
+
+    Args:
+        ct: HU of a part of a scan.
+        mask: labels of the same part.
+        within: all labelled voxels and what lies around them.
+        spacing: size of a voxel in mm.
+        threads: number of vertebrae looked at at a time.
+    """
+    refined = mask.copy("K")
     if spacing.max() > THICKEST_MM:
         reason = f"voxels of {spacing.max():.1f} mm are too long"
-        return CtOutlines(refined, dict.fromkeys(label_boxes(mask), reason))
-    margin = np.ceil((SOFT_MM[1] + STEP_MM) / spacing).astype(int)
-    near = _Surroundings.of(ct, mask, whole.widened(margin, mask.shape), spacing, threads)
+        return refined, dict.fromkeys(label_boxes(mask), reason)
+    near = _Surroundings.of(ct, mask, within, spacing, threads)
     boxes = label_boxes(mask)
     thresholds = near.thresholds(boxes, threads)
     if strays := _strays(ct, mask, near, boxes, thresholds, threads):
-        mask = _copy_of(mask, whole)
         for box, inside, label in strays:
-            mask[box.slices][inside] = label
-        refined[whole.slices] = mask[whole.slices]
+            refined[box.slices][inside] = label
+        mask = refined.copy("K")
         near = near.renamed(mask)
         boxes = label_boxes(mask)
         thresholds = near.thresholds(boxes, threads)
@@ -123,14 +143,7 @@ def outlines_of_ct(
         part[outline.found] = label
         loose += [(label, box.moved(outline.region.start), one) for box, one in outline.others]
     _join(refined, loose)
-    return CtOutlines(refined, kept)
-
-
-def _copy_of(mask: NDArray, box: Box) -> NDArray:
-    """A mask's values in a box; all else is 0, and takes no memory."""
-    copy = np.zeros_like(mask)
-    copy[box.slices] = mask[box.slices]
-    return copy
+    return refined, kept
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def load_openvino(
     }
 
     def loaded(content: bytes) -> Forward:
-        return _OpenVinoNetwork(core, core.read_model(content), options)
+        return _OpenVinoNetwork(openvino, core, core.read_model(content), options)
 
     return _load_each(files, loaded)
 
@@ -137,10 +137,19 @@ class _OpenVinoNetwork:
 
     A network of one shape runs faster than one of any, and in half of the memory; compiling it
     takes a quarter of a second. Chunks of a scan, and scans alike, share their shape.
+
+    A network that ends by enlarging its scores to the image's cells does so channel by channel,
+    after the memory of all else has been released.
     """
 
-    def __init__(self, core: Any, network: Any, options: Mapping[str, Any]) -> None:
-        self.core, self.network, self.options = core, network, options
+    def __init__(self, openvino: Any, core: Any, network: Any, options: Mapping[str, Any]) -> None:
+        self.openvino, self.core, self.options = openvino, core, options
+        last = network.output(0).get_node().input_value(0).get_node()
+        self.enlarging: Any = last if last.get_type_name() == "Interpolate" else None
+        self.network = network
+        if self.enlarging:
+            scores = last.input_value(0)
+            self.network = openvino.Model([scores], network.get_parameters())
         self.shape: tuple[int, ...] = ()
         self.compiled: Any = None
 
@@ -148,11 +157,38 @@ class _OpenVinoNetwork:
         if images.shape != self.shape:
             self.compiled = None
             self.network.reshape(images.shape)
-            self.compiled = self.core.compile_model(self.network, "CPU", self.options)
+            self.compiled = self._compiled(self.network)
             self.shape = images.shape
         # Shared outputs are those of this request alone: nothing else writes into them.
-        outputs = self.compiled.create_infer_request().infer([images], share_outputs=True)[0][0]
+        scores = self.compiled.create_infer_request().infer([images], share_outputs=True)[0][0]
         self.compiled.release_memory()
+        return self._enlarged(scores) if self.enlarging else scores
+
+    def _compiled(self, network: Any) -> Any:
+        return self.core.compile_model(network, "CPU", self.options)
+
+    def _enlarged(self, scores: np.ndarray) -> np.ndarray:
+        """Scores (channels, x, y, z) enlarged to the last image's cells, as the network would."""
+        from openvino import opset13 as operations
+
+        cells = self.shape[2:]
+        how = self.enlarging.get_attributes()
+        small = operations.parameter([1, 1, *scores.shape[1:]], np.float32)
+        large = operations.interpolate(
+            small,
+            np.array(cells),
+            how["mode"],
+            "sizes",
+            axes=np.array([2, 3, 4]),
+            coordinate_transformation_mode=how["coordinate_transformation_mode"],
+            nearest_mode=how["nearest_mode"],
+        )
+        # Its tables take half as much memory as all outputs: they are made and dropped here.
+        request = self._compiled(self.openvino.Model([large], [small])).create_infer_request()
+        outputs = np.empty((len(scores), *cells), np.float32)
+        for given, wanted in zip(scores, outputs, strict=True):
+            request.set_output_tensor(self.openvino.Tensor(wanted[None, None], shared_memory=True))
+            request.infer([given[None, None]])
         return outputs
 
 

@@ -86,9 +86,10 @@ def segment_ct(
 
 
 def outlined(segmented: Segmentation, ct: Volume, threads: int = 1) -> Segmentation:
-    """The same label map of voxels, with outlines drawn where the CT shows them."""
+    """The same segmentation with outlines drawn where the CT shows them, in the same mask."""
     found = outlines_of_ct(ct.array, segmented.mask, ct.spacing_mm, threads)
-    return replace(segmented, mask=found.mask, kept_outlines=found.kept)
+    segmented.mask[found.box.slices] = found.mask
+    return replace(segmented, kept_outlines=found.kept)
 
 
 def segment(

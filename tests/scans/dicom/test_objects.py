@@ -27,6 +27,13 @@ MASK[2:9, 3:8, 1:4], MASK[3:8, 2:7, 5:7] = 21, 20
 MASK[4:6, 5, 1:4] = 0  # a canal
 MASK[10, 1, 2] = 28
 
+TYPE_2 = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
+    "ReferringPhysicianName", "StudyID", "AccessionNumber", "SeriesNumber", "OperatorsName",
+    "PositionReferenceIndicator", "Manufacturer", "StructureSetDate", "StructureSetTime",
+)  # fmt: skip
+"""Attributes that a structure set states, empty if unknown (PS3.3 A.19)."""
+
 
 @pytest.fixture(params=["slices", "tilted", "multi-frame", "de-identified"])
 def scan(request: pytest.FixtureRequest, tmp_path: Path) -> Scan:
@@ -36,7 +43,10 @@ def scan(request: pytest.FixtureRequest, tmp_path: Path) -> Scan:
             position = np.array(dataset.ImagePositionPatient, float) + index * down
             dataset.ImagePositionPatient = [round(float(value), 6) for value in position]
         if request.param == "de-identified":
-            for keyword in ("PatientName", "StudyDate", "StudyTime", "StudyID", "Manufacturer"):
+            for keyword in (
+                "PatientName", "StudyDate", "StudyTime", "StudyID", "Manufacturer",
+                "PositionReferenceIndicator",
+            ):  # fmt: skip
                 delattr(dataset, keyword)
             dataset.PatientSex = "REMOVED"
             dataset.PatientIdentityRemoved = "YES"
@@ -93,6 +103,7 @@ def test_contours_enclose_the_masks_voxels(tmp_path: Path, scan: Scan) -> None:
     assert dataset.SOPClassUID == RTStructureSetStorage and dataset.Modality == "RTSTRUCT"
     for keyword in ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID"):
         assert dataset[keyword].value == first[keyword].value
+    assert {one for one in TYPE_2 if one not in dataset} == set()
     (frame,) = dataset.ReferencedFrameOfReferenceSequence
     (referenced,) = frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence
     assert referenced.SeriesInstanceUID == first.SeriesInstanceUID

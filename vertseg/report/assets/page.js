@@ -60,7 +60,7 @@
 
   // Places [left, top, width, height] in pixels of sagittal, coronal and axial slices of a volume
   // of `size` mm, and the width and height of all: the arrangement that shows most and leaves least
-  // black.
+  // black, and whose axial slice is at least half as large in scale as the others.
   function arrange([x, y, z], width, tallest) {
     let best = null;
     const consider = (scale, axial, beside) => {
@@ -68,7 +68,7 @@
       const all = beside
         ? [wide + GAP + x * axial, Math.max(high, y * axial)]
         : [Math.max(wide, x * axial), high + GAP + y * axial];
-      if (all[0] > width + 0.5 || all[1] > tallest + 0.5) return;
+      if (all[0] > width + 0.5 || all[1] > tallest + 0.5 || axial < scale / 2) return;
       const used = (x + y) * z * scale ** 2 + x * y * axial ** 2;
       const score = used * (used / (all[0] * all[1])) ** 2;
       if (best && best.score >= score) return;

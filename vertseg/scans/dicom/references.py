@@ -43,6 +43,7 @@ NEVER_ABSENT = (
     "StudyDate",
     "StudyTime",
     "ReferringPhysicianName",
+    "PositionReferenceIndicator",
 )
 """Attributes that objects state, empty if unknown."""
 _COPIED_GROUPS = (0x0008, 0x0010, 0x0012, 0x0018, 0x0020)

@@ -218,7 +218,7 @@ def _plane(
     if not any(not inside[one] and one < first and rises[one] >= FAINT * most for one in up):
         return None
     height = middle + direction * float(outer)
-    return Plane(*map(float, centre), height, direction * slopes[first])
+    return Plane(float(centre[0]), float(centre[1]), height, direction * slopes[first])
 
 
 def _lattice(plates: EndPlates) -> NDArray[np.bool_]:

@@ -342,7 +342,7 @@ def test_all_mistakes_are_named_at_once() -> None:
 
 
 def test_rows_of_the_sample_sheet() -> None:
-    schema = ROOT / "schemas/samples.schema.yaml"
+    schema = read_schema(ROOT / "schemas/samples.schema.yaml")
     row = {"scan": "a", "subject": "p", "ct": "a.nii.gz", "mask": "m.nii", "centroids": ""}
     check(row, schema, "row")
     for changes in ({"scan": "a/b"}, {"ct": "a.png"}, {"centroids": "c.txt"}, {"extra": "1"}):

@@ -37,7 +37,7 @@ def complete_config(stated: Config, schema_path: str | Path) -> Config:
     """
     schema = read_schema(schema_path)
     typed = _typed(stated, schema, schema)
-    _check(typed, schema, "configuration")
+    check(typed, schema, "configuration")
     _check_engines(typed)
     config = _with_defaults(typed, schema, schema)
     for method in config["methods"].values():
@@ -55,13 +55,16 @@ def complete_config(stated: Config, schema_path: str | Path) -> Config:
     return config
 
 
-def check(value: Any, schema_path: str | Path, name: str) -> None:
-    """Check a value against a JSON schema (written as YAML).
+def check(value: Any, schema: Schema, name: str) -> None:
+    """Check a value against a JSON schema.
 
     Raises:
         UserError: one line for every problem: where it is, what is wrong, what would be right.
     """
-    _check(value, read_schema(schema_path), name)
+    errors = sorted(Draft202012Validator(schema).iter_errors(value), key=lambda e: e.json_path)
+    if errors:
+        problems = "\n  ".join(_explain(best_match([error]) or error) for error in errors)
+        raise UserError(f"The {name} is not valid:\n  {problems}")
 
 
 def read_schema(path: str | Path) -> Schema:
@@ -210,13 +213,6 @@ def _with_defaults(value: Any, schema: Schema, root: Schema) -> Any:
 def _schema_of(key: str, schema: Schema) -> Schema:
     others = schema.get("additionalProperties")
     return schema.get("properties", {}).get(key, others if isinstance(others, dict) else {})
-
-
-def _check(value: Any, schema: Schema, name: str) -> None:
-    errors = sorted(Draft202012Validator(schema).iter_errors(value), key=lambda e: e.json_path)
-    if errors:
-        problems = "\n  ".join(_explain(best_match([error]) or error) for error in errors)
-        raise UserError(f"The {name} is not valid:\n  {problems}")
 
 
 def _check_engines(stated: Config) -> None:

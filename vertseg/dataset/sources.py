@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vertseg.anatomy.schemes import read_scheme
 from vertseg.core.errors import UserError
-from vertseg.dataset.config import Config, check
+from vertseg.dataset.config import Config, check, read_schema
 from vertseg.dataset.samples import (
     Sample,
     check_subjects,
@@ -105,8 +105,9 @@ def _sheet_samples(config: Config, base: Path, sheet: str) -> list[Sample]:
         replace(sample, labels=sample.labels or config["data"].get("labels", ""))
         for sample in read_samples(sheet)
     ]
+    schema = read_schema(base / "schemas/samples.schema.yaml")
     for sample in samples:
-        check(vars(sample), base / "schemas/samples.schema.yaml", f"row of {sample.scan}")
+        check(vars(sample), schema, f"row of {sample.scan}")
         if not sample.mask.endswith((".nii", ".nii.gz")) and not Path(sample.mask).is_dir():
             raise UserError(
                 f"{sheet}, row of {sample.scan}: the mask {sample.mask} is neither a NIfTI file "

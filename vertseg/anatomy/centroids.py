@@ -15,9 +15,9 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from scipy import ndimage
 
 from vertseg.anatomy.boxes import Box
+from vertseg.anatomy.distances import depth_mm
 from vertseg.anatomy.label_maps import label_boxes
 from vertseg.anatomy.labels import NAMES, RANK
 from vertseg.anatomy.poi import is_poi, poi_centres
@@ -55,7 +55,7 @@ def body_centres(mask: np.ndarray, affine: np.ndarray, threads: int = 1) -> Cent
 
     def centre(label: int, box: Box) -> np.ndarray:
         inside = np.pad(np.ascontiguousarray(mask[box.slices] == label), 1)
-        depth = ndimage.distance_transform_edt(inside, sampling=spacing)
+        depth = depth_mm(inside, spacing)
         core = np.argwhere(depth > BODY_DEPTH * depth.max()).mean(axis=0)
         return nib.affines.apply_affine(affine, core + np.array(box.start) - 1)
 

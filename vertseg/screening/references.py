@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from vertseg.anatomy.distances import depth_mm
 from vertseg.anatomy.label_maps import labelled_box
 from vertseg.anatomy.labels import NAMES
 from vertseg.scans.volumes import AIR_HU, Volume
@@ -114,7 +115,7 @@ class _Places:
 
     def fat(self) -> FoundTissue | None:
         if self.outside.any():
-            to_skin_mm = ndimage.distance_transform_edt(~self.outside, sampling=self.step_mm)
+            to_skin_mm = depth_mm(~self.outside, self.step_mm)
             under_skin = self._tissue("fat", "under the skin", to_skin_mm < _SKIN_MM)
             if under_skin:
                 return under_skin
@@ -141,7 +142,7 @@ class _Places:
         assert whole is not None
         near = whole.widened(margin, self.bones.shape).slices
         distance = np.full(self.bones.shape, np.inf)
-        distance[near] = ndimage.distance_transform_edt(~self.bones[near], sampling=self.step_mm)
+        distance[near] = depth_mm(~self.bones[near], self.step_mm)
         return distance
 
     def blood(self) -> FoundTissue | None:

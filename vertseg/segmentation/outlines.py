@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from vertseg.anatomy.boxes import Box
+from vertseg.anatomy.distances import depth_mm
 from vertseg.anatomy.label_maps import label_boxes, labelled_box
 from vertseg.core.parallel import in_threads
 
@@ -180,11 +181,11 @@ class _Surroundings:
         sampling = stride * spacing
         labelled = labels > 0
         (distance, indices), depth, to_nothing = in_threads(
-            ndimage.distance_transform_edt,
+            lambda transform, *given: transform(*given),
             [
-                (~labelled, sampling, True, True),
-                (labelled & ~_at_another(labels), sampling),
-                (labelled, sampling),
+                (ndimage.distance_transform_edt, ~labelled, sampling, True, True),
+                (depth_mm, labelled & ~_at_another(labels), sampling),
+                (depth_mm, labelled, sampling),
             ],
             threads,
         )
@@ -200,7 +201,7 @@ class _Surroundings:
         steps = tuple(slice(None, None, int(step)) for step in self.stride)
         labels = mask[self.box.slices][steps]
         labelled, sampling = labels > 0, self.stride * self.spacing
-        depth = ndimage.distance_transform_edt(labelled & ~_at_another(labels), sampling)
+        depth = depth_mm(labelled & ~_at_another(labels), sampling)
         outside = np.where(labelled, sampling.min() / 2 - depth, self.outside_mm)
         nearest = labels.ravel()[self.nearest_point]
         return replace(self, nearest=nearest, outside_mm=outside.astype(np.float32))

@@ -26,9 +26,6 @@ AIR = -1.0
 SLAB_VOXELS = 2**21
 """Native voxels resampled at a time; as float32 a slab takes four times as many bytes."""
 
-BLOCK_CELLS = 16
-"""Cells along an axis that are resampled at a time, from the voxels near them alone."""
-
 GridShape = tuple[int, int, int]
 
 GridSpec = Sequence[int] | Mapping[str, Any]
@@ -83,8 +80,7 @@ class GridTransform:
         """
         self._check(ct)
         to_x, to_y, to_z = (
-            list(_blocks(interpolation_matrix(n, cells)))
-            for n, cells in zip(ct.shape, self.shape, strict=True)
+            interpolation_matrix(n, cells) for n, cells in zip(ct.shape, self.shape, strict=True)
         )
         in_plane = np.empty((*self.shape[:2], ct.shape[2]), np.float32)
 
@@ -92,17 +88,12 @@ class GridTransform:
             z = slab.slices[2]
             # Most files have this order in memory, (z, y, x).
             normalised = normalise_hu(ct[:, :, z].T)
-            rows = np.empty((*normalised.shape[:2], self.shape[0]), np.float32)
-            for cells, voxels, weights in to_x:
-                rows[..., cells] = normalised[..., voxels] @ weights.T
-            for cells, voxels, weights in to_y:
-                in_plane[:, cells, z] = np.matmul(weights, rows[:, voxels]).T
+            rows = normalised.reshape(-1, ct.shape[0]) @ to_x.T
+            whole = np.matmul(to_y, rows.reshape(*normalised.shape[:2], -1))
+            in_plane[:, :, z] = whole.T
 
         in_threads(resample, [(slab,) for slab in slabs(Box.whole(ct.shape))], threads)
-        image = np.empty(self.shape, np.float16)
-        for cells, voxels, weights in to_z:
-            image[..., cells] = in_plane[..., voxels] @ weights.T
-        return image
+        return (in_plane @ to_z.T).astype(np.float16)
 
     def encode_labels(self, mask: np.ndarray) -> np.ndarray:
         """Nearest-neighbour label map (X, Y, Z) of a canonical label map (x, y, z)."""
@@ -185,15 +176,6 @@ def interpolation_matrix(n_in: int, n_out: int) -> np.ndarray:
     distance = np.abs(centres[:, None] - np.arange(n_in)[None, :])
     weights = np.clip(1 - distance / width, 0, None)
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
-def _blocks(matrix: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
-    """Parts of an interpolation matrix: cells, the voxels that they read, and their weights."""
-    for start in range(0, len(matrix), BLOCK_CELLS):
-        cells = slice(start, start + BLOCK_CELLS)
-        used = np.flatnonzero(matrix[cells].any(axis=0))
-        voxels = slice(int(used[0]), int(used[-1]) + 1)
-        yield cells, voxels, matrix[cells, voxels]
 
 
 def slabs(box: Box) -> Iterator[Box]:

@@ -199,6 +199,22 @@ def test_a_cancelled_step_takes_its_workers_along(tmp_path: Path) -> None:
         os.kill(worker, 0)
 
 
+def test_a_worker_that_has_hardly_started_ends_too(tmp_path: Path) -> None:
+    """The step ends while its worker is still being set up."""
+    script = tmp_path / "step.py"
+    script.write_text(
+        "import multiprocessing, os, sys, time\n"
+        "from vertseg.nnunet.process import nnunet_log\n"
+        "os.register_at_fork(after_in_child=lambda: time.sleep(1))\n"
+        "fork = multiprocessing.get_context('fork')\n"
+        "with nnunet_log(sys.argv[1]):\n"
+        "    fork.Process(target=time.sleep, args=[600], daemon=True).start()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(script), str(tmp_path / "log")]
+    subprocess.run(command, env=environment, check=True, timeout=60)
+
+
 def test_a_pools_workers_end_at_once(tmp_path: Path) -> None:
     """A worker that handles the signal would not if it were about to wait for a lock."""
     script = tmp_path / "step.py"

@@ -80,14 +80,25 @@ def _end_with_workers() -> None:
     """Let a cancelled job end its workers, which would otherwise wait for it forever.
 
     A pool ends its workers by the same signal. Workers keep the default handler: a Python handler
-    would never run in a worker that is about to wait for a lock.
+    would never run in a worker that is about to wait for a lock. A signal that reaches a worker
+    before it has that handler waits until then, and would be lost otherwise.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)
 
+    def hold() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def release() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+    def release_worker() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        release()
+
     signal.signal(signal.SIGTERM, end)
-    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    os.register_at_fork(before=hold, after_in_parent=release, after_in_child=release_worker)
 
 
 def _tail(path: Path) -> str:

@@ -83,7 +83,16 @@ class Plane:
         return self.height + across @ self.slopes
 
 
-def planes_in_ct(local: LocalVolume, plates: EndPlates) -> tuple[Plane, Plane] | None:
+@dataclass(frozen=True)
+class ClearPlanes:
+    """Planes near both end-plates of a body, and the smoothed HU in which they were found."""
+
+    lower: Plane
+    upper: Plane
+    hu: Floats
+
+
+def planes_in_ct(local: LocalVolume, plates: EndPlates) -> ClearPlanes | None:
     """Planes near the lower and the upper end-plate of a body, found in the CT.
 
     Outlines may reach across a disc into the neighbour's end-plate, or end before the body's own.
@@ -114,11 +123,11 @@ def planes_in_ct(local: LocalVolume, plates: EndPlates) -> tuple[Plane, Plane] |
     mask_low, mask_high = float(np.median(plates.lower)), float(np.median(plates.upper))
     common = min(upper.height, mask_high) - max(lower.height, mask_low)
     union = max(upper.height, mask_high) - min(lower.height, mask_low)
-    return (lower, upper) if common >= LEAST_OVERLAP * union else None
+    return ClearPlanes(lower, upper, hu) if common >= LEAST_OVERLAP * union else None
 
 
-def plates_in_ct(local: LocalVolume, plates: EndPlates) -> EndPlates | None:
-    """The end-plates of a body, found in the CT column by column near `planes_in_ct`.
+def plates_in_ct(local: LocalVolume, plates: EndPlates, planes: ClearPlanes) -> EndPlates | None:
+    """The end-plates of a body, found in the CT column by column near their planes.
 
     Each column is followed from its peak near the plane outwards to where it falls below 62 % of
     the way from soft tissue, the median of all columns' least HU behind the plane, to the peak.
@@ -127,19 +136,17 @@ def plates_in_ct(local: LocalVolume, plates: EndPlates) -> EndPlates | None:
     Args:
         local: the vertebra along its own axes.
         plates: end-plates of the mask.
+        planes: of `planes_in_ct` for these end-plates.
 
     Returns:
-        None if planes are not clear, or fewer than 70 % of an end-plate's columns show it.
+        None if fewer than 70 % of an end-plate's columns show it.
     """
-    planes = planes_in_ct(local, plates)
-    if planes is None:
-        return None
-    hu = _smoothed(local)
     moved = []
-    for plane, direction in zip(planes, (-1, 1), strict=True):
+    for plane, direction in ((planes.lower, -1), (planes.upper, 1)):
         base = plane.at(plates)
         outside = np.arange(-_NEAR_MM[0], _BEHIND_MM + _STEP_MM / 2, _STEP_MM)
-        face = _face(_profiles(hu, local, plates, base[:, None] + direction * outside), outside)
+        heights = base[:, None] + direction * outside
+        face = _face(_profiles(planes.hu, local, plates, heights), outside)
         if np.isfinite(face).mean() < LEAST_SEEN:
             return None
         moved.append(base + direction * face)

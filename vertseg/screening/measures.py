@@ -15,7 +15,7 @@ from vertseg.scans.volumes import Volume
 from vertseg.screening.attenuation import FOREIGN, TOO_SMALL, foreign_material, trabecular_hu
 from vertseg.screening.body import Body, isolate_body
 from vertseg.screening.density import Calibration, calibrate
-from vertseg.screening.edges import planes_in_ct, plates_in_ct
+from vertseg.screening.edges import ClearPlanes, planes_in_ct, plates_in_ct
 from vertseg.screening.fractures import Deformity, Reference, grade_heights
 from vertseg.screening.frames import (
     Floats,
@@ -332,20 +332,17 @@ def _along(
     return None if again is None else (fine, again)
 
 
-def _along_plates_in_ct(
-    vertebra: LabelledVertebra, local: LocalVolume, body: Body
-) -> tuple[LocalVolume, Body]:
-    """The same, with up midway between the end-plates' normals where the CT shows them tilted.
+def _along_planes(
+    vertebra: LabelledVertebra, local: LocalVolume, body: Body, planes: ClearPlanes
+) -> tuple[LocalVolume, Body] | None:
+    """The same, with up midway between the planes' normals; None where they are hardly tilted.
 
     A border between two labels may be oblique where the end-plates are not.
     """
-    planes = planes_in_ct(local, end_plates(local, body))
-    if planes is None:
-        return local, body
-    slopes = np.mean([plane.slopes for plane in planes], axis=0)
+    slopes = np.mean([planes.lower.slopes, planes.upper.slopes], axis=0)
     if np.abs(slopes).max() <= _LARGEST_SLOPE:
-        return local, body
-    return _along(vertebra, local, body, np.array([*-slopes, 1.0])) or (local, body)
+        return None
+    return _along(vertebra, local, body, np.array([*-slopes, 1.0]))
 
 
 def _measure(
@@ -379,12 +376,17 @@ def _measure(
     local, body = isolated
     if body_cut(local, body):
         return _nothing_but(replace(base, body_complete=False), CUT_BODY)
-    if from_ct:
-        local, body = _along_plates_in_ct(vertebra, local, body)
+    plates = end_plates(local, body)
+    planes = planes_in_ct(local, plates) if from_ct else None
+    if planes is not None and (turned := _along_planes(vertebra, local, body, planes)):
+        local, body = turned
+        plates = end_plates(local, body)
+        planes = planes_in_ct(local, plates)
     along_mm = float(np.abs(local.frame.axes[:, 2] @ vertebra.ct.affine[:3, :3]).max())
     thick = along_mm > THICKEST_MM
-    plates = end_plates(local, body)
-    shown = plates_in_ct(local, plates) if from_ct and not thick else plates
+    shown = None if from_ct else plates
+    if planes is not None and not thick:
+        shown = plates_in_ct(local, plates, planes)
     heights = None if thick or shown is None else body_heights(shown, in_ct=from_ct)
     foreign = foreign_material(local, body)
     measures = replace(
@@ -401,8 +403,7 @@ def _measure(
         if thick:
             reason = "heights (slices too thick)"
         elif from_ct:
-            clear = planes_in_ct(local, plates) is not None
-            reason = PARTLY_SEEN if clear else UNCLEAR_PLATES
+            reason = UNCLEAR_PLATES if planes is None else PARTLY_SEEN
         return _nothing_but(measures, reason)
     return SeenVertebra(
         replace(

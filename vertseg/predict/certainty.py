@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vertseg.predict.verdict import Verdict
+from vertseg.predict.verdict import Verdict, reasons_of
 
 SHOWN = 0.05
 """Smallest probability of a shift or of a variant that is put into words."""
@@ -37,12 +37,8 @@ def status_words(verdict: Verdict | None, levels: Mapping[str, Any] | None) -> s
 
 def worst_reason(warnings: Sequence[Mapping[str, Any]]) -> str:
     """Message of a result's worst warning beside those that its probabilities say; "" for none."""
-    beside = [one for one in warnings if not one["code"].endswith("_levels")]
-    worst = [
-        one["message"] for wanted in ("bad", "check") for one in beside
-        if one.get("severity") == wanted
-    ]  # fmt: skip
-    return worst[0] if worst else ""
+    beside = (one["message"] for one in reasons_of(warnings) if not one["code"].endswith("_levels"))
+    return next(beside, "")
 
 
 def percent(probability: float) -> str:

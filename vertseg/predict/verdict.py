@@ -1,7 +1,7 @@
 """How much the warnings about a prediction say against it, and the verdict that follows."""
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, cast
 
 from vertseg.dataset.layout import DICOM_KINDS
 
@@ -38,6 +38,22 @@ BAD = frozenset({"doubtful_levels", "few_vertebrae", "not_told_apart", "out_of_o
 docs/predict.md has the counts behind both.
 """
 
+WORST_FIRST = (
+    "no_vertebra",
+    "few_vertebrae",
+    "doubtful_levels",
+    "not_told_apart",
+    "out_of_order",
+    "uncertain_levels",
+    "no_bodies",
+    "gap",
+    "duplicate",
+    "apart",
+    "header",
+)
+"""Codes of warnings that are more than notes, the worst first. Others count as bad as a gap."""
+
+
 _VERDICTS: dict[Severity, Verdict] = {"bad": "doubtful", "check": "check", "note": "done"}
 
 
@@ -59,3 +75,20 @@ def verdict_of(severities: Iterable[Severity]) -> Verdict:
     """The verdict on a prediction by the severities of its warnings: that of the worst one."""
     found = set(severities)
     return next((word for one, word in _VERDICTS.items() if one in found), "done")
+
+
+def stated_severity(warning: Mapping[str, Any]) -> Severity:
+    """Severity of a result's warning; results of earlier versions do not state it."""
+    stated = warning.get("severity")
+    return cast(Severity, stated) if stated else severity_of(warning.get("code", ""))
+
+
+def reasons_of(warnings: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Warnings of a result that are more than notes, the worst first."""
+    return sorted((one for one in warnings if stated_severity(one) != "note"), key=badness)
+
+
+def badness(warning: Mapping[str, Any]) -> int:
+    """Place of a result's warning among `WORST_FIRST`."""
+    code = warning.get("code")
+    return WORST_FIRST.index(code if code in WORST_FIRST else "gap")

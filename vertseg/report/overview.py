@@ -1,11 +1,17 @@
 """What the overview says of a scan: its status, the reasons, the worst first, and what to show."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal
 
 from vertseg.predict.result import Result
-from vertseg.predict.verdict import Severity, severity_of, verdict_of
+from vertseg.predict.verdict import (
+    WORST_FIRST,
+    badness,
+    reasons_of,
+    stated_severity,
+    verdict_of,
+)
 
 Status = Literal["failed", "doubtful", "check", "corrected", "done"]
 
@@ -17,21 +23,6 @@ STATUSES: dict[Status, str] = {
     "done": "done",
 }
 """Statuses, the most urgent first, with their words."""
-
-WORST_FIRST = (
-    "no_vertebra",
-    "few_vertebrae",
-    "doubtful_levels",
-    "not_told_apart",
-    "out_of_order",
-    "uncertain_levels",
-    "no_bodies",
-    "gap",
-    "duplicate",
-    "apart",
-    "header",
-)
-"""Codes of warnings that are more than notes, the worst first. Others count as bad as a gap."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +48,9 @@ def verdict(scan: Result) -> Verdict:
     """
     if scan.error is not None:
         return Verdict("failed", (scan.error,))
-    reasons = [one["message"] for one in _reasons(scan)]
-    notes = tuple(one["message"] for one in scan.warnings if _severity(one) == "note")
-    status: Status = verdict_of(map(_severity, scan.warnings))
+    reasons = [one["message"] for one in reasons_of(scan.warnings)]
+    notes = tuple(one["message"] for one in scan.warnings if stated_severity(one) == "note")
+    status: Status = verdict_of(map(stated_severity, scan.warnings))
     if not scan.vertebrae and not reasons:
         status, reasons = "check", ["No vertebra is labelled."]
     return Verdict("corrected" if scan.corrections else status, tuple(reasons), notes)
@@ -76,7 +67,7 @@ def most_urgent_first(scans: Sequence[Result]) -> list[int]:
     def urgency(index: int) -> tuple[int, float, int]:
         scan = scans[index]
         all_right = scan.levels.get("all_right") if scan.vertebrae else 0.0
-        worst = min(map(_rank, _reasons(scan)), default=len(WORST_FIRST))
+        worst = min(map(badness, reasons_of(scan.warnings)), default=len(WORST_FIRST))
         status = order.index(verdict(scan).status)
         return status, 1.0 if all_right is None else all_right, worst
 
@@ -94,19 +85,3 @@ def shown_columns(scans: Sequence[Result]) -> set[str]:
         "genant": any(one.get("highest_genant_grade") is not None for one in summaries),
     }
     return {name for name, shown in columns.items() if shown}
-
-
-def _reasons(scan: Result) -> list[Mapping[str, Any]]:
-    """Warnings of a scan that are more than notes, the worst first."""
-    return sorted((one for one in scan.warnings if _severity(one) != "note"), key=_rank)
-
-
-def _severity(warning: Mapping[str, Any]) -> Severity:
-    """Severity of a warning; results of earlier versions do not state it."""
-    stated = warning.get("severity")
-    return cast(Severity, stated) if stated else severity_of(warning.get("code", ""))
-
-
-def _rank(warning: Mapping[str, Any]) -> int:
-    code = warning.get("code")
-    return WORST_FIRST.index(code if code in WORST_FIRST else "gap")

@@ -4,8 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from scipy import ndimage
 
-from vertseg.anatomy.label_maps import boundary_labels, label_boxes, labels_present
+from vertseg.anatomy.label_maps import boundary_labels, grown_labels, label_boxes, labels_present
 
 LABELS = st.sampled_from([0, 0, 0, 1, 7, 25, 28])
 SIDES = array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=5)
@@ -56,3 +57,19 @@ def test_a_vertebra_is_cut_at_any_of_the_six_faces() -> None:
             assert boundary_labels(label_map, label_map) == {20}
             whole = np.where(label_map, 0, label_map)
             assert boundary_labels(whole, label_map) == {20}
+
+
+def test_labels_grow_to_the_nearest_cells() -> None:
+    rng = np.random.default_rng(3)
+    label_map = np.where(rng.random((9, 14, 11)) < 0.01, rng.integers(1, 26, (9, 14, 11)), 0)
+    grown = grown_labels(label_map, 3)
+    away = ndimage.distance_transform_edt(label_map == 0)
+    np.testing.assert_array_equal(grown > 0, away <= 3)
+    for cell in np.argwhere(grown > 0):
+        to_each = np.linalg.norm(np.argwhere(label_map > 0) - cell, axis=1)
+        nearest = label_map[label_map > 0][np.isclose(to_each, to_each.min())]
+        assert grown[tuple(cell)] in nearest
+
+
+def test_nothing_grows_into_a_map_without_labels() -> None:
+    assert not grown_labels(np.zeros((4, 4, 4), np.uint8), 3).any()

@@ -52,6 +52,28 @@ def labelled_box(label_map: np.ndarray) -> Box | None:
     return Box.of([sides[axis] for axis in range(3)])
 
 
+def grown_labels(label_map: np.ndarray, reach: int) -> np.ndarray:
+    """Label of the nearest labelled cell, background where that lies beyond a reach.
+
+    Args:
+        label_map: labels (X, Y, Z).
+        reach: Euclidean distance in cells.
+    """
+    nearby = ndimage.maximum_filter(label_map, 2 * reach + 1, mode="constant")
+    is_open = (nearby > BACKGROUND) & (label_map == BACKGROUND)
+    open_cells = np.flatnonzero(np.pad(is_open, reach))
+    padded = np.pad(label_map, reach)
+    grown, given = padded.copy(), padded.ravel()
+    ways = np.indices((2 * reach + 1,) * 3).reshape(3, -1).T - reach
+    lengths = (ways**2).sum(axis=1)
+    for way in ways[np.argsort(lengths, kind="stable")][: np.count_nonzero(lengths <= reach**2)]:
+        _, y, z = padded.shape
+        found = given[open_cells + int(way @ (y * z, z, 1))]
+        grown.ravel()[open_cells] = found
+        open_cells = open_cells[found == BACKGROUND]
+    return grown[(slice(reach, -reach),) * 3]
+
+
 def boundary_labels(reference: np.ndarray, predicted: np.ndarray) -> set[int]:
     """Labels of the vertebrae that the field of view cuts.
 

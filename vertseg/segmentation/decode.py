@@ -8,7 +8,7 @@ from vertseg.anatomy.boxes import Box
 from vertseg.anatomy.label_maps import label_boxes
 from vertseg.anatomy.labels import BACKGROUND
 from vertseg.scans.volumes import blank_labels
-from vertseg.segmentation.grid import GridTransform, interpolation_matrix, slabs
+from vertseg.segmentation.grid import GridTransform, interpolate, interpolation_matrix, slabs
 
 
 def decode_logits(
@@ -92,9 +92,7 @@ def interpolated(
         used = np.flatnonzero(rows.any(axis=0))
         cells.append(slice(used[0], used[-1] + 1))
         weights.append(rows[:, cells[-1]])
-    to_x, to_y, to_z = weights
-    along_z = _within(channel, box, Box.of(cells)) @ to_z.T
-    return np.tensordot(to_x, np.matmul(to_y, along_z), (1, 0))
+    return interpolate(_within(channel, box, Box.of(cells)), weights)
 
 
 def _within(channel: np.ndarray, box: Box, part: Box) -> np.ndarray:

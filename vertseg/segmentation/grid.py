@@ -178,6 +178,12 @@ def interpolation_matrix(n_in: int, n_out: int) -> np.ndarray:
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
+def interpolate(values: np.ndarray, matrices: Sequence[np.ndarray]) -> np.ndarray:
+    """Values (X, Y, Z) interpolated along each axis by a matrix (points, cells) of its own."""
+    to_x, to_y, to_z = matrices
+    return np.tensordot(to_x, np.matmul(to_y, values @ to_z.T), (1, 0))
+
+
 def slabs(box: Box) -> Iterator[Box]:
     """Parts of a box along z, each of a bounded number of voxels."""
     x, y, _ = box.shape

@@ -126,8 +126,7 @@ def _find_seeds(bone: Bone, centres: np.ndarray | None, votes: np.ndarray | None
     peaks = (seeds == ndimage.maximum_filter(seeds, 3)) & (seeds >= LEAST_PEAK)
     cells = np.argwhere(peaks)
     order = np.argsort(-seeds[peaks], kind="stable")[:MOST_PEAKS]
-    nearest = _nearest_bone(bone)
-    steps = _local_steps(bone)[tuple(nearest[:, *cells[order].T])]
+    steps = _local_steps(bone)[tuple(_nearest_bone(bone, cells[order]).T)]
     possible = Seeds(cells[order] * bone.cell_mm, steps)
     return possible.chosen(_best_chain(possible, seeds[peaks][order]))
 
@@ -163,11 +162,13 @@ def _best_chain(possible: Seeds, heights: np.ndarray) -> np.ndarray:
     return order[chain[::-1]]
 
 
-def _nearest_bone(bone: Bone) -> np.ndarray:
-    """Indices (3, X, Y, Z) of the nearest cell of bone."""
-    return ndimage.distance_transform_edt(
-        ~bone.mask, sampling=bone.cell_mm, return_distances=False, return_indices=True
-    )
+def _nearest_bone(bone: Bone, cells: np.ndarray) -> np.ndarray:
+    """Indices (n, 3) of the cells of bone that are nearest to some cells (n, 3)."""
+    nearest = cells.copy()
+    for place in np.flatnonzero(~bone.mask[tuple(cells.T)]):
+        away_mm = np.linalg.norm((bone.cells - cells[place]) * bone.cell_mm, axis=1)
+        nearest[place] = bone.cells[away_mm.argmin()]
+    return nearest
 
 
 def _local_steps(bone: Bone) -> np.ndarray:

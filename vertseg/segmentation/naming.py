@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import cc3d
 import numpy as np
-from scipy import ndimage
 from scipy.special import log_softmax, logsumexp
 
 from vertseg.anatomy.boxes import Box
+from vertseg.anatomy.label_maps import grown_labels
 from vertseg.anatomy.labels import BACKGROUND, NAMES, NUM_CLASSES, RANK, SACRUM
 from vertseg.segmentation.bone import MARGIN_CELLS, Bone, Seeds, find_bone
 from vertseg.segmentation.instances import (
@@ -36,6 +36,7 @@ from vertseg.segmentation.pieces import (
     Change,
     Reading,
     Spine,
+    groups_of,
     labels_of_spine,
 )
 from vertseg.segmentation.spine_model import CAUTIOUS, NETWORK, STEP_MM
@@ -119,7 +120,8 @@ def name_instances(
         unsure = {label: round(float(np.exp(scores[label]).mean()), 3)}
         return Spine({}, dismissed=unsure, cell_mm=float(np.max(cell_mm)), resolved=1.0)
     sacrum_logits = logits if sacrum_learned else None
-    seeds, owner, kept = _divided(bone, seeds, owner, scores, sacrum_logits)
+    groups = groups_of(bone.as_map(owner), bone.cell_mm)
+    seeds, owner, kept = _divided(bone, seeds, owner, groups, scores, sacrum_logits)
     evidence = _evidence(bone, seeds, owner, kept, scores, sacrum_logits)
     names, by_order = _names(len(seeds), kept, evidence)
     votes = votes_of(bone, parts["offsets"]) if "offsets" in parts else None
@@ -204,9 +206,10 @@ class Evidence(NamedTuple):
     sizes: np.ndarray
 
 
-def _of_spine(bone: Bone, owner: np.ndarray) -> list[int]:
-    """Numbers of the spine's instances, cranial first: others lie apart."""
-    return [label - 1 for label in sorted(labels_of_spine(bone.as_map(owner), bone.cell_mm))]
+def _of_spine(bone: Bone, owner: np.ndarray, groups: np.ndarray) -> list[int]:
+    """Numbers of the spine's instances, cranial first: others lie apart, in another group."""
+    labels = labels_of_spine(bone.as_map(owner), bone.cell_mm, groups)
+    return [label - 1 for label in sorted(labels)]
 
 
 def _evidence(
@@ -247,7 +250,12 @@ def _evidence(
 
 
 def _divided(
-    bone: Bone, seeds: Seeds, owner: np.ndarray, scores: np.ndarray, logits: np.ndarray | None
+    bone: Bone,
+    seeds: Seeds,
+    owner: np.ndarray,
+    groups: np.ndarray,
+    scores: np.ndarray,
+    logits: np.ndarray | None,
 ) -> tuple[Seeds, np.ndarray, list[int]]:
     """Seeds and instances, with those of two vertebrae divided, and the numbers of the spine's.
 
@@ -258,16 +266,17 @@ def _divided(
         bone: the cells.
         seeds: seeds of all instances.
         owner: instance of each cell.
+        groups: numbers of the instances' groups, as `groups_of` gives them.
         scores: (C, cells) log-softmax.
         logits: (C, X, Y, Z) of the scan, if those of the sacrum mean anything.
     """
-    kept = _of_spine(bone, owner)
+    kept = _of_spine(bone, owner, groups)
     wide = list(_wide(seeds, kept))
     if not wide or len(seeds) >= MOST_INSTANCES:
         return seeds, owner, kept
 
     def evidence(seeds: Seeds, owner: np.ndarray) -> Evidence:
-        return _evidence(bone, seeds, owner, _of_spine(bone, owner), scores, logits)
+        return _evidence(bone, seeds, owner, _of_spine(bone, owner, groups), scores, logits)
 
     def vertebrae(evidence: Evidence) -> int:
         names = most_probable_levels(*evidence, MODEL)
@@ -282,7 +291,7 @@ def _divided(
         if log_odds[best] < math.log(TWO_ODDS):
             break
         if vertebrae(as_two[best]) > vertebrae(as_one):
-            return _divided(bone, *possible[best], scores, logits)
+            return _divided(bone, *possible[best], groups, scores, logits)
     return seeds, owner, kept
 
 
@@ -440,12 +449,12 @@ def _write(bone: Bone, found: np.ndarray, logits: np.ndarray, label_map: np.ndar
     inner = label_map[bone.box.slices]
     inner[bone.mask] = found
     local = logits[(slice(None), *bone.box.slices)]
-    to_bone, nearest = ndimage.distance_transform_edt(inner == BACKGROUND, return_indices=True)
     # Interpolation reads the cells around bone alone.
-    near = to_bone <= MARGIN_CELLS
+    owner = grown_labels(inner, MARGIN_CELLS)
+    near = owner > BACKGROUND
     score = logsumexp(local[:, near][vertebrae], axis=0)
     score[(bone.mask & (inner == BACKGROUND))[near]] = IMPOSSIBLE
-    owner = inner[tuple(nearest[:, near])]
+    owner = owner[near]
     for label in sorted(set(found.tolist()) - {BACKGROUND}):
         local[label] = IMPOSSIBLE
         local[label][near] = np.where(owner == label, score, score - CONTRAST)

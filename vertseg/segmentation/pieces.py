@@ -21,7 +21,7 @@ SPINE_GAP_MM = 40.0
 SURE = 0.6
 """Smallest mean softmax of the surest vertebra of a spine."""
 
-_COARSE_CELLS = 2
+_EVERY_SECOND = (slice(None, None, 2),) * 3
 
 IMPOSSIBLE = -1000.0
 """Logit of a label that was taken from a cell."""
@@ -223,31 +223,37 @@ def keep_largest_pieces(
         label_map[stray] = logits[:, stray].argmax(axis=0)
 
 
-def labels_of_spine(label_map: np.ndarray, cell_mm: np.ndarray) -> list[int]:
+def labels_of_spine(
+    label_map: np.ndarray, cell_mm: np.ndarray, groups: np.ndarray | None = None
+) -> list[int]:
     """Labels of the largest group of vertebrae without a gap wider than `SPINE_GAP_MM`.
 
     Args:
         label_map: (X, Y, Z), each label one piece.
         cell_mm: size of a cell along x, y and z.
+        groups: `groups_of` the label map, if they are known.
     """
     labels = np.array(labels_present(label_map))
     if not len(labels):
         return []
-    group_of = _groups(label_map, labels, cell_mm)
+    if groups is None:
+        groups = groups_of(label_map, cell_mm)
+    group_of = ndimage.maximum(groups, label_map[_EVERY_SECOND], labels).astype(int)
     cells_of = np.bincount(label_map.ravel(), minlength=256)[labels]
     cells_of_group = np.bincount(group_of, cells_of)
     return labels[group_of == cells_of_group.argmax()].tolist()
 
 
-def _groups(label_map: np.ndarray, labels: np.ndarray, cell_mm: np.ndarray) -> np.ndarray:
-    """Number (n,) of each label's group; gaps are measured on every second cell."""
-    coarse = label_map[::_COARSE_CELLS, ::_COARSE_CELLS, ::_COARSE_CELLS]
+def groups_of(label_map: np.ndarray, cell_mm: np.ndarray) -> np.ndarray:
+    """Numbers of groups of vertebrae, of every second cell along each axis of a label map.
+
+    They depend on where there are labels, not on which.
+    """
     to_nearest_mm = ndimage.distance_transform_edt(
-        coarse == BACKGROUND, sampling=cell_mm * _COARSE_CELLS
+        label_map[_EVERY_SECOND] == BACKGROUND, sampling=cell_mm * 2
     )
     # Two vertebrae belong together where the halves of the gap between them meet.
-    groups, _ = ndimage.label(to_nearest_mm <= SPINE_GAP_MM / 2)
-    return ndimage.maximum(groups, coarse, labels).astype(int)
+    return ndimage.label(to_nearest_mm <= SPINE_GAP_MM / 2)[0]
 
 
 def _strays(

@@ -16,12 +16,22 @@ from scipy.special import log_softmax
 from vertseg.core.errors import UserError
 from vertseg.core.imports import left_out
 from vertseg.networks.metadata import parse_metadata
+from vertseg.segmentation.grid import interpolate, interpolation_matrix
 from vertseg.segmentation.onnx_files import file_metadata, weights_fault
 from vertseg.segmentation.settings import RUNTIMES, FormatName, RuntimeName
 
 Trained = dict[str, Any]
 Forward = Callable[[np.ndarray], np.ndarray]
 Loader = Callable[[Sequence[Path], int | None, str], tuple[Sequence[Trained], Forward]]
+
+LINEAR = {
+    "mode": "linear_onnx",
+    "coordinate_transformation_mode": "half_pixel",
+    "antialias": False,
+    "pads_begin": [0] * 5,
+    "pads_end": [0] * 5,
+}.items()
+"""Attributes of an OpenVINO node that interpolates linearly, with cells between their borders."""
 
 PACKAGES: dict[RuntimeName, str] = {
     "openvino": "openvino",
@@ -138,18 +148,18 @@ class _OpenVinoNetwork:
     A network of one shape runs faster than one of any, and in half of the memory; compiling it
     takes a quarter of a second. Chunks of a scan, and scans alike, share their shape.
 
-    A network that ends by enlarging its scores to the image's cells does so channel by channel,
-    after the memory of all else has been released.
+    A network that ends by enlarging its scores to the image's cells runs without that step, which
+    matrix products do in a third of the time, after the memory of all else has been released.
     """
 
     def __init__(self, openvino: Any, core: Any, network: Any, options: Mapping[str, Any]) -> None:
-        self.openvino, self.core, self.options = openvino, core, options
+        self.core, self.network, self.options = core, network, options
         last = network.output(0).get_node().input_value(0).get_node()
-        self.enlarging: Any = last if last.get_type_name() == "Interpolate" else None
-        self.network = network
-        if self.enlarging:
-            scores = last.input_value(0)
-            self.network = openvino.Model([scores], network.get_parameters())
+        self.is_enlarged_after = (
+            last.get_type_name() == "Interpolate" and last.get_attributes().items() >= LINEAR
+        )
+        if self.is_enlarged_after:
+            self.network = openvino.Model([last.input_value(0)], network.get_parameters())
         self.shape: tuple[int, ...] = ()
         self.compiled: Any = None
 
@@ -157,39 +167,21 @@ class _OpenVinoNetwork:
         if images.shape != self.shape:
             self.compiled = None
             self.network.reshape(images.shape)
-            self.compiled = self._compiled(self.network)
+            self.compiled = self.core.compile_model(self.network, "CPU", self.options)
             self.shape = images.shape
         # Shared outputs are those of this request alone: nothing else writes into them.
         scores = self.compiled.create_infer_request().infer([images], share_outputs=True)[0][0]
         self.compiled.release_memory()
-        return self._enlarged(scores) if self.enlarging else scores
+        return _enlarged(scores, images.shape[2:]) if self.is_enlarged_after else scores
 
-    def _compiled(self, network: Any) -> Any:
-        return self.core.compile_model(network, "CPU", self.options)
 
-    def _enlarged(self, scores: np.ndarray) -> np.ndarray:
-        """Scores (channels, x, y, z) enlarged to the last image's cells, as the network would."""
-        from openvino import opset13 as operations
-
-        cells = self.shape[2:]
-        how = self.enlarging.get_attributes()
-        small = operations.parameter([1, 1, *scores.shape[1:]], np.float32)
-        large = operations.interpolate(
-            small,
-            np.array(cells),
-            how["mode"],
-            "sizes",
-            axes=np.array([2, 3, 4]),
-            coordinate_transformation_mode=how["coordinate_transformation_mode"],
-            nearest_mode=how["nearest_mode"],
-        )
-        # Its tables take half as much memory as all outputs: they are made and dropped here.
-        request = self._compiled(self.openvino.Model([large], [small])).create_infer_request()
-        outputs = np.empty((len(scores), *cells), np.float32)
-        for given, wanted in zip(scores, outputs, strict=True):
-            request.set_output_tensor(self.openvino.Tensor(wanted[None, None], shared_memory=True))
-            request.infer([given[None, None]])
-        return outputs
+def _enlarged(scores: np.ndarray, cells: Sequence[int]) -> np.ndarray:
+    """Scores (channels, x, y, z) interpolated to so many cells (X, Y, Z), as `LINEAR` says."""
+    outputs = np.empty((len(scores), *cells), np.float32)
+    matrices = [interpolation_matrix(*n) for n in zip(scores.shape[1:], cells, strict=True)]
+    for given, wanted in zip(scores, outputs, strict=True):
+        wanted[:] = interpolate(given, matrices)
+    return outputs
 
 
 def _openvino() -> Any:

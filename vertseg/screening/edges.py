@@ -205,27 +205,41 @@ def _plane(
     steps = _steps(_profiles(hu, local, columns, (middle + direction * offsets)[None]))
     across = np.stack([columns.right - centre[0], columns.forward - centre[1]], axis=1)
     falls, rises, slopes = _over_planes(steps, across)
-    inner = offsets <= farthest
+    place = _clear_fall(falls, rises, offsets, farthest)
+    if place is None:
+        return None
+    height = middle + direction * float(offsets[place])
+    return Plane(float(centre[0]), float(centre[1]), height, direction * slopes[place])
+
+
+def _clear_fall(falls: Floats, rises: Floats, offsets: Floats, farthest: float) -> int | None:
+    """Place of the first fall that is an end-plate's outer face.
+
+    Args:
+        falls: greatest mean fall of HU (offsets,).
+        rises: greatest mean rise of HU (offsets,).
+        offsets: distances from the body's middle in mm.
+        farthest: largest distance of the end-plate, mm.
+
+    Returns:
+        None if no fall, or more than one, might be that.
+    """
+    within = offsets <= farthest
+    most = max(falls[within].max(), rises[within].max())
     down = [place for place in _peaks(falls) if _FIRST_MM <= offsets[place] <= farthest]
     up = _peaks(rises)
-    most = max(falls[inner].max(), rises[inner].max())
     first = next((place for place in down if falls[place] >= CLEAR * most), None)
     if first is None:
         return None
     outer = offsets[first]
-    if falls[offsets < _FIRST_MM].max() >= CLEAR * most:
-        return None
-    thin, thick = outer - _THINNEST_MM, outer - _DISC_MM
-    lesser = [one for one in down if thick < offsets[one] <= thin]
-    if any(falls[one] >= UNCLEAR * most for one in lesser):
-        return None
-    inside = offsets < outer - THICKEST_PLATE_MM
-    if any(inside[one] and rises[one] >= CLEAR * most for one in up):
-        return None
-    if not any(not inside[one] and one < first and rises[one] >= FAINT * most for one in up):
-        return None
-    height = middle + direction * float(outer)
-    return Plane(float(centre[0]), float(centre[1]), height, direction * slopes[first])
+    in_plate = offsets >= outer - THICKEST_PLATE_MM
+    across_disc = (offsets > outer - _DISC_MM) & (offsets <= outer - _THINNEST_MM)
+    edge_in_middle = falls[offsets < _FIRST_MM].max() >= CLEAR * most
+    another_before = any(across_disc[one] and falls[one] >= UNCLEAR * most for one in down)
+    rise_of_another = any(not in_plate[one] and rises[one] >= CLEAR * most for one in up)
+    own_rise = any(in_plate[one] and one < first and rises[one] >= FAINT * most for one in up)
+    is_clear = own_rise and not (edge_in_middle or another_before or rise_of_another)
+    return int(first) if is_clear else None
 
 
 def _lattice(plates: EndPlates) -> NDArray[np.bool_]:

@@ -16,15 +16,13 @@ from vertseg.figures.preview import (
     EDGE,
     LETTER_SIZE,
     NAME_SIZE,
-    Panel,
     Word,
     draw_preview,
-    middle_panels,
-    preview_panels,
     preview_picture,
     words,
     wrapped,
 )
+from vertseg.figures.preview_panels import Panel, middle_panels, preview_panels
 from vertseg.scans.volumes import Geometry, Volume
 from vertseg.screening.shape import Segment, SpineShape
 

@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
+# Most modules of what is installed are never imported; the others are compiled then.
+INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
 
 .PHONY: demo demo-nnunet test test-long test-nnunet test-conda test-schedulers test-slurm test-release wheel check viewer reference rulegraph site licences pins clean
 
@@ -97,19 +99,19 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/demo.ready: requirements.txt .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python $(INSTALL) -r requirements.txt
 	touch $@
 
 .venv/test.ready: requirements-dev.txt requirements-cluster.txt requirements.txt .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python $(INSTALL) -r requirements-dev.txt
 	touch $@ .venv/demo.ready
 
 .venv-docs/ready: requirements-docs.txt
 	$(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	.venv-docs/bin/python $(INSTALL) -r requirements-docs.txt
 	touch $@
 
 .venv-nnunet/ready: requirements-nnunet.txt
 	$(PYTHON) -m venv .venv-nnunet
-	.venv-nnunet/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-nnunet.txt
+	.venv-nnunet/bin/python $(INSTALL) -r requirements-nnunet.txt
 	touch $@

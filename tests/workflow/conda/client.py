@@ -54,9 +54,10 @@ def create(file: Path, prefix: Path) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".requirements.txt") as requirements:
         requirements.write("\n".join(pip))
         requirements.flush()
-        python = [str(prefix / "bin/python"), "-m", "pip", "install", "--quiet", "--upgrade"]
+        # Conda lets pip compile all modules, a minute for each of the larger environments.
+        install = [str(prefix / "bin/python"), "-m", "pip", "install", "--quiet", "--no-compile"]
         subprocess.check_call(
-            [*python, "--exists-action=b", "--requirement", requirements.name],
+            [*install, "--upgrade", "--exists-action=b", "--requirement", requirements.name],
             env={**os.environ, "PYTHONNOUSERSITE": "1"},
         )
 

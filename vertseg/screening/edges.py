@@ -276,17 +276,13 @@ def _over_planes(steps: Floats, across: Floats) -> tuple[Floats, Floats, Floats]
         steps: falls (columns, offsets) of HU.
         across: places (columns, 2) of the columns to the right and forwards.
     """
-    count = steps.shape[1]
-    falls, rises = np.full(count, -np.inf), np.full(count, -np.inf)
-    slopes = np.zeros((count, 2))
-    for slope in np.stack(np.meshgrid(_SLOPES, _SLOPES), axis=-1).reshape(-1, 2):
-        shift = np.round(across @ slope / _PLANE_STEP_MM).astype(int)
-        at = np.clip(np.arange(count) + shift[:, None], 0, count - 1)
-        mean = np.take_along_axis(steps, at, 1).mean(axis=0)
-        better = mean > falls
-        falls[better], slopes[better] = mean[better], slope
-        np.maximum(rises, -mean, out=rises)
-    return falls, rises, slopes
+    columns, count = steps.shape
+    slopes = np.stack(np.meshgrid(_SLOPES, _SLOPES), axis=-1).reshape(-1, 2)
+    shifts = np.round(slopes @ across.T / _PLANE_STEP_MM).astype(int)
+    at = np.clip(np.arange(count) + shifts[..., None], 0, count - 1)
+    means = steps[np.arange(columns)[:, None], at].mean(axis=1)  # (slopes, offsets)
+    steepest = means.argmax(axis=0)
+    return means[steepest, np.arange(count)], -means.min(axis=0), slopes[steepest]
 
 
 def _peaks(values: Floats) -> NDArray[np.integer]:

@@ -10,6 +10,8 @@ from vertseg.cli import main
 from vertseg.core.errors import UserError
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.predict import cohort
+from vertseg.predict.earlier import ORIGINALS, PARTIAL_SUFFIX
+from vertseg.predict.pipeline import write_failure
 
 
 def write_scan(folder: Path, scan: str, hu: float, grade: int = 0) -> Path:
@@ -40,7 +42,7 @@ def results(tmp_path: Path) -> Path:
     write_scan(folder / "later", "sub-a_ses-2", 130)
     write_scan(folder, "sub-b", 220, grade=2)
     failed = {"format": "vertseg-result-1", "scan": "sub-c", "status": "failed", "error": "No CT."}
-    (folder / "sub-c_result.json").write_text(json.dumps(failed))
+    (folder / "sub-c_failed.json").write_text(json.dumps(failed))
     return folder
 
 
@@ -155,5 +157,18 @@ def test_parquet_is_written_or_explained(results: Path, tmp_path: Path, monkeypa
 
 def test_two_results_of_one_scan_are_refused(results: Path) -> None:
     write_scan(results / "again", "sub-b", 100)
-    with pytest.raises(UserError, match="sub-b: two results"):
+    with pytest.raises(UserError, match="name of one scan, sub-b"):
         cohort.read_cohort([results])
+
+
+def test_one_result_of_a_corrected_scan_counts_and_none_that_is_being_written(results) -> None:
+    for hidden in (f"{ORIGINALS}/sub-b", f".sub-b{PARTIAL_SUFFIX}/files"):
+        write_scan(results / hidden, "sub-b", 100)
+    table, _ = cohort.read_cohort([results])
+    assert table.loc[table["scan"] == "sub-b", "t12_l3_hu"].tolist() == [215, 215]
+
+
+def test_failed_scans_are_named_unless_they_have_a_result(results: Path, tmp_path: Path) -> None:
+    write_failure(results / "later", "sub-d", tmp_path / "sub-d_ct.nii.gz", "No CT.")
+    write_failure(results / "later", "sub-b", tmp_path / "sub-b_ct.nii.gz", "No CT.")
+    assert cohort.read_cohort([results])[1] == ["sub-c", "sub-d"]

@@ -13,10 +13,15 @@ import numpy as np
 from vertseg.anatomy.centroids import Centres, read_centroids
 from vertseg.anatomy.labels import NAMES
 from vertseg.core.errors import UserError
-from vertseg.core.files import file_sha256, walk_files, write_json
-from vertseg.dataset.layout import FAILURE_SUFFIX, RESULT_SUFFIX
+from vertseg.core.files import file_sha256, write_json
 from vertseg.predict.correction import Correction, new_labels
-from vertseg.predict.earlier import partial_folder, result_path, source_state
+from vertseg.predict.earlier import (
+    ORIGINALS,
+    outcome_files,
+    partial_folder,
+    result_path,
+    source_state,
+)
 from vertseg.predict.outputs import (
     Labelled,
     Stopwatch,
@@ -35,10 +40,6 @@ from vertseg.scans.bids import is_data_set, participant_folder
 from vertseg.scans.nifti import load_mask
 from vertseg.scans.read import Scan, read_scan
 from vertseg.screening import measure_spine, without_coarse_outlines
-
-ORIGINALS = "originals"
-"""Folder, beside the result, of the files that the network made of a corrected scan."""
-
 
 def apply_correction(correction: Correction, output: Path) -> Path:
     """Rewrite all files of a scan by a reader's correction; the network's own are kept.
@@ -162,16 +163,8 @@ def undo_corrections(output: Path, name: str) -> Path:
 
 def outcomes_in(output: Path) -> list[Path]:
     """The results and failures in a folder or a BIDS data set, sorted by name."""
-    return sorted(
-        (
-            place / name
-            for place, names in walk_files(output, deep=is_data_set(output))
-            for name in names
-            if name.endswith((RESULT_SUFFIX, FAILURE_SUFFIX))
-            and ORIGINALS not in place.relative_to(output).parts
-        ),
-        key=lambda path: path.name,
-    )
+    found = outcome_files(output, deep=is_data_set(output))
+    return sorted(found, key=lambda path: path.name)
 
 
 def _result_in(output: Path, name: str) -> Path:

@@ -11,6 +11,7 @@ import pandas as pd
 from vertseg.core.errors import UserError
 from vertseg.core.files import atomic_path
 from vertseg.dataset.layout import RESULT_SUFFIX
+from vertseg.predict.earlier import outcome_files
 from vertseg.predict.result import Result, read_result
 from vertseg.screening import VertebraMeasures
 
@@ -36,7 +37,9 @@ _SEGMENT = ("slip_mm", "slip_percent", "meyerding_grade", "disc_height_middle_mm
 
 
 def result_files(paths: Sequence[Path]) -> list[Path]:
-    """Result files among paths of files and folders, sorted, folders searched below.
+    """Results and failures among paths of files and folders, sorted, folders searched below.
+
+    Of a corrected scan, the network's own result does not count.
 
     Raises:
         UserError: a path does not exist, or there is no result.
@@ -45,7 +48,7 @@ def result_files(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise UserError(f"{path}: no such file or folder. Give folders of vertseg predict.")
-        found |= set(path.rglob(f"*{RESULT_SUFFIX}")) if path.is_dir() else {path}
+        found |= set(outcome_files(path, deep=True)) if path.is_dir() else {path}
     if not found:
         raise UserError(
             f"{', '.join(map(str, paths))}: no *{RESULT_SUFFIX}. Give the --output folder of "
@@ -192,13 +195,16 @@ def read_cohort(paths: Sequence[Path]) -> tuple[pd.DataFrame, list[str]]:
     Raises:
         UserError: see `result_files` and `read_result`; or two results have one scan's name.
     """
-    results = [read_result(path) for path in result_files(paths)]
-    names = [result.scan for result in results]
-    repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    if repeated:
-        raise UserError(f"{repeated[0]}: two results have this scan's name. Give one of them.")
-    failed = [result.scan for result in results if result.error is not None]
-    return cohort_table(result for result in results if result.error is None), failed
+    outcomes = {path: read_result(path) for path in result_files(paths)}
+    done: dict[str, Path] = {}
+    for path, result in outcomes.items():
+        if result.error is None and done.setdefault(result.scan, path) != path:
+            raise UserError(
+                f"{done[result.scan]}, {path}: two results have the name of one scan, "
+                f"{result.scan}. Give one of them."
+            )
+    failed = {result.scan for result in outcomes.values() if result.error is not None}
+    return cohort_table(outcomes[path] for path in done.values()), sorted(failed - done.keys())
 
 
 def _key(participants: pd.DataFrame, path: Path) -> str:

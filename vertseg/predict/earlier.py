@@ -20,6 +20,9 @@ from vertseg.scans.find import absolute_path, file_suffix
 PARTIAL_SUFFIX = ".vertseg-partial"
 """End of the name of the hidden folder in which a scan's files wait until all are written."""
 
+ORIGINALS = "originals"
+"""Folder, beside the result, of the files that the network made of a corrected scan."""
+
 _WITH_NOTICE = ("mask", "bids_mask", "centroids", "markups")
 _HEAD_BYTES = 1 << 16
 
@@ -32,6 +35,27 @@ def result_path(output: Path, name: str) -> Path:
 def failure_path(output: Path, name: str) -> Path:
     """Path of the reason for which a scan has no result."""
     return output / f"{name}{FAILURE_SUFFIX}"
+
+
+def outcome_files(
+    folder: Path, deep: bool, suffixes: tuple[str, ...] = (RESULT_SUFFIX, FAILURE_SUFFIX)
+) -> list[Path]:
+    """The results and failures in a folder, sorted; not the network's of corrected scans.
+
+    Args:
+        folder: where to look.
+        deep: also look in the folders below it.
+        suffixes: ends of the names that count.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+    return sorted(
+        place / name
+        for place, names in walk_files(folder, deep)
+        for name in names
+        if name.endswith(suffixes) and ORIGINALS not in place.relative_to(folder).parts
+    )
 
 
 def shown_source(path: str | os.PathLike[str]) -> str:

@@ -20,9 +20,9 @@ from vertseg.anatomy.centroids import read_centroids
 from vertseg.anatomy.labels import IDS, NAMES
 from vertseg.core.files import file_sha256
 from vertseg.phantom import Phantom, generate_phantom, preset
-from vertseg.predict.earlier import ORIGINALS
 from vertseg.predict.batch import LOCK_NAME
 from vertseg.predict.correction import FORMAT
+from vertseg.predict.earlier import ORIGINALS
 from vertseg.predict.pipeline import Options, predict_scan
 from vertseg.predict.result import read_result
 from vertseg.predict.viewer_volumes import read_viewer_volumes

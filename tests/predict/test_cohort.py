@@ -91,6 +91,9 @@ def test_participants_columns_join_by_scan_or_subject(results: Path, tmp_path: P
         ("participant_id\tage\nsub-a\t61\nsub-a\t62\n", "names sub-a twice"),
         ("participant_id\tage\nsub-z\t61\n", "names none of the scans"),
         ("participant_id\tvolume_ml\tcobb_deg\nsub-a\t1\t2\n", "has the name of a measure"),
+        ("participant_id\tage\nsub-a\t61\nsub-b\t062Y\n", "the column age holds '062Y'"),
+        ("participant_id\tdate\nsub-a\t01.03.2020\n", "the column date holds '01.03.2020'"),
+        ("participant_id\tacq_time\nsub-a\t2020-13-01\n", "acq_time holds '2020-13-01'"),
     ],
 )
 def test_unusable_tables_of_participants_are_refused(results, tmp_path, text, message) -> None:
@@ -109,6 +112,36 @@ def test_change_between_the_first_and_the_last_date(results: Path) -> None:
     assert change[["before", "after", "change", "years"]].iloc[0].tolist() == [145, 125, -20, 2.0]
     assert cohort.changes(table, "t12_l3_hu").empty
     assert cohort.changes(table.assign(date="2020-03-01"), "t12_l3_hu").empty
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "years"),
+    [
+        ("20200301", "20220301", 2.0),
+        ("2020", "2022", 2.0),
+        ("2020-03-01", "2022-03-01T10:00:00", 2.0),
+        ("2020-03-01T23:00:00-05:00", "2020-03-02T04:00:00", None),
+        ("n/a", "2022-03-01", None),
+    ],
+)
+def test_dates_of_all_forms_of_iso_8601_are_read(
+    results: Path, tmp_path: Path, first: str, last: str, years: float | None
+) -> None:
+    path = table_of(tmp_path / "p.tsv", f"scan\tdate\nsub-a_ses-1\t{first}\nsub-a_ses-2\t{last}\n")
+    table = cohort.joined(cohort.read_cohort([results])[0], cohort.read_participants(path), path)
+    change = cohort.changes(table, "t12_l3_hu")
+    assert change["years"].tolist() == ([] if years is None else [years])
+
+
+def test_scans_that_the_participants_lack_are_named_and_keep_their_subject(
+    results: Path, tmp_path: Path, caplog
+) -> None:
+    table, _ = cohort.read_cohort([results])
+    path = table_of(tmp_path / "p.tsv", "scan\tparticipant_id\nsub-a_ses-1\tanna\n")
+    joined = cohort.joined(table, cohort.read_participants(path), path)
+    subjects = joined.groupby("scan")["participant_id"].first()
+    assert subjects.to_dict() == {"sub-a_ses-1": "anna", "sub-a_ses-2": "sub-a", "sub-b": "sub-b"}
+    assert "has no row for 2 of 3 scans" in caplog.text and "sub-a_ses-2, sub-b" in caplog.text
 
 
 def test_the_command_writes_table_and_figures(results: Path, tmp_path: Path) -> None:

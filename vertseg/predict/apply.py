@@ -41,6 +41,7 @@ from vertseg.scans.nifti import load_mask
 from vertseg.scans.read import Scan, read_scan
 from vertseg.screening import measure_spine, without_coarse_outlines
 
+
 def apply_correction(correction: Correction, output: Path) -> Path:
     """Rewrite all files of a scan by a reader's correction; the network's own are kept.
 

@@ -63,12 +63,18 @@ def shown_source(path: str | os.PathLike[str]) -> str:
     return str(absolute_path(path)).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def source_state(path: str | os.PathLike[str]) -> str:
+def source_state(
+    path: str | os.PathLike[str], results: str | os.PathLike[str] | None = None
+) -> str:
     """SHA-256 of the names, sizes and times of change of a scan's files.
 
     Hidden files and outputs of this program in a scan's folder do not count. A DICOM file stands
     for the files beside it. Files of one stem belong together where the format keeps voxels apart
     from the header (.mhd, .nhdr).
+
+    Args:
+        path: the scan.
+        results: a folder of outputs and logs, which does not count if it lies in the scan's.
 
     Raises:
         UserError: the scan is missing or cannot be listed.
@@ -76,11 +82,11 @@ def source_state(path: str | os.PathLike[str]) -> str:
     path = absolute_path(path)
     try:
         if path.is_dir():
-            files = _files_below(path, deep=True)
+            files = _files_below(path, True, results)
         elif file_suffix(path) in (".mhd", ".nhdr"):
             files = sorted(one for one in path.parent.iterdir() if one.stem == path.stem)
         elif path.is_file() and not file_suffix(path):
-            files = _files_below(path.parent, deep=False)
+            files = _files_below(path.parent, False, results)
         else:
             files = [path]
         state = hashlib.sha256()
@@ -224,12 +230,12 @@ def remove_leftovers(output: Path, targets: Iterable[Path]) -> None:
         remove_abandoned(target)
 
 
-def _files_below(folder: Path, deep: bool) -> list[Path]:
-    """Files of a folder but for hidden ones and those with the names of outputs."""
+def _files_below(folder: Path, deep: bool, results: str | os.PathLike[str] | None) -> list[Path]:
+    """Files of a folder but for hidden ones and those with the names or in a folder of outputs."""
     outputs = (*OWN_SCAN_SUFFIXES.values(), RESULT_SUFFIX, FAILURE_SUFFIX, REPORT_NAME)
     return sorted(
         place / name
-        for place, names in walk_files(folder, deep)
+        for place, names in walk_files(folder, deep, results)
         for name in names
         if not name.endswith(outputs)
     )

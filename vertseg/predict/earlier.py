@@ -149,9 +149,12 @@ def earlier_result(
     if result.dicom_wanted is not None and (missing := set(dicom) - set(result.dicom_wanted)):
         flaws.append(f"was made without --dicom {' '.join(sorted(missing))}")
     if flaws:
+        lost = (
+            ", which replaces a reader's corrections of its labels," if result.corrections else ""
+        )
         raise UserError(
             f"{path}: this earlier result {'; it '.join(flaws)}. Give --force to predict the scan "
-            "again, or another --output folder."
+            f"again{lost or ','} or another --output folder."
         )
     return result
 

@@ -169,11 +169,12 @@ def test_all_vertebrae_can_be_deleted(out: Path) -> None:
     assert len((out / "report.html").read_text()) > 1_000_000
 
 
-def test_a_correction_that_lies_elsewhere(out: Path, tmp_path: Path) -> None:
+def test_a_correction_that_lies_elsewhere(out: Path, tmp_path: Path, capsys) -> None:
     labels = labels_of(out)
     path = write_correction(out, {"label": labels[0], "becomes": None})
     elsewhere = path.rename(tmp_path / "download.json")
     assert cli.main(["apply", str(elsewhere)]) == 1
+    assert "Give the folder that holds the result of sub-x: --output" in capsys.readouterr().err
     assert cli.main(["apply", str(elsewhere), "--output", str(out)]) == 0
     assert labels_of(out) == labels[1:]
 

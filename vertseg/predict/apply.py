@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from vertseg.anatomy.centroids import Centres, read_centroids
 from vertseg.anatomy.labels import NAMES
 from vertseg.core.errors import UserError
 from vertseg.core.files import file_sha256, write_json
+from vertseg.predict.bids import CORRECTED, state_correction
 from vertseg.predict.correction import Correction, new_labels
 from vertseg.predict.earlier import (
     ORIGINALS,
@@ -94,7 +96,7 @@ def apply_correction(correction: Correction, output: Path) -> Path:
         }
         for one in measured.vertebrae
     ]
-    note = "Labels corrected by a reader."
+    note = CORRECTED
     labelled = Labelled(scan, mask, centres, vertebrae, measured, note)
     warnings = [
         *warnings_after_correction(result.warnings, centres, confidence),
@@ -104,9 +106,11 @@ def apply_correction(correction: Correction, output: Path) -> Path:
         with partial_folder(output, scan.name) as folder:
             paths = {kind: folder / name for kind, name in result.outputs.items()}
             write_files(labelled, paths, watch)
-            for kind in ("bids_sidecar", "bids_labels"):
-                if kind in paths:
-                    shutil.copy2(path.parent / result.outputs[kind], paths[kind])
+            if "bids_sidecar" in paths:
+                sidecar = path.parent / result.outputs["bids_sidecar"]
+                state_correction(sidecar, paths["bids_sidecar"])
+            if "bids_labels" in paths:
+                shutil.copy2(path.parent / result.outputs["bids_labels"], paths["bids_labels"])
             warnings += write_dicom_objects(labelled, str(result.model.get("name")), paths, watch)
             # Probabilities are those of the network's labels, not of the reader's.
             content = {key: value for key, value in result.content.items() if key != "levels"}
@@ -169,14 +173,21 @@ def outcomes_in(output: Path) -> list[Path]:
 
 
 def _result_in(output: Path, name: str) -> Path:
-    """Path of a scan's result, in a BIDS data set in the participant's folder."""
+    """Path of a scan's result, in a BIDS data set in the participant's folder.
+
+    Raises:
+        UserError: there is none.
+    """
     path = result_path(output, name)
-    if path.exists() or not is_data_set(output):
-        return path
-    try:
-        return result_path(output / participant_folder(name), name)
-    except ValueError:  # a name of no participant: there is no such result
-        return path
+    if not path.exists() and is_data_set(output):
+        with suppress(ValueError):  # a name of no participant: there is no such result
+            path = result_path(output / participant_folder(name), name)
+    if not path.exists():
+        raise UserError(
+            f"{path}: no such result. Give the folder that holds the result of {name}: --output "
+            "DIR."
+        )
+    return path
 
 
 def _keep_originals(result: Result, path: Path) -> None:

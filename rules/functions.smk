@@ -1,6 +1,7 @@
 """Functions of the rules: their inputs, params and resources."""
 
 from vertseg.core.code_version import code_version
+from vertseg.predict.earlier import source_state
 from vertseg.segmentation.settings import SHIPPED_FILES
 
 # Modules that read lists of scans: the lists are inputs of the steps that read them.
@@ -35,6 +36,14 @@ def scan_files(scans, *kinds):
 def sample_path(kind):
     """The path of a kind ("ct", "mask" or "labels") of the job's scan, as a param."""
     return lambda wildcards: getattr(SAMPLES[wildcards.scan], kind)
+
+
+def own_scan_state(wildcards):
+    """Checksum of the names, sizes and dates of a scan's files, as a param.
+
+    Of a path that stands for several files, a DICOM folder say, Snakemake sees the date alone.
+    """
+    return source_state(OWN_SCANS[wildcards.scan], RESULTS)
 
 
 def preprocessed(scans):

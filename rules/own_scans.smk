@@ -37,6 +37,7 @@ rule predict_own_scan:
     params:
         results=lambda wildcards, output: str(Path(output[0]).parents[1]),
         retries=KILLED_AGAIN,
+        state=own_scan_state,
         model=PREDICT.get("model"),
         dicom=PREDICT.get("dicom", []),
         decoding=PREDICT.get("decoding", OWN_SCANS_DECODING),

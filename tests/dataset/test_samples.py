@@ -80,6 +80,10 @@ def test_sheet_round_trip(tmp_path: Path) -> None:
         ("scan\tsubject\tct\tmask\na\tp\tc\tm\na\tp\tc\tm\n", "more than once: a"),
         ("scan\tsubject\tct\tmask\na\tp\t\tm\n", "line 2"),
         ("scan\tsubject\tct\tmask\na\tp\n", "line 2"),
+        ("scan\tsubject\tct\tmask\na\tp\tc\tm\t\nb\tp\tc\tm\tz\n", "line 3 has more cells"),
+        ("scan\tsubject\tct\tmask\tlabel\na\tp\tc\tm\ts\n", "'label' should be named 'labels'"),
+        ("scan\tsubject\tct\tmask\tLabels\na\tp\tc\tm\ts\n", "'Labels' should be named"),
+        ("scan\tsubject\tct\tmask\tcentroids \na\tp\tc\tm\ts\n", "named 'centroids'"),
     ],
 )
 def test_faulty_sheets_are_explained(tmp_path: Path, text: str, message: str) -> None:
@@ -88,6 +92,11 @@ def test_faulty_sheets_are_explained(tmp_path: Path, text: str, message: str) ->
         read_samples(tmp_path / "sheet.tsv")
     with pytest.raises(UserError, match=r"absent\.tsv"):
         read_samples(tmp_path / "absent.tsv")
+
+
+def test_other_columns_and_blank_cells_do_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "sheet.tsv").write_text("scan\tsubject\tct\tmask\tage\na\tp\tc\tm\t61\t\n")
+    assert read_samples(tmp_path / "sheet.tsv") == [Sample("a", "p", "c", "m")]
 
 
 def test_scans_are_left_out_by_name() -> None:

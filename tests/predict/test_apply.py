@@ -20,9 +20,9 @@ from vertseg.anatomy.centroids import read_centroids
 from vertseg.anatomy.labels import IDS, NAMES
 from vertseg.core.files import file_sha256
 from vertseg.phantom import Phantom, generate_phantom, preset
-from vertseg.predict.apply import ORIGINALS
 from vertseg.predict.batch import LOCK_NAME
 from vertseg.predict.correction import FORMAT
+from vertseg.predict.earlier import ORIGINALS
 from vertseg.predict.pipeline import Options, predict_scan
 from vertseg.predict.result import read_result
 from vertseg.predict.viewer_volumes import read_viewer_volumes
@@ -169,11 +169,12 @@ def test_all_vertebrae_can_be_deleted(out: Path) -> None:
     assert len((out / "report.html").read_text()) > 1_000_000
 
 
-def test_a_correction_that_lies_elsewhere(out: Path, tmp_path: Path) -> None:
+def test_a_correction_that_lies_elsewhere(out: Path, tmp_path: Path, capsys) -> None:
     labels = labels_of(out)
     path = write_correction(out, {"label": labels[0], "becomes": None})
     elsewhere = path.rename(tmp_path / "download.json")
     assert cli.main(["apply", str(elsewhere)]) == 1
+    assert "Give the folder that holds the result of sub-x: --output" in capsys.readouterr().err
     assert cli.main(["apply", str(elsewhere), "--output", str(out)]) == 0
     assert labels_of(out) == labels[1:]
 

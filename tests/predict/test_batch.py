@@ -146,6 +146,15 @@ def test_files_of_others_are_not_leftovers(tmp_path, scans, phantom, capsys) -> 
     assert mask.read_bytes() == before
 
 
+def corrected(result: Path) -> bytes:
+    """Content of a result that is made to state a correction."""
+    content = json.loads(result.read_bytes())
+    one = {"format": "vertseg-correction-1", "scan": "first", "mask_sha256": "0" * 64}
+    content["corrections"] = [one | {"vertebrae": [{"label": 20, "becomes": 21}]}]
+    result.write_text(json.dumps(content))
+    return result.read_bytes()
+
+
 def test_a_result_of_something_else_is_not_kept(
     tmp_path, scans, phantom, monkeypatch, capsys
 ) -> None:
@@ -156,7 +165,7 @@ def test_a_result_of_something_else_is_not_kept(
     assert cli.main(arguments([scan], out)) == 0
     before = (out / "first_result.json").read_bytes()
 
-    def refused(call: list[str], reason: str) -> None:
+    def refused(call: list[str], reason: str) -> str:
         capsys.readouterr()
         assert cli.main(call) == 1
         said = capsys.readouterr().err
@@ -164,10 +173,14 @@ def test_a_result_of_something_else_is_not_kept(
         assert (out / "first_result.json").read_bytes() == before
         assert not (out / "first_failed.json").exists()
         assert "This scan failed." in (out / "report.html").read_text()
+        return said
 
     refused(arguments(scans[:1], out), f"is of another scan, {scan}, not of {scans[0]}")
     refused(arguments([scan], out, "--decoding", "argmax"), "the decoding instances, not argmax")
     refused(arguments([scan], out, "--dicom-seg"), "made without --dicom seg")
+    assert "reader" not in refused(arguments([scan], out, "--dicom-seg"), "--force")
+    before = corrected(out / "first_result.json")
+    refused(arguments([scan], out, "--dicom-seg"), "--force to predict the scan again, which repl")
     os.utime(scan, (1, 1))
     refused(arguments([scan], out), "which have changed since")
     known = oracle(phantom)

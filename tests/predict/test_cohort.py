@@ -10,6 +10,8 @@ from vertseg.cli import main
 from vertseg.core.errors import UserError
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.predict import cohort
+from vertseg.predict.earlier import ORIGINALS, PARTIAL_SUFFIX
+from vertseg.predict.pipeline import write_failure
 
 
 def write_scan(folder: Path, scan: str, hu: float, grade: int = 0) -> Path:
@@ -40,7 +42,7 @@ def results(tmp_path: Path) -> Path:
     write_scan(folder / "later", "sub-a_ses-2", 130)
     write_scan(folder, "sub-b", 220, grade=2)
     failed = {"format": "vertseg-result-1", "scan": "sub-c", "status": "failed", "error": "No CT."}
-    (folder / "sub-c_result.json").write_text(json.dumps(failed))
+    (folder / "sub-c_failed.json").write_text(json.dumps(failed))
     return folder
 
 
@@ -89,6 +91,9 @@ def test_participants_columns_join_by_scan_or_subject(results: Path, tmp_path: P
         ("participant_id\tage\nsub-a\t61\nsub-a\t62\n", "names sub-a twice"),
         ("participant_id\tage\nsub-z\t61\n", "names none of the scans"),
         ("participant_id\tvolume_ml\tcobb_deg\nsub-a\t1\t2\n", "has the name of a measure"),
+        ("participant_id\tage\nsub-a\t61\nsub-b\t062Y\n", "the column age holds '062Y'"),
+        ("participant_id\tdate\nsub-a\t01.03.2020\n", "the column date holds '01.03.2020'"),
+        ("participant_id\tacq_time\nsub-a\t2020-13-01\n", "acq_time holds '2020-13-01'"),
     ],
 )
 def test_unusable_tables_of_participants_are_refused(results, tmp_path, text, message) -> None:
@@ -107,6 +112,36 @@ def test_change_between_the_first_and_the_last_date(results: Path) -> None:
     assert change[["before", "after", "change", "years"]].iloc[0].tolist() == [145, 125, -20, 2.0]
     assert cohort.changes(table, "t12_l3_hu").empty
     assert cohort.changes(table.assign(date="2020-03-01"), "t12_l3_hu").empty
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "years"),
+    [
+        ("20200301", "20220301", 2.0),
+        ("2020", "2022", 2.0),
+        ("2020-03-01", "2022-03-01T10:00:00", 2.0),
+        ("2020-03-01T23:00:00-05:00", "2020-03-02T04:00:00", None),
+        ("n/a", "2022-03-01", None),
+    ],
+)
+def test_dates_of_all_forms_of_iso_8601_are_read(
+    results: Path, tmp_path: Path, first: str, last: str, years: float | None
+) -> None:
+    path = table_of(tmp_path / "p.tsv", f"scan\tdate\nsub-a_ses-1\t{first}\nsub-a_ses-2\t{last}\n")
+    table = cohort.joined(cohort.read_cohort([results])[0], cohort.read_participants(path), path)
+    change = cohort.changes(table, "t12_l3_hu")
+    assert change["years"].tolist() == ([] if years is None else [years])
+
+
+def test_scans_that_the_participants_lack_are_named_and_keep_their_subject(
+    results: Path, tmp_path: Path, caplog
+) -> None:
+    table, _ = cohort.read_cohort([results])
+    path = table_of(tmp_path / "p.tsv", "scan\tparticipant_id\nsub-a_ses-1\tanna\n")
+    joined = cohort.joined(table, cohort.read_participants(path), path)
+    subjects = joined.groupby("scan")["participant_id"].first()
+    assert subjects.to_dict() == {"sub-a_ses-1": "anna", "sub-a_ses-2": "sub-a", "sub-b": "sub-b"}
+    assert "has no row for 2 of 3 scans" in caplog.text and "sub-a_ses-2, sub-b" in caplog.text
 
 
 def test_the_command_writes_table_and_figures(results: Path, tmp_path: Path) -> None:
@@ -155,5 +190,18 @@ def test_parquet_is_written_or_explained(results: Path, tmp_path: Path, monkeypa
 
 def test_two_results_of_one_scan_are_refused(results: Path) -> None:
     write_scan(results / "again", "sub-b", 100)
-    with pytest.raises(UserError, match="sub-b: two results"):
+    with pytest.raises(UserError, match="name of one scan, sub-b"):
         cohort.read_cohort([results])
+
+
+def test_one_result_of_a_corrected_scan_counts_and_none_that_is_being_written(results) -> None:
+    for hidden in (f"{ORIGINALS}/sub-b", f".sub-b{PARTIAL_SUFFIX}/files"):
+        write_scan(results / hidden, "sub-b", 100)
+    table, _ = cohort.read_cohort([results])
+    assert table.loc[table["scan"] == "sub-b", "t12_l3_hu"].tolist() == [215, 215]
+
+
+def test_failed_scans_are_named_unless_they_have_a_result(results: Path, tmp_path: Path) -> None:
+    write_failure(results / "later", "sub-d", tmp_path / "sub-d_ct.nii.gz", "No CT.")
+    write_failure(results / "later", "sub-b", tmp_path / "sub-b_ct.nii.gz", "No CT.")
+    assert cohort.read_cohort([results])[1] == ["sub-c", "sub-d"]

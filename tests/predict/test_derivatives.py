@@ -128,8 +128,11 @@ def test_a_correction_finds_its_result_in_the_data_set(tmp_path: Path, scan: Pat
     mask = nib.load(folder / "sub-p1_desc-vertseg_dseg.nii.gz")
     assert np.unique(np.asanyarray(mask.dataobj)).tolist() == [0, 21]
     assert "L2" in (folder / "sub-p1_measures.csv").read_text()
-    kept = {"sub-p1_desc-vertseg_dseg.json", "sub-p1_desc-vertseg_dseg.tsv"}
-    assert all((folder / name).read_bytes() == before[name] for name in kept)
+    table, sidecar = (f"sub-p1_desc-vertseg_dseg.{suffix}" for suffix in ("tsv", "json"))
+    assert (folder / table).read_bytes() == before[table]
+    stated, original = json.loads((folder / sidecar).read_bytes()), json.loads(before[sidecar])
+    corrected = f"{original.pop('Description')} Labels corrected by a reader."
+    assert stated == original | {"Description": corrected}
     assert {file.name for file in folder.iterdir()} == {*before, "originals"}
     assert "Corrected by a reader" in (out / "report.html").read_text()
     assert cli.main(["apply", "--undo", str(path), "--output", str(out)]) == 0

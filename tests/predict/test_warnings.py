@@ -1,5 +1,7 @@
 """Warnings about predictions, in cases whose fault is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from oracle import trained
@@ -11,11 +13,14 @@ from vertseg.predict.verdict import level_code, severity_of, verdict_of
 from vertseg.predict.warnings import (
     PredictionWarning,
     body_warnings,
+    hu_warnings,
     patient_extent_mm,
     warnings_about,
 )
 from vertseg.scans.volumes import Geometry, Volume
-from vertseg.screening import VertebraMeasures, measure_vertebrae
+from vertseg.screening import SpineMeasures, SpineShape, VertebraMeasures, measure_vertebrae
+from vertseg.screening.density import calibrate
+from vertseg.screening.references import FoundTissue, Tissue
 from vertseg.segmentation.pieces import Certainty, Change, Piece, Spine
 
 
@@ -54,6 +59,26 @@ def test_doubts_about_the_header_are_warnings() -> None:
     ct = Volume(np.zeros((100, 100, 200), np.int16), np.eye(4), geometry, remarks)
     found = warnings_about(ct, Spine({}), {}, {})
     assert PredictionWarning("header", (), remarks[0]) in found
+
+
+def measured(found: dict[Tissue, float], trabecular_hu: float | None = 150.0) -> SpineMeasures:
+    """A spine of one body in a scan whose tissues have these HU."""
+    tissues = [FoundTissue(tissue, "somewhere", hu, 100.0) for tissue, hu in found.items()]
+    vertebra = replace(body("L1", 30.0), trabecular_hu=trabecular_hu)
+    return SpineMeasures([vertebra], SpineShape(), calibrate(tissues))
+
+
+def test_hu_of_tissues_that_no_scanner_explains() -> None:
+    usual: dict[Tissue, float] = {"air": -998, "fat": -98, "muscle": 55}
+    with_contrast: dict[Tissue, float] = {**usual, "muscle": 68, "blood": 160}
+    for found in (usual, with_contrast, {"fat": -98}, {}):
+        assert hu_warnings(measured(found)) == []
+    doubled: dict[Tissue, float] = {"fat": -164, "muscle": 106}
+    [doubt] = hu_warnings(measured(doubled))
+    assert doubt.code == "unlike_hu" and doubt.severity == "note"
+    assert "(fat -164 HU, not -103; muscle 106 HU, not 44)" in doubt.message
+    assert hu_warnings(measured({"muscle": 105}))[0].code == "unlike_hu", "shifted, no fat found"
+    assert hu_warnings(measured(doubled, None)) == [], "no HU that could be wrong"
 
 
 def body(name: str, volume_ml: float | None) -> VertebraMeasures:

@@ -1,6 +1,7 @@
 """A folder of the user's scans through Snakemake."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 import yaml
 from conftest import copy_workflow, failing_snakemake, snakemake
+from dicom_series import ct_slices, save_slices
 
 from vertseg.core.errors import UserError
 from vertseg.phantom import generate_phantom, preset
@@ -64,3 +66,23 @@ def test_a_folder_of_scans_ends_in_one_report(tmp_path: Path) -> None:
     snakemake(folder, *arguments)
     assert not (results / "flat_failed.json").exists()
     assert "This scan failed." not in (results / "report.html").read_text()
+
+
+@pytest.mark.workflow
+def test_a_replaced_slice_of_a_series_is_predicted(tmp_path: Path) -> None:
+    """The date of a folder does not change with that of its files."""
+    folder = copy_workflow(tmp_path / "workflow")
+    series = tmp_path / "scans/series"
+    phantom = generate_phantom(5, preset("demo"))
+    save_slices(series, ct_slices(phantom.ct, phantom.affine))
+    # Logs in the scan's own folder are no part of the scan.
+    own = {"results": str(series / "results"), "predict": {"scans": str(series.parent)}}
+    (folder / "config/own.yaml").write_text(yaml.safe_dump(own))
+    arguments = ["--configfile", "config/predict.yaml", "config/own.yaml"]
+    snakemake(folder, *arguments)
+    assert "Nothing to be done" in snakemake(folder, *arguments)
+    dates = series.stat().st_atime, series.stat().st_mtime
+    one = min(series.glob("*.dcm"))
+    one.write_bytes(one.read_bytes())
+    os.utime(series, dates)
+    assert "predict_own_scan" in snakemake(folder, "-n", *arguments)

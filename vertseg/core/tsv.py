@@ -8,6 +8,9 @@ from pathlib import Path
 from vertseg.core.errors import UserError
 from vertseg.core.files import atomic_path
 
+_BEYOND = "\t"
+"""Key of the cells that no column has; no header can hold it."""
+
 
 def write_tsv(path: str | os.PathLike[str], columns: list[str], rows: Iterable[Iterable]) -> None:
     """Write a tab-separated table with a header line, atomically."""
@@ -25,12 +28,16 @@ def read_tsv(path: str | os.PathLike[str], what: str) -> list[dict[str, str]]:
         what: kind of table, for the message.
 
     Raises:
-        UserError: the file is missing or not such a table.
+        UserError: the file is missing or not such a table, or a row has more cells than the header.
     """
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            return list(csv.DictReader(file, delimiter="\t"))
+            rows = list(csv.DictReader(file, restkey=_BEYOND, delimiter="\t"))
     except OSError as error:
         raise UserError(f"{path}: no such {what} ({error.strerror}).") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a tab-separated table ({error}).") from error
+    for line, row in enumerate(rows, 2):
+        if any(cell.strip() for cell in row.pop(_BEYOND, ())):
+            raise UserError(f"{path}: line {line} has more cells than the header. Check its tabs.")
+    return rows

@@ -1,5 +1,6 @@
 """Samples: labelled scans as rows of a sheet, and lists of them from each kind of source."""
 
+import difflib
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -34,6 +35,11 @@ class Sample:
 
 
 COLUMNS = [field.name for field in fields(Sample)]
+
+_OPTIONAL = ("centroids", "labels")
+"""Columns of a sheet that may be absent."""
+_ALIKE = 0.8
+"""Similarity, by difflib, from which a column's name counts as misspelt."""
 
 
 def phantom_samples(root: str, number: int) -> list[Sample]:
@@ -164,15 +170,18 @@ def read_samples(path: str | os.PathLike[str]) -> list[Sample]:
     """Read a sample sheet (TSV). Paths are taken as written, relative to the working directory.
 
     Raises:
-        UserError: the sheet is missing, lacks a column, is empty or names a scan twice.
+        UserError: the sheet is missing, lacks a column, is empty or names a scan twice, or a
+            column that may be absent is misspelt.
     """
+    table = read_tsv(path, "sample sheet")
     rows = [
         {column: (cell or "").strip() for column, cell in row.items() if column in COLUMNS}
-        for row in read_tsv(path, "sample sheet")
+        for row in table
     ]
     if not rows:
         raise UserError(f"{path}: the sheet has no rows.")
-    required = [column for column in COLUMNS if column not in ("centroids", "labels")]
+    _refuse_misspelt(table[0].keys(), path)
+    required = [column for column in COLUMNS if column not in _OPTIONAL]
     missing = [column for column in required if column not in rows[0]]
     if missing:
         raise UserError(f"{path}: the columns {', '.join(missing)} are missing.")
@@ -183,6 +192,19 @@ def read_samples(path: str | os.PathLike[str]) -> list[Sample]:
     if repeated:
         raise UserError(f"{path}: scans named more than once: {', '.join(repeated)}.")
     return [Sample(**row) for row in rows]
+
+
+def _refuse_misspelt(columns: Iterable[str], path: str | os.PathLike[str]) -> None:
+    """Refuse columns that would be passed over, though they are meant for one that may be absent.
+
+    Raises:
+        UserError: there is one.
+    """
+    columns = list(columns)
+    for known in (one for one in _OPTIONAL if one not in columns):
+        for column in (one for one in columns if one not in COLUMNS):
+            if difflib.get_close_matches(column.strip().casefold(), [known], 1, _ALIKE):
+                raise UserError(f"{path}: the column {column!r} should be named {known!r}.")
 
 
 def check_subjects(samples: Iterable[Sample]) -> None:

@@ -81,7 +81,7 @@ def draw_by_age(table: pd.DataFrame) -> Figure | None:
         for name, colour in _COLOURS.items():
             chosen = (sex == name) & age.notna() & values.notna()
             if chosen.any():
-                _draw_trend(axes, age[chosen], values[chosen], colour, name or "sex not given")
+                _draw_trend(axes, age[chosen], values[chosen], colour, name or "other or none")
         axes.set(xlabel="age, years", ylabel=title)
         axes.legend()
     return figure

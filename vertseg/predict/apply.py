@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,16 @@ import numpy as np
 from vertseg.anatomy.centroids import Centres, read_centroids
 from vertseg.anatomy.labels import NAMES
 from vertseg.core.errors import UserError
-from vertseg.core.files import file_sha256, walk_files, write_json
-from vertseg.dataset.layout import FAILURE_SUFFIX, RESULT_SUFFIX
+from vertseg.core.files import file_sha256, write_json
+from vertseg.predict.bids import CORRECTED, state_correction
 from vertseg.predict.correction import Correction, new_labels
-from vertseg.predict.earlier import partial_folder, result_path, source_state
+from vertseg.predict.earlier import (
+    ORIGINALS,
+    outcome_files,
+    partial_folder,
+    result_path,
+    source_state,
+)
 from vertseg.predict.outputs import (
     Labelled,
     Stopwatch,
@@ -35,9 +42,6 @@ from vertseg.scans.bids import is_data_set, participant_folder
 from vertseg.scans.nifti import load_mask
 from vertseg.scans.read import Scan, read_scan
 from vertseg.screening import measure_spine, without_coarse_outlines
-
-ORIGINALS = "originals"
-"""Folder, beside the result, of the files that the network made of a corrected scan."""
 
 
 def apply_correction(correction: Correction, output: Path) -> Path:
@@ -92,7 +96,7 @@ def apply_correction(correction: Correction, output: Path) -> Path:
         }
         for one in measured.vertebrae
     ]
-    note = "Labels corrected by a reader."
+    note = CORRECTED
     labelled = Labelled(scan, mask, centres, vertebrae, measured, note)
     warnings = [
         *warnings_after_correction(result.warnings, centres, confidence),
@@ -102,9 +106,11 @@ def apply_correction(correction: Correction, output: Path) -> Path:
         with partial_folder(output, scan.name) as folder:
             paths = {kind: folder / name for kind, name in result.outputs.items()}
             write_files(labelled, paths, watch)
-            for kind in ("bids_sidecar", "bids_labels"):
-                if kind in paths:
-                    shutil.copy2(path.parent / result.outputs[kind], paths[kind])
+            if "bids_sidecar" in paths:
+                sidecar = path.parent / result.outputs["bids_sidecar"]
+                state_correction(sidecar, paths["bids_sidecar"])
+            if "bids_labels" in paths:
+                shutil.copy2(path.parent / result.outputs["bids_labels"], paths["bids_labels"])
             warnings += write_dicom_objects(labelled, str(result.model.get("name")), paths, watch)
             # Probabilities are those of the network's labels, not of the reader's.
             content = {key: value for key, value in result.content.items() if key != "levels"}
@@ -162,27 +168,26 @@ def undo_corrections(output: Path, name: str) -> Path:
 
 def outcomes_in(output: Path) -> list[Path]:
     """The results and failures in a folder or a BIDS data set, sorted by name."""
-    return sorted(
-        (
-            place / name
-            for place, names in walk_files(output, deep=is_data_set(output))
-            for name in names
-            if name.endswith((RESULT_SUFFIX, FAILURE_SUFFIX))
-            and ORIGINALS not in place.relative_to(output).parts
-        ),
-        key=lambda path: path.name,
-    )
+    found = outcome_files(output, deep=is_data_set(output))
+    return sorted(found, key=lambda path: path.name)
 
 
 def _result_in(output: Path, name: str) -> Path:
-    """Path of a scan's result, in a BIDS data set in the participant's folder."""
+    """Path of a scan's result, in a BIDS data set in the participant's folder.
+
+    Raises:
+        UserError: there is none.
+    """
     path = result_path(output, name)
-    if path.exists() or not is_data_set(output):
-        return path
-    try:
-        return result_path(output / participant_folder(name), name)
-    except ValueError:  # a name of no participant: there is no such result
-        return path
+    if not path.exists() and is_data_set(output):
+        with suppress(ValueError):  # a name of no participant: there is no such result
+            path = result_path(output / participant_folder(name), name)
+    if not path.exists():
+        raise UserError(
+            f"{path}: no such result. Give the folder that holds the result of {name}: --output "
+            "DIR."
+        )
+    return path
 
 
 def _keep_originals(result: Result, path: Path) -> None:

@@ -4,6 +4,7 @@ Label maps have BIDS' names, sidecars and tables of labels. Files that BIDS has 
 beside them and are listed in `.bidsignore`. Source: BIDS 1.10, "Derivatives".
 """
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ from vertseg.scans.find import absolute_path
 
 BIDS_VERSION = "1.10.0"
 _PROGRAM = "vertseg"
+
+CORRECTED = "Labels corrected by a reader."
 
 _IGNORED = (
     "*.html",
@@ -118,6 +121,27 @@ def write_sidecar(
             "Outlines": outlines,
         },
     )
+
+
+def state_correction(sidecar: Path, target: Path) -> None:
+    """Write a label map's sidecar with the word that its labels have been corrected.
+
+    Args:
+        sidecar: the sidecar of the label map before, corrected or not.
+        target: the new sidecar.
+
+    Raises:
+        UserError: the sidecar is missing or unreadable.
+    """
+    try:
+        content = dict(json.loads(sidecar.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{sidecar}: cannot be read ({error}). Bring it back, or predict the scan again "
+            "(--force)."
+        ) from error
+    description = str(content.get("Description", "")).removesuffix(CORRECTED).strip()
+    write_json(target, content | {"Description": f"{description} {CORRECTED}".strip()})
 
 
 def write_label_table(path: Path) -> None:

@@ -10,12 +10,17 @@ import pandas as pd
 
 from vertseg.core.errors import UserError
 from vertseg.core.files import atomic_path
+from vertseg.core.logs import logger
 from vertseg.dataset.layout import RESULT_SUFFIX
+from vertseg.predict.earlier import outcome_files
 from vertseg.predict.result import Result, read_result
 from vertseg.screening import VertebraMeasures
 
 KEYS = ("scan", "participant_id")
 """Columns of a table of participants by which it is joined: a scan's name before its subject's."""
+
+DATES = ("date", "acq_time", "session_date")
+"""Columns of a table of participants with the date of a scan; the first that is there counts."""
 
 VERTEBRA_COLUMNS = tuple(one.name for one in fields(VertebraMeasures) if one.name != "suppressed")
 """Columns of a vertebra's measures."""
@@ -36,7 +41,9 @@ _SEGMENT = ("slip_mm", "slip_percent", "meyerding_grade", "disc_height_middle_mm
 
 
 def result_files(paths: Sequence[Path]) -> list[Path]:
-    """Result files among paths of files and folders, sorted, folders searched below.
+    """Results and failures among paths of files and folders, sorted, folders searched below.
+
+    Of a corrected scan, the network's own result does not count.
 
     Raises:
         UserError: a path does not exist, or there is no result.
@@ -45,7 +52,7 @@ def result_files(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise UserError(f"{path}: no such file or folder. Give folders of vertseg predict.")
-        found |= set(path.rglob(f"*{RESULT_SUFFIX}")) if path.is_dir() else {path}
+        found |= set(outcome_files(path, deep=True)) if path.is_dir() else {path}
     if not found:
         raise UserError(
             f"{', '.join(map(str, paths))}: no *{RESULT_SUFFIX}. Give the --output folder of "
@@ -91,13 +98,13 @@ def read_participants(path: Path) -> pd.DataFrame:
     """The user's table of participants or scans: TSV, or CSV by its name.
 
     Raises:
-        UserError: it is unreadable, has neither a column `scan` nor `participant_id`, or names one
-            of them twice.
+        UserError: it is unreadable, has neither a column `scan` nor `participant_id`, names one of
+            them twice, or has a date or an age that is none.
     """
     try:
         table = pd.read_csv(
-            path, sep="," if path.suffix == ".csv" else "\t", dtype={key: str for key in KEYS},
-            na_values=["n/a"],
+            path, sep="," if path.suffix == ".csv" else "\t",
+            dtype=dict.fromkeys((*KEYS, *DATES), str), na_values=["n/a"],
         )  # fmt: skip
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}).") from error
@@ -108,6 +115,10 @@ def read_participants(path: Path) -> pd.DataFrame:
             f"{path}: the column {key} names {repeated[0]} twice. Give each {key} one row; for "
             "several scans of a participant, name the scans in a column `scan`."
         )
+    if date := date_column(table):
+        _refuse_unread(table[date], _dates(table[date]), path, "dates as 2020-03-31")
+    if "age" in table.columns:
+        _refuse_unread(table["age"], _numbers(table["age"]), path, "years as numbers")
     return table
 
 
@@ -130,9 +141,17 @@ def joined(table: pd.DataFrame, participants: pd.DataFrame, path: Path) -> pd.Da
         raise UserError(
             f"{path}: names none of the scans in its column {key}, such as {table[key].iloc[0]!r}."
         )
-    if key == "scan" and "participant_id" in participants.columns:
-        table = table.drop(columns="participant_id")
-    return table.merge(participants, on=key, how="left")
+    missing = table.loc[~table[key].isin(participants[key]), "scan"].unique()
+    if len(missing):
+        logger.warning(
+            "%s: has no row for %d of %d scans, whose columns stay empty: %s.",
+            path, len(missing), table["scan"].nunique(), ", ".join(missing),
+        )  # fmt: skip
+    both = table.merge(participants, on=key, how="left", suffixes=("_by_name", ""))
+    if "participant_id_by_name" in both.columns:
+        by_name = both.pop("participant_id_by_name")
+        both["participant_id"] = both["participant_id"].fillna(by_name)
+    return both
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -157,7 +176,7 @@ def changes(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Change of a measure of the spine between a participant's first and last dated scan.
 
     Args:
-        table: a cohort with a column `date` (or `acq_time`, `session_date`).
+        table: a cohort with a column of `DATES`.
         measure: a column of `SPINE_COLUMNS`.
 
     Returns:
@@ -169,7 +188,7 @@ def changes(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     if date is None:
         return pd.DataFrame(columns=columns)
     scans = table.drop_duplicates("scan").dropna(subset=[measure])
-    scans = scans.assign(when=pd.to_datetime(scans[date], errors="coerce")).dropna(subset="when")
+    scans = scans.assign(when=_dates(scans[date])).dropna(subset="when")
     rows = []
     for subject, part in scans.sort_values("when").groupby("participant_id"):
         first, last = part.iloc[0], part.iloc[-1]
@@ -183,7 +202,7 @@ def changes(table: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 def date_column(table: pd.DataFrame) -> str | None:
     """The column with the scans' dates, if there is one."""
-    return next((n for n in ("date", "acq_time", "session_date") if n in table.columns), None)
+    return next((name for name in DATES if name in table.columns), None)
 
 
 def read_cohort(paths: Sequence[Path]) -> tuple[pd.DataFrame, list[str]]:
@@ -192,13 +211,42 @@ def read_cohort(paths: Sequence[Path]) -> tuple[pd.DataFrame, list[str]]:
     Raises:
         UserError: see `result_files` and `read_result`; or two results have one scan's name.
     """
-    results = [read_result(path) for path in result_files(paths)]
-    names = [result.scan for result in results]
-    repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    if repeated:
-        raise UserError(f"{repeated[0]}: two results have this scan's name. Give one of them.")
-    failed = [result.scan for result in results if result.error is not None]
-    return cohort_table(result for result in results if result.error is None), failed
+    outcomes = {path: read_result(path) for path in result_files(paths)}
+    done: dict[str, Path] = {}
+    for path, result in outcomes.items():
+        if result.error is None and done.setdefault(result.scan, path) != path:
+            raise UserError(
+                f"{done[result.scan]}, {path}: two results have the name of one scan, "
+                f"{result.scan}. Give one of them."
+            )
+    failed = {result.scan for result in outcomes.values() if result.error is not None}
+    return cohort_table(outcomes[path] for path in done.values()), sorted(failed - done.keys())
+
+
+def _dates(column: pd.Series) -> pd.Series:
+    """Dates of ISO 8601 (2020, 2020-03, 2020-03-31, 20200331, with a time); others are missing.
+
+    Days and months in another order could be taken for each other.
+    """
+    read = pd.to_datetime(column.str.strip(), format="ISO8601", errors="coerce", utc=True)
+    return read.dt.tz_localize(None)
+
+
+def _numbers(column: pd.Series) -> pd.Series:
+    return pd.to_numeric(column, errors="coerce")
+
+
+def _refuse_unread(column: pd.Series, read: pd.Series, path: Path, expected: str) -> None:
+    """Refuse a user's column of which some values are not what they should be.
+
+    Raises:
+        UserError: a value could not be read.
+    """
+    if (unread := column[read.isna() & column.notna()]).size:
+        raise UserError(
+            f"{path}: the column {column.name} holds {str(unread.iloc[0])!r}. Write {expected}, "
+            "and n/a where there is none."
+        )
 
 
 def _key(participants: pd.DataFrame, path: Path) -> str:

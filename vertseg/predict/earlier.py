@@ -20,6 +20,9 @@ from vertseg.scans.find import absolute_path, file_suffix
 PARTIAL_SUFFIX = ".vertseg-partial"
 """End of the name of the hidden folder in which a scan's files wait until all are written."""
 
+ORIGINALS = "originals"
+"""Folder, beside the result, of the files that the network made of a corrected scan."""
+
 _WITH_NOTICE = ("mask", "bids_mask", "centroids", "markups")
 _HEAD_BYTES = 1 << 16
 
@@ -34,17 +37,44 @@ def failure_path(output: Path, name: str) -> Path:
     return output / f"{name}{FAILURE_SUFFIX}"
 
 
+def outcome_files(
+    folder: Path, deep: bool, suffixes: tuple[str, ...] = (RESULT_SUFFIX, FAILURE_SUFFIX)
+) -> list[Path]:
+    """The results and failures in a folder, sorted; not the network's of corrected scans.
+
+    Args:
+        folder: where to look.
+        deep: also look in the folders below it.
+        suffixes: ends of the names that count.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+    return sorted(
+        place / name
+        for place, names in walk_files(folder, deep)
+        for name in names
+        if name.endswith(suffixes) and ORIGINALS not in place.relative_to(folder).parts
+    )
+
+
 def shown_source(path: str | os.PathLike[str]) -> str:
     """Absolute path of a scan as valid text; bytes that are not UTF-8 appear as escapes."""
     return str(absolute_path(path)).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def source_state(path: str | os.PathLike[str]) -> str:
+def source_state(
+    path: str | os.PathLike[str], results: str | os.PathLike[str] | None = None
+) -> str:
     """SHA-256 of the names, sizes and times of change of a scan's files.
 
     Hidden files and outputs of this program in a scan's folder do not count. A DICOM file stands
     for the files beside it. Files of one stem belong together where the format keeps voxels apart
     from the header (.mhd, .nhdr).
+
+    Args:
+        path: the scan.
+        results: a folder of outputs and logs, which does not count if it lies in the scan's.
 
     Raises:
         UserError: the scan is missing or cannot be listed.
@@ -52,11 +82,11 @@ def source_state(path: str | os.PathLike[str]) -> str:
     path = absolute_path(path)
     try:
         if path.is_dir():
-            files = _files_below(path, deep=True)
+            files = _files_below(path, True, results)
         elif file_suffix(path) in (".mhd", ".nhdr"):
             files = sorted(one for one in path.parent.iterdir() if one.stem == path.stem)
         elif path.is_file() and not file_suffix(path):
-            files = _files_below(path.parent, deep=False)
+            files = _files_below(path.parent, False, results)
         else:
             files = [path]
         state = hashlib.sha256()
@@ -119,9 +149,12 @@ def earlier_result(
     if result.dicom_wanted is not None and (missing := set(dicom) - set(result.dicom_wanted)):
         flaws.append(f"was made without --dicom {' '.join(sorted(missing))}")
     if flaws:
+        lost = (
+            ", which replaces a reader's corrections of its labels," if result.corrections else ""
+        )
         raise UserError(
             f"{path}: this earlier result {'; it '.join(flaws)}. Give --force to predict the scan "
-            "again, or another --output folder."
+            f"again{lost or ','} or another --output folder."
         )
     return result
 
@@ -200,12 +233,12 @@ def remove_leftovers(output: Path, targets: Iterable[Path]) -> None:
         remove_abandoned(target)
 
 
-def _files_below(folder: Path, deep: bool) -> list[Path]:
-    """Files of a folder but for hidden ones and those with the names of outputs."""
+def _files_below(folder: Path, deep: bool, results: str | os.PathLike[str] | None) -> list[Path]:
+    """Files of a folder but for hidden ones and those with the names or in a folder of outputs."""
     outputs = (*OWN_SCAN_SUFFIXES.values(), RESULT_SUFFIX, FAILURE_SUFFIX, REPORT_NAME)
     return sorted(
         place / name
-        for place, names in walk_files(folder, deep)
+        for place, names in walk_files(folder, deep, results)
         for name in names
         if not name.endswith(outputs)
     )

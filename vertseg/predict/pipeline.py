@@ -38,6 +38,7 @@ from vertseg.predict.verdict import verdict_of
 from vertseg.predict.warnings import (
     PredictionWarning,
     body_warnings,
+    hu_warnings,
     level_probabilities,
     outline_warnings,
     tilt_warnings,
@@ -192,6 +193,7 @@ def _predict(scan: Scan, model: Model, options: Options, watch: Stopwatch) -> _P
     warnings = [
         *warnings_about(volume, spine, centres, model.trained),
         *body_warnings(measured.vertebrae),
+        *hu_warnings(measured),
         *outline_warnings(kept),
         *tilt_warnings(scan),
     ]

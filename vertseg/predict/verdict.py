@@ -27,6 +27,7 @@ NOTES = frozenset(
         "spacing",
         "tilt",
         "unknown_range",
+        "unlike_hu",
         *(f"no_dicom_{kind}" for kind in DICOM_KINDS),
     }
 )

@@ -16,7 +16,9 @@ from vertseg.predict.verdict import SURE_OF_ALL, Severity, level_code, severity_
 from vertseg.scans.find import STRAIGHT_CT_SUFFIX
 from vertseg.scans.read import Scan
 from vertseg.scans.volumes import Volume
-from vertseg.screening import VertebraMeasures
+from vertseg.screening import SpineMeasures, VertebraMeasures
+from vertseg.screening.density import ENERGY_KEV
+from vertseg.screening.photons import hounsfield
 from vertseg.segmentation.pieces import SMALLEST_ML, SURE, Certainty, Change, Piece, Spine
 from vertseg.segmentation.spine_model import usual_mm
 
@@ -50,6 +52,9 @@ HEIGHT_OF_EACH_MM = 60.0
 
 PATIENT_HU = -260.0
 """Lower limit of the patient's density."""
+
+UNLIKE_HU = 30.0
+"""Distance of a tissue's HU from the usual ones beyond errors of scanners and people's tissues."""
 
 WELL_RESOLVED = 0.8
 """Share of bone assigned to single vertebrae below which vertebrae may be missed or joined."""
@@ -151,6 +156,25 @@ def body_warnings(vertebrae: Sequence[VertebraMeasures]) -> list[PredictionWarni
         return []
     message = "In no vertebra were a body and a spinal canal behind it found."
     return [PredictionWarning("no_bodies", (), message)]
+
+
+def hu_warnings(measured: SpineMeasures) -> list[PredictionWarning]:
+    """The warning that HU may be shifted or scaled, where the calibration's references say so."""
+    calibration = measured.calibration
+    unlike = [
+        f"{one.tissue} {one.hu:.0f} HU, not {usual:.0f}"
+        for one in calibration.references
+        if one.tissue != "blood"  # which may hold contrast agent
+        and abs(one.hu - (usual := float(hounsfield(one.tissue, ENERGY_KEV)))) > UNLIKE_HU
+    ]
+    has_hu = any(one.trabecular_hu is not None for one in measured.vertebrae)
+    if calibration.gain is not None or not unlike or not has_hu:
+        return []
+    message = (
+        f"The HU of this scan may be shifted or scaled ({'; '.join(unlike)}): those of the "
+        "vertebrae would be wrong in the same way."
+    )
+    return [PredictionWarning("unlike_hu", (), message)]
 
 
 def outline_warnings(kept: Mapping[int, str] | None) -> list[PredictionWarning]:

@@ -2,8 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
-# Most modules of what is installed are never imported; the others are compiled then.
-INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
+INSTALL := -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo demo-nnunet test test-long test-nnunet test-conda test-schedulers test-slurm test-release wheel check viewer reference rulegraph site licences pins clean
 

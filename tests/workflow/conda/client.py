@@ -54,10 +54,9 @@ def create(file: Path, prefix: Path) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".requirements.txt") as requirements:
         requirements.write("\n".join(pip))
         requirements.flush()
-        # Conda lets pip compile all modules, a minute for each of the larger environments.
-        install = [str(prefix / "bin/python"), "-m", "pip", "install", "--quiet", "--no-compile"]
+        python = [str(prefix / "bin/python"), "-m", "pip", "install", "--quiet", "--upgrade"]
         subprocess.check_call(
-            [*install, "--upgrade", "--exists-action=b", "--requirement", requirements.name],
+            [*python, "--exists-action=b", "--requirement", requirements.name],
             env={**os.environ, "PYTHONNOUSERSITE": "1"},
         )
 

@@ -19,7 +19,7 @@ if [[ ! -e $CONDA_HOME/ready || $here/requirements.txt -nt $CONDA_HOME/ready ]];
     mkdir -p "$CONDA_HOME"
     base=$("${PYTHON:-python3.11}" -c 'import sys; print(f"{sys.base_prefix}/bin/python3.11")')
     "$base" -m venv "$CONDA_HOME/host"
-    "$host" -m pip install --quiet --disable-pip-version-check --no-compile \
+    "$host" -m pip install --quiet --disable-pip-version-check \
         --constraint <(sed 's/\[.*\]//' "$root/requirements.txt") snakemake \
         --requirement "$here/requirements.txt"
     "$host" "$here/channel.py" "$CONDA_HOME/channels/conda-forge"

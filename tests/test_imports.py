@@ -24,6 +24,7 @@ SNAKEMAKES_SIDE = [
     "vertseg.dataset.samples",
     "vertseg.dataset.sources",
     "vertseg.nnunet.settings",
+    "vertseg.predict.earlier",
     "vertseg.scans.find",
     "vertseg.segmentation.settings",
 ]

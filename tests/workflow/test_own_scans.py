@@ -38,19 +38,29 @@ def test_a_folder_of_scans_ends_in_one_report(tmp_path: Path) -> None:
     scans.mkdir()
     phantom = generate_phantom(5, preset("demo"))
     nib.save(nib.Nifti1Image(phantom.ct, phantom.affine), scans / "one_ct.nii.gz")
-    sitk.WriteImage(sitk.ReadImage(scans / "one_ct.nii.gz"), scans / "two.mha")
+    series = scans / "two"
+    save_slices(series, ct_slices(phantom.ct, phantom.affine))
+    # Logs and results in a scan's own folder are no part of the scan.
+    results = series / "results"
     model = shutil.copy(SHIPPED_FILES["onnx"], tmp_path / "own.onnx")
-    own = {"predict": {"scans": str(scans), "model": str(model)}}
+    own = {"results": str(results), "predict": {"scans": str(scans), "model": str(model)}}
     (folder / "config/own.yaml").write_text(yaml.safe_dump(own))
     arguments = ["--configfile", "config/predict.yaml", "config/own.yaml"]
     snakemake(folder, *arguments)
-    results = folder / "results/predict"
     page = (results / "report.html").read_text()
     for name in ("one", "two"):
         result = json.loads((results / f"{name}_result.json").read_text())
         assert result["status"] == "done" and result["model"]["runtime"] == "openvino"
         assert name in page
     assert "Nothing to be done" in snakemake(folder, *arguments)
+    replaced = min(series.glob("*.dcm"))
+    dates = series.stat(), replaced.stat()
+    replaced.write_bytes(replaced.read_bytes())
+    # The date of a folder does not change with that of its files.
+    os.utime(series, (dates[0].st_atime, dates[0].st_mtime))
+    planned = snakemake(folder, "-n", *arguments)
+    assert "scan=two" in planned and "scan=one" not in planned
+    os.utime(replaced, ns=(dates[1].st_atime_ns, dates[1].st_mtime_ns))
     (scans / "flat.nii").write_bytes(b"no image")
     for _ in range(2):  # The second run tries the failed scan again.
         output = failing_snakemake(folder, *arguments)
@@ -66,23 +76,3 @@ def test_a_folder_of_scans_ends_in_one_report(tmp_path: Path) -> None:
     snakemake(folder, *arguments)
     assert not (results / "flat_failed.json").exists()
     assert "This scan failed." not in (results / "report.html").read_text()
-
-
-@pytest.mark.workflow
-def test_a_replaced_slice_of_a_series_is_predicted(tmp_path: Path) -> None:
-    """The date of a folder does not change with that of its files."""
-    folder = copy_workflow(tmp_path / "workflow")
-    series = tmp_path / "scans/series"
-    phantom = generate_phantom(5, preset("demo"))
-    save_slices(series, ct_slices(phantom.ct, phantom.affine))
-    # Logs in the scan's own folder are no part of the scan.
-    own = {"results": str(series / "results"), "predict": {"scans": str(series.parent)}}
-    (folder / "config/own.yaml").write_text(yaml.safe_dump(own))
-    arguments = ["--configfile", "config/predict.yaml", "config/own.yaml"]
-    snakemake(folder, *arguments)
-    assert "Nothing to be done" in snakemake(folder, *arguments)
-    dates = series.stat().st_atime, series.stat().st_mtime
-    one = min(series.glob("*.dcm"))
-    one.write_bytes(one.read_bytes())
-    os.utime(series, dates)
-    assert "predict_own_scan" in snakemake(folder, "-n", *arguments)

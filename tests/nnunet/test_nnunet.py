@@ -199,35 +199,41 @@ def test_a_cancelled_step_takes_its_workers_along(tmp_path: Path) -> None:
         os.kill(worker, 0)
 
 
+def run_step(folder: Path, timeout_s: float, code: str) -> str:
+    """Run a script, whose argument is the path of its log, to its end; its log."""
+    script, log = folder / "step.py", folder / "log"
+    script.write_text(code)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(script), str(log)]
+    subprocess.run(command, env=environment, check=True, timeout=timeout_s)
+    return log.read_text()
+
+
 def test_a_worker_that_has_hardly_started_ends_too(tmp_path: Path) -> None:
     """The step ends while its worker is still being set up."""
-    script = tmp_path / "step.py"
-    script.write_text(
+    run_step(
+        tmp_path,
+        60,
         "import multiprocessing, os, sys, time\n"
         "from vertseg.nnunet.process import nnunet_log\n"
         "os.register_at_fork(after_in_child=lambda: time.sleep(1))\n"
         "fork = multiprocessing.get_context('fork')\n"
         "with nnunet_log(sys.argv[1]):\n"
-        "    fork.Process(target=time.sleep, args=[600], daemon=True).start()\n"
+        "    fork.Process(target=time.sleep, args=[600], daemon=True).start()\n",
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(script), str(tmp_path / "log")]
-    subprocess.run(command, env=environment, check=True, timeout=60)
 
 
 def test_a_pools_workers_end_at_once(tmp_path: Path) -> None:
     """A worker that handles the signal would not if it were about to wait for a lock."""
-    script = tmp_path / "step.py"
-    script.write_text(
+    log = run_step(
+        tmp_path,
+        120,
         "import multiprocessing, signal, sys\n"
         "from vertseg.nnunet.process import nnunet_log\n"
         "with nnunet_log(sys.argv[1]), multiprocessing.get_context('fork').Pool(2) as pool:\n"
-        "    print(pool.apply(signal.getsignal, [signal.SIGTERM]).name)\n"
+        "    print(pool.apply(signal.getsignal, [signal.SIGTERM]).name)\n",
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(script), str(tmp_path / "log")]
-    subprocess.run(command, env=environment, check=True, timeout=120)
-    assert (tmp_path / "log").read_text().endswith("SIG_DFL\n")
+    assert log.endswith("SIG_DFL\n")
 
 
 def test_a_missing_nnunet_is_explained(tmp_path: Path) -> None:

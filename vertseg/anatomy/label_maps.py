@@ -63,15 +63,16 @@ def grown_labels(label_map: np.ndarray, reach: int) -> np.ndarray:
     is_open = (nearby > BACKGROUND) & (label_map == BACKGROUND)
     open_cells = np.flatnonzero(np.pad(is_open, reach))
     padded = np.pad(label_map, reach)
-    grown, given = padded.copy(), padded.ravel()
-    ways = np.indices((2 * reach + 1,) * 3).reshape(3, -1).T - reach
-    lengths = (ways**2).sum(axis=1)
-    for way in ways[np.argsort(lengths, kind="stable")][: np.count_nonzero(lengths <= reach**2)]:
-        _, y, z = padded.shape
-        found = given[open_cells + int(way @ (y * z, z, 1))]
-        grown.ravel()[open_cells] = found
+    given, grown = padded.ravel(), padded.flatten()
+    ways = np.indices((2 * reach + 1,) * 3).reshape(3, -1) - reach
+    lengths = (ways**2).sum(axis=0)
+    _, y, z = padded.shape
+    steps = np.array([y * z, z, 1]) @ ways
+    for nearest in np.argsort(lengths, kind="stable")[: np.count_nonzero(lengths <= reach**2)]:
+        found = given[open_cells + steps[nearest]]
+        grown[open_cells] = found
         open_cells = open_cells[found == BACKGROUND]
-    return grown[(slice(reach, -reach),) * 3]
+    return grown.reshape(padded.shape)[(slice(reach, -reach),) * 3]
 
 
 def boundary_labels(reference: np.ndarray, predicted: np.ndarray) -> set[int]:

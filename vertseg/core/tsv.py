@@ -30,14 +30,19 @@ def read_tsv(path: str | os.PathLike[str], what: str) -> list[dict[str, str]]:
     Raises:
         UserError: the file is missing or not such a table, or a row has more cells than the header.
     """
+    rows = []
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, restkey=_BEYOND, delimiter="\t"))
+            reader = csv.DictReader(file, restkey=_BEYOND, delimiter="\t")
+            for row in reader:
+                if any(cell.strip() for cell in row.pop(_BEYOND, ())):
+                    raise UserError(
+                        f"{path}: line {reader.line_num} has more cells than the header. Check "
+                        "its tabs."
+                    )
+                rows.append(row)
     except OSError as error:
         raise UserError(f"{path}: no such {what} ({error.strerror}).") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a tab-separated table ({error}).") from error
-    for line, row in enumerate(rows, 2):
-        if any(cell.strip() for cell in row.pop(_BEYOND, ())):
-            raise UserError(f"{path}: line {line} has more cells than the header. Check its tabs.")
     return rows

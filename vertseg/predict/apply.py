@@ -96,8 +96,7 @@ def apply_correction(correction: Correction, output: Path) -> Path:
         }
         for one in measured.vertebrae
     ]
-    note = CORRECTED
-    labelled = Labelled(scan, mask, centres, vertebrae, measured, note)
+    labelled = Labelled(scan, mask, centres, vertebrae, measured, CORRECTED)
     warnings = [
         *warnings_after_correction(result.warnings, centres, confidence),
         *outline_warnings(kept),

@@ -17,6 +17,7 @@ from vertseg.core.errors import UserError
 from vertseg.core.files import write_json, write_text
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.core.tsv import write_tsv
+from vertseg.predict.earlier import ORIGINALS
 from vertseg.scans.bids import DESCRIPTION, data_set_of, is_data_set, read_description
 from vertseg.scans.find import absolute_path
 
@@ -37,7 +38,7 @@ _IGNORED = (
     "*_spine.csv",
     "*_viewer.js",
     "*_correction.json",
-    "originals/",
+    f"{ORIGINALS}/",
     "*_split-*",  # entities of VerSe's names that BIDS has not for images of structure
     "*_dir-*",
 )

@@ -118,7 +118,8 @@ def read_participants(path: Path) -> pd.DataFrame:
     if date := date_column(table):
         _refuse_unread(table[date], _dates(table[date]), path, "dates as 2020-03-31")
     if "age" in table.columns:
-        _refuse_unread(table["age"], _numbers(table["age"]), path, "years as numbers")
+        years = pd.to_numeric(table["age"], errors="coerce")
+        _refuse_unread(table["age"], years, path, "years as numbers")
     return table
 
 
@@ -230,10 +231,6 @@ def _dates(column: pd.Series) -> pd.Series:
     """
     read = pd.to_datetime(column.str.strip(), format="ISO8601", errors="coerce", utc=True)
     return read.dt.tz_localize(None)
-
-
-def _numbers(column: pd.Series) -> pd.Series:
-    return pd.to_numeric(column, errors="coerce")
 
 
 def _refuse_unread(column: pd.Series, read: pd.Series, path: Path, expected: str) -> None:

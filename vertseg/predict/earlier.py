@@ -37,15 +37,12 @@ def failure_path(output: Path, name: str) -> Path:
     return output / f"{name}{FAILURE_SUFFIX}"
 
 
-def outcome_files(
-    folder: Path, deep: bool, suffixes: tuple[str, ...] = (RESULT_SUFFIX, FAILURE_SUFFIX)
-) -> list[Path]:
+def outcome_files(folder: Path, deep: bool) -> list[Path]:
     """The results and failures in a folder, sorted; not the network's of corrected scans.
 
     Args:
         folder: where to look.
         deep: also look in the folders below it.
-        suffixes: ends of the names that count.
 
     Raises:
         UserError: a folder cannot be read.
@@ -54,7 +51,8 @@ def outcome_files(
         place / name
         for place, names in walk_files(folder, deep)
         for name in names
-        if name.endswith(suffixes) and ORIGINALS not in place.relative_to(folder).parts
+        if name.endswith((RESULT_SUFFIX, FAILURE_SUFFIX))
+        and ORIGINALS not in place.relative_to(folder).parts
     )
 
 

@@ -54,7 +54,6 @@ WORST_FIRST = (
 )
 """Codes of warnings that are more than notes, the worst first. Others count as bad as a gap."""
 
-
 _VERDICTS: dict[Severity, Verdict] = {"bad": "doubtful", "check": "check", "note": "done"}
 
 

@@ -1,7 +1,8 @@
 """Screening measures of every labelled vertebra in a CT."""
 
 import itertools
-from collections.abc import Callable, Collection, Mapping, Sequence
+import operator
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -199,7 +200,7 @@ def measure_spine(
     if boxes:
         # The longest job comes first.
         jobs.insert(0, (find_references, ct, mask))
-    references, *seen = in_threads(_called, jobs, threads) or [[]]
+    references, *seen = in_threads(operator.call, jobs, threads) or [[]]
     seen = without_overlaps(seen)
     grades = grade_heights(
         [
@@ -223,10 +224,6 @@ def measure_spine(
     calibration = calibrate(references, tube_voltage_kv)
     vertebrae = [replace(one, bmd_mg_cc=_density(one, calibration)) for one in vertebrae]
     return SpineMeasures(vertebrae, spine_shape(surfaces, boxes), calibration)
-
-
-def _called(function: Callable[..., Any], *arguments: Any) -> Any:
-    return function(*arguments)
 
 
 def without_overlaps(seen: Sequence[SeenVertebra]) -> list[SeenVertebra]:

@@ -4,6 +4,7 @@ A network draws outlines on its own coarse cells, and mostly too wide. It knows 
 the CT shows where its surface lies.
 """
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -181,7 +182,7 @@ class _Surroundings:
         sampling = stride * spacing
         labelled = labels > 0
         (distance, indices), depth, to_nothing = in_threads(
-            lambda transform, *given: transform(*given),
+            operator.call,
             [
                 (ndimage.distance_transform_edt, ~labelled, sampling, True, True),
                 (depth_mm, labelled & ~_at_another(labels), sampling),

@@ -21,7 +21,8 @@ SPINE_GAP_MM = 40.0
 SURE = 0.6
 """Smallest mean softmax of the surest vertebra of a spine."""
 
-_EVERY_SECOND = (slice(None, None, 2),) * 3
+_COARSE_CELLS = 2
+_COARSELY = (slice(None, None, _COARSE_CELLS),) * 3
 
 IMPOSSIBLE = -1000.0
 """Logit of a label that was taken from a cell."""
@@ -238,7 +239,7 @@ def labels_of_spine(
         return []
     if groups is None:
         groups = groups_of(label_map, cell_mm)
-    group_of = ndimage.maximum(groups, label_map[_EVERY_SECOND], labels).astype(int)
+    group_of = ndimage.maximum(groups, label_map[_COARSELY], labels).astype(int)
     cells_of = np.bincount(label_map.ravel(), minlength=256)[labels]
     cells_of_group = np.bincount(group_of, cells_of)
     return labels[group_of == cells_of_group.argmax()].tolist()
@@ -250,7 +251,7 @@ def groups_of(label_map: np.ndarray, cell_mm: np.ndarray) -> np.ndarray:
     They depend on where there are labels, not on which.
     """
     to_nearest_mm = ndimage.distance_transform_edt(
-        label_map[_EVERY_SECOND] == BACKGROUND, sampling=cell_mm * 2
+        label_map[_COARSELY] == BACKGROUND, sampling=cell_mm * _COARSE_CELLS
     )
     # Two vertebrae belong together where the halves of the gap between them meet.
     return ndimage.label(to_nearest_mm <= SPINE_GAP_MM / 2)[0]

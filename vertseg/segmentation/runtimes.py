@@ -30,7 +30,7 @@ LINEAR = {
     "antialias": False,
     "pads_begin": [0] * 5,
     "pads_end": [0] * 5,
-}.items()
+}
 """Attributes of an OpenVINO node that interpolates linearly, with cells between their borders."""
 
 PACKAGES: dict[RuntimeName, str] = {
@@ -149,14 +149,15 @@ class _OpenVinoNetwork:
     takes a quarter of a second. Chunks of a scan, and scans alike, share their shape.
 
     A network that ends by enlarging its scores to the image's cells runs without that step, which
-    matrix products do in a third of the time, after the memory of all else has been released.
+    matrix products do in a fifth of the time, after the memory of all else has been released.
     """
 
     def __init__(self, openvino: Any, core: Any, network: Any, options: Mapping[str, Any]) -> None:
         self.core, self.network, self.options = core, network, options
         last = network.output(0).get_node().input_value(0).get_node()
         self.is_enlarged_after = (
-            last.get_type_name() == "Interpolate" and last.get_attributes().items() >= LINEAR
+            last.get_type_name() == "Interpolate"
+            and LINEAR.items() <= last.get_attributes().items()
         )
         if self.is_enlarged_after:
             self.network = openvino.Model([last.input_value(0)], network.get_parameters())

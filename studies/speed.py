@@ -21,6 +21,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -53,8 +54,17 @@ class Cost:
     phases_s: dict[str, float]
 
 
-def write_scan(path: Path, shape: tuple[int, int, int], spacing_mm: tuple[float, ...]) -> None:
-    """Write a phantom's whole cross-section, every voxel repeated, cut or padded with air."""
+def write_scan(
+    ct: Path, shape: tuple[int, int, int], spacing_mm: tuple[float, ...], mask: Path | None = None
+) -> None:
+    """Write a phantom's whole cross-section, every voxel repeated, cut or padded with air.
+
+    Args:
+        ct: the NIfTI file.
+        shape: voxels (x, y, z).
+        spacing_mm: size of a voxel.
+        mask: file of its label map, if that is wanted.
+    """
     x, _, z = (ZOOM * step for step in spacing_mm)
     length_mm = shape[2] * spacing_mm[2]
     settings = replace(
@@ -66,12 +76,15 @@ def write_scan(path: Path, shape: tuple[int, int, int], spacing_mm: tuple[float,
         length_mm=(length_mm, length_mm),
         field_of_view={"thoracolumbar": 1.0},
     )
-    small = generate_phantom(7, settings).ct
-    whole = np.full(shape, -1024, np.int16)
-    fine = small.repeat(ZOOM, 0).repeat(ZOOM, 1).repeat(ZOOM, 2)
-    kept = tuple(slice(0, min(a, b)) for a, b in zip(shape, fine.shape, strict=True))
-    whole[kept] = fine[kept]
-    nib.save(nib.Nifti1Image(whole, np.diag([*spacing_mm, 1.0])), path)
+    phantom = generate_phantom(7, settings)
+    for path, small, beyond in ((ct, phantom.ct, -1024), (mask, phantom.mask, 0)):
+        if path is None:
+            continue
+        whole = np.full(shape, beyond, small.dtype)
+        fine = small.repeat(ZOOM, 0).repeat(ZOOM, 1).repeat(ZOOM, 2)
+        kept = tuple(slice(0, min(a, b)) for a, b in zip(shape, fine.shape, strict=True))
+        whole[kept] = fine[kept]
+        nib.save(nib.Nifti1Image(whole, np.diag([*spacing_mm, 1.0])), path)
 
 
 def predict(checkout: Path, python: str, scans: Sequence[Path], output: Path) -> Cost:
@@ -86,15 +99,21 @@ def predict(checkout: Path, python: str, scans: Sequence[Path], output: Path) ->
         cwd=checkout, env=os.environ | {"PYTHONPATH": str(checkout)},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    peak = 0
-    while call.poll() is None:
-        peak = max(peak, resident(psutil.Process(call.pid)))
-        time.sleep(SAMPLED_S)
+    peak = peak_resident(call)
     wall = time.perf_counter() - start
     if call.returncode:
         raise RuntimeError(f"{checkout}: vertseg predict ended with status {call.returncode}")
     results = sorted(output.glob("*_result.json"))
     return Cost(wall, peak / 1e9, json.loads(results[0].read_text())["seconds"])
+
+
+def peak_resident(call: subprocess.Popen[Any]) -> int:
+    """Most bytes of memory that a call and the processes it started had, once it has ended."""
+    peak = 0
+    while call.poll() is None:
+        peak = max(peak, resident(psutil.Process(call.pid)))
+        time.sleep(SAMPLED_S)
+    return peak
 
 
 def resident(process: psutil.Process) -> int:

@@ -9,7 +9,7 @@ from vertseg.anatomy.labels import BACKGROUND
 
 def labels_present(label_map: np.ndarray) -> list[int]:
     """Values other than background of a label map of any shape, in numerical order."""
-    return [int(label) for label in np.unique(label_map) if label != BACKGROUND]
+    return [int(label) for label in np.unique(label_map.ravel("K")) if label != BACKGROUND]
 
 
 def label_boxes(label_map: np.ndarray) -> dict[int, Box]:
@@ -17,7 +17,7 @@ def label_boxes(label_map: np.ndarray) -> dict[int, Box]:
     whole = labelled_box(label_map)
     if whole is None:
         return {}
-    order = _memory_order(label_map)
+    order = memory_order(label_map)
     found = enumerate(ndimage.find_objects(label_map[whole.slices].transpose(order)), start=1)
     back = np.argsort(order)
     return {
@@ -27,7 +27,7 @@ def label_boxes(label_map: np.ndarray) -> dict[int, Box]:
     }
 
 
-def _memory_order(array: np.ndarray) -> np.ndarray:
+def memory_order(array: np.ndarray) -> np.ndarray:
     """The axes of an array, the one whose neighbours lie furthest apart in memory first."""
     return np.argsort(np.abs(array.strides))[::-1]
 
@@ -37,7 +37,7 @@ def labelled_box(label_map: np.ndarray) -> Box | None:
 
     It is found much faster than that of each label.
     """
-    order = _memory_order(label_map)
+    order = memory_order(label_map)
     flat = np.transpose(label_map, order).max(axis=0) > BACKGROUND
     sides: dict[int, slice] = {}
     for axis, line in ((1, flat.any(axis=1)), (2, flat.any(axis=0))):
@@ -90,5 +90,5 @@ def boundary_labels(reference: np.ndarray, predicted: np.ndarray) -> set[int]:
 
 
 def _border_labels(mask: np.ndarray) -> set[int]:
-    faces = (mask.take(index, axis) for axis in range(mask.ndim) for index in (0, -1))
-    return {int(value) for face in faces for value in np.unique(face)} - {BACKGROUND}
+    faces = (np.moveaxis(mask, axis, 0)[end] for axis in range(mask.ndim) for end in (0, -1))
+    return {label for face in faces for label in labels_present(face)}

@@ -17,7 +17,7 @@ from vertseg.anatomy.label_maps import (
     boundary_labels,
     label_boxes,
     labelled_box,
-    labels_present,
+    memory_order,
 )
 from vertseg.anatomy.labels import NAMES, RANK
 from vertseg.anatomy.schemes import read_scheme
@@ -143,7 +143,7 @@ def _ct_columns(sample: Sample, ct: Volume) -> dict[str, Any]:
 def _mask_columns(sample: Sample, mask: Volume) -> dict[str, Any]:
     return {
         "mask_type": str(nib.Nifti1Image.from_filename(mask_file(sample.mask)).get_data_dtype()),
-        "labels": _names(labels_present(mask.array)),
+        "labels": _names(label_boxes(mask.array)),
         "cut_by_border": _names(boundary_labels(mask.array, mask.array)),
     }
 
@@ -224,7 +224,7 @@ def _compare_centres(sample: Sample, annotated: Centres, from_mask: Centres) -> 
 def _content(ct: np.ndarray) -> str:
     """A fingerprint of a CT (x, y, z): its numbers of voxels by whole HU from -1024 upwards."""
     counts = np.zeros(_HIGHEST_HU - AIR_HU + 1, np.int64)
-    for plane in ct:
+    for plane in ct.transpose(memory_order(ct)):
         whole = np.clip(np.rint(plane), AIR_HU, _HIGHEST_HU).astype(np.intp) - AIR_HU
         counts += np.bincount(whole.ravel(), minlength=counts.size)
     return hashlib.sha256(counts.tobytes()).hexdigest()[:16]

@@ -7,6 +7,7 @@ integer arrays (x, y, z) with VerSe's values; points are world coordinates in mm
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import reduce
 from statistics import median
 
 import numpy as np
@@ -15,7 +16,7 @@ from scipy.spatial import KDTree
 
 from vertseg.anatomy.boxes import Box
 from vertseg.anatomy.centroids import TOLERANCE_MM, Centres
-from vertseg.anatomy.label_maps import label_boxes
+from vertseg.anatomy.label_maps import label_boxes, labelled_box
 from vertseg.anatomy.labels import BACKGROUND, IDS, NUM_CLASSES, RANK
 
 
@@ -75,11 +76,16 @@ def confusion(reference: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """
     if reference.shape != predicted.shape:
         raise ValueError(f"shapes differ: {reference.shape} and {predicted.shape}")
-    foreground = (reference != BACKGROUND) | (predicted != BACKGROUND)
-    rows, columns = reference[foreground], predicted[foreground]
-    for values in (rows, columns):
+    for values in (reference, predicted):
         if values.size and not 0 <= values.min() <= values.max() < NUM_CLASSES:
             raise ValueError(f"label values must lie in 0-{NUM_CLASSES - 1}")
+    boxes = [box for box in map(labelled_box, (reference, predicted)) if box]
+    if not boxes:
+        return np.zeros((NUM_CLASSES, NUM_CLASSES), int)
+    box = reduce(Box.union, boxes)
+    rows, columns = reference[box.slices].ravel(), predicted[box.slices].ravel()
+    foreground = (rows != BACKGROUND) | (columns != BACKGROUND)
+    rows, columns = rows[foreground], columns[foreground]
     pairs = rows.astype(np.intp) * NUM_CLASSES + columns
     return np.bincount(pairs, minlength=NUM_CLASSES**2).reshape(NUM_CLASSES, NUM_CLASSES)
 

@@ -30,7 +30,7 @@ def to_nnunet(label_map: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: a value is neither background nor a vertebra.
     """
-    unknown = sorted(set(np.unique(label_map).tolist()) - set(LABELS))
+    unknown = sorted(set(np.unique(label_map.ravel("K")).tolist()) - set(LABELS))
     if unknown:
         raise ValueError(f"unknown label values {unknown}")
     table = np.zeros(max(LABELS) + 1, np.uint8)

@@ -14,6 +14,8 @@ from nibabel.arrayproxy import ArrayProxy
 from nibabel.spatialimages import HeaderDataError
 from scipy.ndimage import affine_transform
 
+from vertseg.anatomy.boxes import Box
+from vertseg.anatomy.label_maps import labelled_box, labels_present
 from vertseg.anatomy.labels import BACKGROUND, SACRUM, UNANNOTATED
 from vertseg.anatomy.schemes import VERSE, LabelScheme
 from vertseg.core.errors import UserError
@@ -95,7 +97,7 @@ def load_mask(
     _refuse_ambiguous(path, geometry, ct)
     mask = canonical_volume(array, geometry)
     if same_grid(geometry, ct):
-        on_ct = np.ascontiguousarray(mask.array)
+        on_ct = mask.array
     else:
         _check_place(path, geometry, ct)
         on_ct = _resample_nearest(mask, ct)
@@ -381,16 +383,22 @@ def _verse_labels(array: np.ndarray, path: Path, scheme: LabelScheme, sacrum: bo
         if not np.isfinite(array).all() or np.abs(array - whole).max() > 1e-3:
             raise UserError(f"{path}: label values are not whole numbers. Export the mask again.")
         array = whole
-    values = [int(value) for value in np.unique(array)]
+    labels = np.zeros_like(array, np.uint8)
+    # Most of a mask is background.
+    box = Box.whole(array.shape) if array.min() < BACKGROUND else labelled_box(array)
+    if box is None:
+        return labels
+    values = labels_present(array[box.slices])
     known = scheme
     if scheme is VERSE:
         known = {**VERSE, SACRUM: SACRUM if sacrum else BACKGROUND}
     unknown = [value for value in values if value not in known]
     if unknown:
         raise UserError(_unknown_values(path, unknown, scheme))
-    table = np.zeros(max(values, default=0) + 1, np.uint8)
+    table = np.zeros(max(values) + 1, np.uint8)
     table[values] = [known[value] for value in values]
-    return table[array.astype(np.intp, copy=False)]
+    labels[box.slices] = table[array[box.slices].astype(np.intp, copy=False)]
+    return labels
 
 
 def _unknown_values(path: Path, unknown: list[int], scheme: LabelScheme) -> str:

@@ -26,6 +26,9 @@ AIR = -1.0
 SLAB_VOXELS = 2**21
 """Native voxels resampled at a time; as float32 a slab takes four times as many bytes."""
 
+_BAND_CELLS = 16
+"""Cells of an axis computed at a time, each of which depends on few voxels."""
+
 GridShape = tuple[int, int, int]
 
 GridSpec = Sequence[int] | Mapping[str, Any]
@@ -82,15 +85,20 @@ class GridTransform:
         to_x, to_y, to_z = (
             interpolation_matrix(n, cells) for n, cells in zip(ct.shape, self.shape, strict=True)
         )
+        parts_x, parts_y = bands(to_x), bands(to_y)
         in_plane = np.empty((*self.shape[:2], ct.shape[2]), np.float32)
 
         def resample(slab: Box) -> None:
             z = slab.slices[2]
             # Most files have this order in memory, (z, y, x).
             normalised = normalise_hu(ct[:, :, z].T)
-            rows = normalised.reshape(-1, ct.shape[0]) @ to_x.T
-            whole = np.matmul(to_y, rows.reshape(*normalised.shape[:2], -1))
-            in_plane[:, :, z] = whole.T
+            rows = normalised.reshape(-1, ct.shape[0])
+            by_x = np.empty((len(rows), self.shape[0]), np.float32)
+            for cells, voxels, weights in parts_x:
+                np.matmul(rows[:, voxels], weights.T, out=by_x[:, cells])
+            by_x = by_x.reshape(*normalised.shape[:2], -1)
+            for cells, voxels, weights in parts_y:
+                in_plane[:, cells, z] = np.matmul(weights, by_x[:, voxels]).T
 
         in_threads(resample, [(slab,) for slab in slabs(Box.whole(ct.shape))], threads)
         return (in_plane @ to_z.T).astype(np.float16)
@@ -176,6 +184,21 @@ def interpolation_matrix(n_in: int, n_out: int) -> np.ndarray:
     distance = np.abs(centres[:, None] - np.arange(n_in)[None, :])
     weights = np.clip(1 - distance / width, 0, None)
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def bands(matrix: np.ndarray) -> list[tuple[slice, slice, np.ndarray]]:
+    """Parts of a resampling matrix (n_out, n_in) that hold all but its zeros.
+
+    Returns:
+        Some rows, the columns that these use, and the matrix of both.
+    """
+    parts = []
+    for start in range(0, len(matrix), _BAND_CELLS):
+        rows = slice(start, start + _BAND_CELLS)
+        used = np.flatnonzero(matrix[rows].any(axis=0))
+        columns = slice(int(used[0]), int(used[-1]) + 1)
+        parts.append((rows, columns, matrix[rows, columns]))
+    return parts
 
 
 def interpolate(values: np.ndarray, matrices: Sequence[np.ndarray]) -> np.ndarray:

@@ -13,6 +13,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from vertseg import __version__
+from vertseg.anatomy.label_maps import label_boxes
 from vertseg.anatomy.labels import CRANIOCAUDAL, NAMES
 from vertseg.anatomy.palette import label_colour
 from vertseg.core.errors import UserError
@@ -62,7 +63,7 @@ def write_segmentation(
             to.
     """
     hd = highdicom()
-    present = set(np.unique(mask).tolist())
+    present = label_boxes(mask)
     labels = [label for label in CRANIOCAUDAL if label in present]
     if not labels:
         raise UserError(f"{path}: no vertebra was found, so there is no segmentation to write.")

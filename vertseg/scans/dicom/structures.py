@@ -11,6 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_
 from pydicom.valuerep import DSfloat
 
 from vertseg import __version__
+from vertseg.anatomy.label_maps import label_boxes
 from vertseg.anatomy.labels import CRANIOCAUDAL, NAMES
 from vertseg.anatomy.palette import label_colour
 from vertseg.core.errors import UserError
@@ -60,7 +61,7 @@ def write_structure_set(
     Raises:
         UserError: the mask is empty, or the series cannot be referred to.
     """
-    present = set(np.unique(mask).tolist())
+    present = label_boxes(mask)
     labels = [label for label in CRANIOCAUDAL if label in present]
     if not labels:
         raise UserError(f"{path}: no vertebra was found, so there are no contours to write.")

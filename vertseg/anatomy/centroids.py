@@ -17,7 +17,7 @@ import nibabel as nib
 import numpy as np
 
 from vertseg.anatomy.boxes import Box
-from vertseg.anatomy.distances import depth_mm
+from vertseg.anatomy.distances import core_voxels
 from vertseg.anatomy.label_maps import label_boxes
 from vertseg.anatomy.labels import NAMES, RANK
 from vertseg.anatomy.poi import is_poi, poi_centres
@@ -54,10 +54,9 @@ def body_centres(mask: np.ndarray, affine: np.ndarray, threads: int = 1) -> Cent
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
 
     def centre(label: int, box: Box) -> np.ndarray:
-        inside = np.pad(np.ascontiguousarray(mask[box.slices] == label), 1)
-        depth = depth_mm(inside, spacing)
-        core = np.argwhere(depth > BODY_DEPTH * depth.max()).mean(axis=0)
-        return nib.affines.apply_affine(affine, core + np.array(box.start) - 1)
+        inside = np.ascontiguousarray(mask[box.slices] == label)
+        core = core_voxels(inside, spacing, BODY_DEPTH).mean(axis=0)
+        return nib.affines.apply_affine(affine, core + np.array(box.start))
 
     boxes = {label: box for label, box in label_boxes(mask).items() if label in NAMES}
     return dict(zip(boxes, in_threads(centre, boxes.items(), threads), strict=True))

@@ -1,6 +1,9 @@
 """Label maps against numpy on small arrays."""
 
+import tracemalloc
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -73,3 +76,15 @@ def test_labels_grow_to_the_nearest_cells() -> None:
 
 def test_nothing_grows_into_a_map_without_labels() -> None:
     assert not grown_labels(np.zeros((4, 4, 4), np.uint8), 3).any()
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_cut_vertebrae_are_found_without_a_copy_of_the_map(order: str) -> None:
+    label_map = np.zeros((100, 100, 100), np.uint8, order)
+    label_map[40:60, 40:60, 90:] = 20
+    tracemalloc.start()
+    found = boundary_labels(label_map, label_map)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == {20}
+    assert peak < label_map.size / 10

@@ -67,6 +67,21 @@ class TestDice:
         assert metrics.multi_label_dice_interior(counts, {24, 22}) == pytest.approx((1 + 2 / 3) / 2)
         assert metrics.binary_dice(counts) == pytest.approx(2 * 4 / (5 + 5))
 
+    def test_maps_may_lie_in_memory_in_any_order(self):
+        reference, predicted = random_maps()
+        expected = metrics.confusion(reference, predicted)
+        assert expected.sum() > 0
+        for one in (reference, np.asfortranarray(reference)):
+            for other in (predicted, np.asfortranarray(predicted)):
+                np.testing.assert_array_equal(metrics.confusion(one, other), expected)
+
+    def test_values_that_name_no_vertebra_are_refused(self):
+        inside = np.full((2, 2, 2), 20)
+        for value in (-1, 29):
+            wrong = np.where(np.arange(8).reshape(2, 2, 2) == 3, value, inside)
+            with pytest.raises(ValueError, match="label values"):
+                metrics.confusion(inside, wrong)
+
     def test_matches_simpleitk(self):
         reference, predicted = random_maps()
         overlap = sitk.LabelOverlapMeasuresImageFilter()

@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import time
+import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
@@ -241,3 +242,23 @@ def test_a_notice_stands_in_the_header(tmp_path: Path) -> None:
     notice = "n" * 79
     save_mask(tmp_path / "a.nii.gz", np.zeros(SHAPE), Geometry(SHAPE, np.eye(4)), notice)
     assert nib.load(tmp_path / "a.nii.gz").header["descrip"].item().decode() == notice
+
+
+@pytest.mark.parametrize("codes", ["RAS", "PIR"])
+def test_a_mask_is_read_within_few_copies_of_its_voxels(tmp_path: Path, codes: str) -> None:
+    """Whatever their order: a table looked up at every voxel would take eight bytes for each."""
+    labels = np.zeros((160, 160, 160), np.uint8)
+    labels[70:90, 70:90, 40:120] = 20
+    whole = nib.Nifti1Image(labels, np.eye(4))
+    to_codes = nib.orientations.ornt_transform(
+        nib.io_orientation(whole.affine), nib.orientations.axcodes2ornt(codes)
+    )
+    image = whole.as_reoriented(to_codes)
+    nib.save(image, tmp_path / "mask.nii.gz")
+    ct = Geometry(image.shape, image.affine)
+    tracemalloc.start()
+    mask = load_mask(tmp_path / "mask.nii.gz", ct)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(mask.array, labels)
+    assert peak < 5 * labels.size

@@ -28,7 +28,8 @@ with step_log(snakemake.log[0]):
             scan = read_cache(path)
             segmented = segment(model, scan.image, scan.transform, snakemake.params.decoding)
             if snakemake.params.cts is not None:
-                segmented = outlined(segmented, load_ct(snakemake.params.cts[scan.name]))
+                ct = load_ct(snakemake.params.cts[scan.name])
+                segmented = outlined(segmented, ct, snakemake.threads)
             on_grid = segmented.on_grid if snakemake.params.keep_grid else None
             native = scan.transform.native
             found = write_prediction(folder, scan.name, segmented.mask, native, on_grid)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ from vertseg.screening import (
     summarise,
     without_coarse_outlines,
 )
-from vertseg.screening.body import isolate_body
+from vertseg.screening.body import _robust_curve, isolate_body
 from vertseg.screening.edges import planes_in_ct, plates_in_ct
 from vertseg.screening.fractures import genant_grade
 from vertseg.screening.frames import (
@@ -467,6 +468,14 @@ def test_the_back_wall_of_a_block_lies_before_its_canal() -> None:
 @pytest.mark.parametrize(("canal_depth", "filled_share"), [(4, 0.0), (12, 0.5)])
 def test_a_shallow_or_half_filled_gap_is_not_a_canal(canal_depth, filled_share) -> None:
     assert isolate_body(block(canal_depth, filled_share)) is None
+
+
+def test_a_wall_seen_at_two_heights_alone_is_straight() -> None:
+    heights, places = np.repeat([0.0, 8.0], 20), np.tile([-10.0, -10.0, -11.0, -10.0], 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        wall = _robust_curve(heights, places, np.arange(-4.0, 14.0))
+    np.testing.assert_array_equal(wall, -10.0)
 
 
 def test_phantoms_are_compared_with_their_truth(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def _robust_curve(x: Floats, y: Floats, at: Floats) -> Floats | None:
     for degree, limit in ((1, 3.0), (2, 2.0), (2, 2.0)):
         if not keep.any():
             return None
-        if np.ptp(x[keep]) < 6:
+        if np.ptp(x[keep]) < 6 or len(np.unique(x[keep])) <= degree:
             return np.full(at.shape, np.median(y))
         curve = np.polynomial.Polynomial.fit(x[keep], y[keep], degree)
         keep = np.abs(y - curve(x)) <= limit

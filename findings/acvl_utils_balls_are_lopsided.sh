@@ -15,9 +15,9 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 python3 -m venv venv
-venv/bin/pip install --quiet --disable-pip-version-check --no-deps acvl-utils==0.2.6
 venv/bin/pip install --quiet --disable-pip-version-check \
     scikit-image==0.26.0 connected-components-3d==4.1.1 scipy==1.17.1 numpy==2.4.6
+venv/bin/pip install --quiet --disable-pip-version-check --no-deps acvl-utils==0.2.6
 
 venv/bin/python - 2> log <<'END' || { cat log >&2; exit 1; }
 import sys

@@ -190,6 +190,20 @@ class TestViewerVolumes:
         assert np.all(below >= 28) and np.all(above[[0, 1]] >= 28)
         assert labels.shape[2] < mask.shape[2]
 
+    def test_the_sform_counts_whatever_the_scan_has(self, tmp_path: Path) -> None:
+        """By a qform alone, NiiVue's reader can place a turned, leaning scan at NaN."""
+        lean = np.radians(12)
+        affine = np.diag([-0.8, -0.8, 2.5, 1.0])
+        affine[1:3, 1:3] = np.diag([-0.8, 2.5]) @ np.array(
+            [[np.cos(lean), -np.sin(lean)], [np.sin(lean), np.cos(lean)]]
+        )
+        array = np.zeros((40, 40, 20), np.float32)
+        geometry = Geometry(array.shape, affine, sform_code=0, qform_code=1)
+        ct = Volume(array, affine, geometry)
+        for image in viewer_volumes(ct, np.zeros(array.shape, np.uint8), tmp_path)[:2]:
+            assert image.header["sform_code"] >= image.header["qform_code"] > 0
+            assert np.isfinite(image.affine).all()
+
     def test_without_a_vertebra_the_whole_scan_is_shown_in_few_voxels(self, tmp_path: Path) -> None:
         array = np.zeros((400, 400, 200), np.float32)
         array[200:, :, :] = 5000

@@ -16,7 +16,10 @@ from scipy.spatial import KDTree
 from vertseg.anatomy.boxes import Box
 from vertseg.anatomy.centroids import TOLERANCE_MM, Centres
 from vertseg.anatomy.label_maps import label_boxes
-from vertseg.anatomy.labels import BACKGROUND, IDS, NUM_CLASSES, RANK
+from vertseg.anatomy.labels import BACKGROUND, IDS, NAMES, NUM_CLASSES, RANK
+
+_COUNTED_AS = np.array([value if value in NAMES else BACKGROUND for value in range(NUM_CLASSES)])
+"""The value that each of VerSe's counts as in a measure."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class SurfaceDistance:
 def confusion(reference: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Count voxels by reference label (rows) and predicted label (columns).
 
-    Voxels that are background in both are not counted: no measure here needs them.
+    A sacrum is background: networks may learn it, but it is no vertebra. Voxels that are background
+    in both are not counted: no measure here needs them.
 
     Args:
         reference: label map.
@@ -80,8 +84,10 @@ def confusion(reference: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     for values in (rows, columns):
         if values.size and not 0 <= values.min() <= values.max() < NUM_CLASSES:
             raise ValueError(f"label values must lie in 0-{NUM_CLASSES - 1}")
-    pairs = rows.astype(np.intp) * NUM_CLASSES + columns
-    return np.bincount(pairs, minlength=NUM_CLASSES**2).reshape(NUM_CLASSES, NUM_CLASSES)
+    pairs = _COUNTED_AS[rows] * NUM_CLASSES + _COUNTED_AS[columns]
+    counts = np.bincount(pairs, minlength=NUM_CLASSES**2).reshape(NUM_CLASSES, NUM_CLASSES)
+    counts[BACKGROUND, BACKGROUND] = 0
+    return counts
 
 
 def dice_per_label(counts: np.ndarray) -> dict[int, float]:

@@ -20,6 +20,7 @@ rule nnunet_scan:
         ct=sample_path("ct"),
         mask=sample_path("mask"),
         labels=sample_path("labels"),
+        state=lambda wildcards, input: files_state(input),
         code=code("nnunet_scan.py", without=["dataset.folds"]),
     script:
         "../scripts/nnunet_scan.py"

@@ -24,6 +24,7 @@ rule preprocess:
     params:
         scans=lambda wildcards: preprocessed([wildcards.scan]),
         grid=lambda wildcards: GRIDS[wildcards.grid],
+        state=lambda wildcards, input: files_state(input),
         code=code("preprocess.py"),
     script:
         "../scripts/preprocess.py"

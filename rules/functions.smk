@@ -1,5 +1,8 @@
 """Functions of the rules: their inputs, params and resources."""
 
+import hashlib
+from functools import cache
+
 from vertseg.core.code_version import code_version
 from vertseg.core.files import ends_sha256
 from vertseg.predict.earlier import source_state
@@ -49,8 +52,17 @@ def files_state(files):
     Snakemake asks whether inputs are younger than outputs, and a file that was moved into
     another's place may be older.
     """
-    own = [file for file in files if file not in SCAN_FOLDERS and Path(file).is_file()]
-    return ends_sha256(own)[:12]
+    own = [file_state(str(file)) for file in files if file not in SCAN_FOLDERS]
+    return hashlib.sha256(" ".join(own).encode()).hexdigest()[:12]
+
+
+@cache
+def file_state(path):
+    """Checksum of a file's size and ends; empty if it cannot be read."""
+    try:
+        return ends_sha256(path)
+    except OSError:
+        return ""
 
 
 def sample_path(kind):

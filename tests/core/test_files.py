@@ -97,12 +97,10 @@ def test_a_glance_sees_any_edit_of_a_compressed_file(tmp_path: Path) -> None:
             edited[index] ^= 1
         path = tmp_path / f"{index}.gz"
         path.write_bytes(gzip.compress(edited, 0, mtime=0))
-        sums.add(ends_sha256([path]))
+        sums.add(ends_sha256(path))
         assert path.stat().st_size == (tmp_path / "None.gz").stat().st_size
     assert len(sums) == 4
     copy = tmp_path / "copy.gz"
     shutil.copy(tmp_path / "0.gz", copy)
     os.utime(copy, (1, 1))
-    assert ends_sha256([copy]) == ends_sha256([tmp_path / "0.gz"])
-    both = [copy, tmp_path / "None.gz"]
-    assert ends_sha256(both) != ends_sha256(both[::-1]) != ends_sha256(both[:1])
+    assert ends_sha256(copy) == ends_sha256(tmp_path / "0.gz")

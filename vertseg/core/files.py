@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-_END_BYTES = 1 << 16
+_END_BYTES = 1 << 14
 
 
 def walk_files(
@@ -162,19 +162,17 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
-def ends_sha256(paths: Iterable[str | os.PathLike[str]]) -> str:
-    """SHA-256 of files' sizes, starts and ends, in hexadecimal digits: of large ones at a glance.
+def ends_sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's size, start and end, in hexadecimal digits: a glance at a large file.
 
     The end of a file compressed by gzip holds a checksum of its content.
     """
-    digest = hashlib.sha256()
-    for path in paths:
-        with Path(path).open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            digest.update(f"{size}\n".encode())
-            for place in (0, max(size - _END_BYTES, 0)):
-                file.seek(place)
-                digest.update(file.read(_END_BYTES))
+    with Path(path).open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        digest = hashlib.sha256(f"{size}\n".encode())
+        for place in (0, max(size - _END_BYTES, 0)):
+            file.seek(place)
+            digest.update(file.read(_END_BYTES))
     return digest.hexdigest()
 
 

@@ -67,7 +67,9 @@ rule audit:
         runtime=by_attempt(60),
     params:
         listed=LISTED_SAMPLES,
-        state=lambda wildcards, input: files_state(input),
+        state=lambda wildcards: files_state(
+            scan_files(SAMPLES, "ct", "mask", "centroids", "labels")
+        ),
         code=code("audit.py"),
     script:
         "../scripts/audit.py"

@@ -23,7 +23,9 @@ rule evaluate:
         runtime=by_attempt(60),
     params:
         fold=lambda wildcards: wildcards.fold,
-        state=lambda wildcards, input: files_state(input.references),
+        state=lambda wildcards: files_state(
+            scan_files(DEVELOPMENT_SCANS, "mask", "centroids", "labels")
+        ),
         code=code("evaluate.py", without=LISTS),
     script:
         "../scripts/evaluate.py"

@@ -61,6 +61,9 @@ use rule evaluate as evaluate_external with:
         f"{RESULTS}/benchmarks/evaluate/{{method}}_external.tsv"
     params:
         fold="external",
+        state=lambda wildcards: files_state(
+            scan_files(EXTERNAL_SCANS, "mask", "centroids", "labels")
+        ),
 
 
 use rule table1 as external_table with:

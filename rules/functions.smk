@@ -50,7 +50,7 @@ def files_state(files):
     """Checksum of the sizes and ends of the user's own files, as a param.
 
     Snakemake asks whether inputs are younger than outputs, and a file that was moved into
-    another's place may be older.
+    another's place may be older. It compares no param whose function takes the input.
     """
     own = [file_state(str(file)) for file in files if file not in SCAN_FOLDERS]
     return hashlib.sha256(" ".join(own).encode()).hexdigest()[:12]

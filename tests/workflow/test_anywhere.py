@@ -131,7 +131,7 @@ def test_what_an_evaluation_reads_is_its_input(outside: Path, workflow: Path) ->
     )  # fmt: skip
     inputs = {
         rule: set(files.split(", "))
-        for rule, files in re.findall(r"^rule (\w+):\n +input: (.+)$", plan, re.MULTILINE)
+        for rule, files in re.findall(r"^ *rule (\w+):\n +input: (.+)$", plan, re.MULTILINE)
     }
     masks = {"vertebrae/vertebrae_L1.nii.gz", "vertebrae/vertebrae_T12.nii.gz"}
     masks |= set(samples["mask"][1:])

@@ -2,7 +2,7 @@
 
 LISTED_SAMPLES = {
     "rows": [vars(sample) for sample in SAMPLES.values()],
-    "find_centroids": bool(DOWNLOADED_SPLITS),
+    "searched": SPLIT_FOLDERS,
 }
 
 if config["data"]["source"] == "phantom":
@@ -67,6 +67,9 @@ rule audit:
         runtime=by_attempt(60),
     params:
         listed=LISTED_SAMPLES,
+        state=lambda wildcards: files_state(
+            scan_files(SAMPLES, "ct", "mask", "centroids", "labels")
+        ),
         code=code("audit.py"),
     script:
         "../scripts/audit.py"

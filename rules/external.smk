@@ -51,6 +51,7 @@ use rule evaluate as evaluate_external with:
         samples=f"{RESULTS}/samples.tsv",
         folds=f"{RESULTS}/folds.tsv",
         caches=caches(EXTERNAL_SCANS),
+        references=scan_files(EXTERNAL_SCANS, "mask", "centroids", "labels"),
     output:
         scans=f"{RESULTS}/evaluation/{{method}}/external_scans.csv",
         labels=f"{RESULTS}/evaluation/{{method}}/external_labels.csv",
@@ -60,6 +61,9 @@ use rule evaluate as evaluate_external with:
         f"{RESULTS}/benchmarks/evaluate/{{method}}_external.tsv"
     params:
         fold="external",
+        state=lambda wildcards: files_state(
+            scan_files(EXTERNAL_SCANS, "mask", "centroids", "labels")
+        ),
 
 
 use rule table1 as external_table with:

@@ -1,6 +1,10 @@
 """Functions of the rules: their inputs, params and resources."""
 
+import hashlib
+from functools import cache
+
 from vertseg.core.code_version import code_version
+from vertseg.core.files import ends_sha256
 from vertseg.predict.earlier import source_state
 from vertseg.segmentation.settings import SHIPPED_FILES
 
@@ -21,6 +25,14 @@ def one_of(names):
     return "|".join(names) or "(?!)"
 
 
+def files_of(path):
+    """The files that a path stands for: a folder of masks for one of each vertebra.
+
+    The folder's date does not change where a file in it does.
+    """
+    return sorted(map(str, Path(path).glob("vertebrae_*.nii.gz"))) or [path]
+
+
 def scan_files(scans, *kinds):
     """Files of scans, of some kinds ("ct", "mask", ...), as a step's inputs.
 
@@ -29,8 +41,28 @@ def scan_files(scans, *kinds):
     inputs = []
     for sample in (SAMPLES[scan] for scan in scans):
         within = [one for one in SCAN_FOLDERS if sample.ct.startswith(f"{one}/")]
-        inputs += within or [getattr(sample, kind) for kind in kinds]
-    return list(dict.fromkeys(filter(None, inputs)))
+        paths = filter(None, (getattr(sample, kind) for kind in kinds))
+        inputs += within or [file for path in paths for file in files_of(path)]
+    return list(dict.fromkeys(inputs))
+
+
+def files_state(files):
+    """Checksum of the sizes and ends of the user's own files, as a param.
+
+    Snakemake asks whether inputs are younger than outputs, and a file that was moved into
+    another's place may be older. It compares no param whose function takes the input.
+    """
+    own = [file_state(str(file)) for file in files if file not in SCAN_FOLDERS]
+    return hashlib.sha256(" ".join(own).encode()).hexdigest()[:12]
+
+
+@cache
+def file_state(path):
+    """Checksum of a file's size and ends; empty if it cannot be read."""
+    try:
+        return ends_sha256(path)
+    except OSError:
+        return ""
 
 
 def sample_path(kind):
@@ -64,6 +96,15 @@ def caches(scans, grid=config["grid"]):
 def method_caches(scans):
     """Where scans lie on the grid of the job's method."""
     return lambda wildcards: caches(scans, method_grid(config, wildcards.method))
+
+
+def initial_weights(wildcards):
+    """Trained network that the job's method goes on from, as a list of none or one."""
+    return list(
+        filter(
+            None, [training_settings(config, wildcards.method).get("initial_weights")]
+        )
+    )
 
 
 def method_cts(scans):

@@ -24,6 +24,9 @@ rule preprocess:
     params:
         scans=lambda wildcards: preprocessed([wildcards.scan]),
         grid=lambda wildcards: GRIDS[wildcards.grid],
+        state=lambda wildcards: files_state(
+            scan_files([wildcards.scan], "ct", "mask", "labels")
+        ),
         code=code("preprocess.py"),
     script:
         "../scripts/preprocess.py"
@@ -53,6 +56,7 @@ if config["data"]["source"] == "phantom":
         params:
             scans=preprocessed(DEVELOPMENT_SCANS),
             grid=lambda wildcards: GRIDS[wildcards.grid],
+            state="",
             code=code("preprocess.py"),
 
     ruleorder: preprocess_phantoms > preprocess

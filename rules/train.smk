@@ -5,9 +5,7 @@ rule train:
     input:
         caches=method_caches(DEVELOPMENT_SCANS),
         folds=f"{RESULTS}/folds.tsv",
-        initial_weights=lambda wildcards: (
-            training_settings(config, wildcards.method).get("initial_weights") or []
-        ),
+        initial_weights=initial_weights,
     output:
         weights=f"{RESULTS}/models/{{method}}/fold{{fold}}/weights.safetensors",
         log=f"{RESULTS}/models/{{method}}/fold{{fold}}/log.csv",
@@ -28,6 +26,7 @@ rule train:
         settings=lambda wildcards: training_settings(config, wildcards.method),
         folder=lambda wildcards, output: Path(output.weights).parent,
         folds=config["folds"]["number"],
+        state=lambda wildcards: files_state(initial_weights(wildcards)),
         code=code(
             "train.py",
             # The folds are an input; measures decide the validation columns of log.csv alone.

@@ -17,6 +17,7 @@ SNAKEMAKES_SIDE = [
     "vertseg.anatomy.schemes",
     "vertseg.core.code_version",
     "vertseg.core.errors",
+    "vertseg.core.files",
     "vertseg.core.workflow_log",
     "vertseg.dataset.config",
     "vertseg.dataset.folds",

@@ -1,13 +1,16 @@
+import gzip
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
 from vertseg.core.errors import UserError
-from vertseg.core.files import atomic_path, walk_files, write_json, write_text
+from vertseg.core.files import atomic_path, ends_sha256, walk_files, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -82,3 +85,22 @@ def test_a_walk_names_folders_that_cannot_be_read(tmp_path: Path, monkeypatch) -
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(UserError, match=r"cannot be read \(Permission denied\)"):
         list(walk_files(tmp_path))
+
+
+def test_a_glance_sees_any_edit_of_a_compressed_file(tmp_path: Path) -> None:
+    """Of equal size, too; whatever its name and date."""
+    content = np.random.default_rng(0).bytes(200_000)
+    sums = set()
+    for index in (None, 0, 100_000, 199_999):
+        edited = bytearray(content)
+        if index is not None:
+            edited[index] ^= 1
+        path = tmp_path / f"{index}.gz"
+        path.write_bytes(gzip.compress(edited, 0, mtime=0))
+        sums.add(ends_sha256(path))
+        assert path.stat().st_size == (tmp_path / "None.gz").stat().st_size
+    assert len(sums) == 4
+    copy = tmp_path / "copy.gz"
+    shutil.copy(tmp_path / "0.gz", copy)
+    os.utime(copy, (1, 1))
+    assert ends_sha256(copy) == ends_sha256(tmp_path / "0.gz")

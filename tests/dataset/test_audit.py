@@ -127,6 +127,14 @@ def test_points_and_masks_that_disagree_are_warnings(scans: Scans, tmp_path: Pat
         assert warning in row["warnings"]
 
 
+def test_points_of_another_image_are_a_problem(scans: Scans, tmp_path: Path) -> None:
+    path = tmp_path / "ctd.json"
+    sample = replace(scans.write("good"), centroids=str(path))
+    halved = {label: point / 2 for label, point in body_centres(scans.mask, AFFINE).items()}
+    write_centroids(path, halved, AFFINE)
+    assert "ctd.json: no point lies within 20 mm" in audit_scan(sample)["problem"]
+
+
 def test_a_mask_on_another_grid_is_a_warning(scans: Scans) -> None:
     row = audit_scan(scans.write("moved", mask_affine=AFFINE + 1e-4 * np.eye(4)))
     assert row["warnings"] == row["problem"] == ""

@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import json
+import re
 from typing import Any
 
 import pytest
@@ -21,7 +22,9 @@ from vertseg.dataset.config import (
     running_methods,
     training_settings,
 )
-from vertseg.networks.weights import load_network
+from vertseg.networks.metadata import output_channels
+from vertseg.networks.registry import build_network
+from vertseg.networks.weights import load_initial_weights, load_network
 from vertseg.nnunet.settings import NnunetSettings, PlanSettings
 from vertseg.segmentation.settings import DECODINGS, OUTLINES
 from vertseg.training.settings import TrainingSettings
@@ -238,6 +241,27 @@ def test_the_shipped_model_is_trained_by_our_recipe() -> None:
     assert trained["settings"] == {key: recipe[key] for key in trained["settings"]}
 
 
+def test_the_documented_way_to_go_on_from_the_shipped_model_fits_it() -> None:
+    [block] = re.findall(
+        r"^```\n(results: results/clinic\n.+?)^```$",
+        (ROOT / "docs/own_data.md").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    config = changed(yaml.safe_load(block))
+    for method in running_methods(config):
+        settings = TrainingSettings.from_config(training_settings(config, method))
+        assert settings.learning_rate == 0.0005 and settings.iterations == 300
+        outputs = output_channels(settings.num_classes, settings.auxiliary)
+        network = build_network(settings.network, outputs, **settings.network_options)
+        weights = ROOT / settings.initial_weights
+        load_initial_weights(
+            network, weights, settings.network, settings.network_options, settings.num_classes,
+            settings.auxiliary,
+        )  # fmt: skip
+        trained = load_network(weights)[1]["settings"]
+        assert (settings.grid, settings.crop) == (trained["grid"], trained["crop"])
+
+
 def test_nnunets_methods_differ_as_stated() -> None:
     flips, plain, ours = (
         nnunet_settings(PAPER, key) for key in ("nnunet_flips", "nnunet", "mobilenet_aspp_nnunet")
@@ -248,6 +272,11 @@ def test_nnunets_methods_differ_as_stated() -> None:
         "network": "mobilenet_aspp",
         "network_options": PAPER["networks"]["mobilenet_aspp"],
     }
+
+
+def test_folders_may_end_with_a_slash() -> None:
+    config = changed({"results": "results/mine/", "data": {"folder": "/data//verse/"}})
+    assert (config["results"], config["data"]["folder"]) == ("results/mine", "/data/verse")
 
 
 def test_skipped_methods_do_not_run() -> None:
@@ -324,6 +353,9 @@ def test_the_order_of_keys_does_not_matter() -> None:
         ({"data": {"urls": {"train": []}}}, "data.urls: unknown key 'train'; did you mean"),
         ({"data": {"source": "phantom"}}, "data: 'phantom' is a required property"),
         ({"folds": {"run": [3]}}, "no fold 3"),
+        ({"methods": {2021: {"label": "X", "network": "unet"}}}, "methods: the key 2021 is no"),
+        ({True: "x"}, "top level: the key True is no text"),
+        ({"methods": {"reference": {"label": "X", "network": "unet"}}}, "methods.reference"),
         (
             {"reference_method": "best"},
             "reference_method: 'best' is not among the methods that run",

@@ -88,9 +88,9 @@ def test_too_few_subjects_are_an_error() -> None:
 
 def test_the_table_of_folds(tmp_path: Path) -> None:
     path = tmp_path / "folds.tsv"
-    write_folds(path, subjects_of([0, 0, 7]), {"s00": 1, "s01": 0, "s02": 0})
+    write_folds(path, subjects_of([5, 7, 7]), {"s00": 1, "s01": 0, "s02": 0})
     assert path.read_text().splitlines() == [
-        "scan\tsubject\tfold", "s00\tp0\t1", "s01\tp0\t0", "s02\tp7\t0"
+        "scan\tsubject\tfold", "s00\tp5\t1", "s01\tp7\t0", "s02\tp7\t0"
     ]  # fmt: skip
     assert read_folds(path) == {"s00": "1", "s01": "0", "s02": "0"}
     caches = [f"cache/s0{index}.safetensors" for index in range(2)]
@@ -101,6 +101,13 @@ def test_the_table_of_folds(tmp_path: Path) -> None:
         divide_caches(path, caches[:1], EXTERNAL)
     with pytest.raises(UserError, match=r"folds\.tsv: no fold for s09"):
         divide_caches(path, ["s09.safetensors"], "1")
+    table = path.read_text()
+    path.write_text(table.replace("s02\tp7\t0", "s02\tp7\t1"))
+    with pytest.raises(UserError, match=r"folds\.tsv: each scan .* In several folds: p7\."):
+        read_folds(path)
+    path.write_text(table + "s02\tp7\t0\n")
+    with pytest.raises(UserError, match=r"folds\.tsv: each scan must have one row"):
+        read_folds(path)
     path.write_text("scan\tsubject\ns00\tp0\n")
     with pytest.raises(UserError, match=r"folds\.tsv: not a table of folds"):
         read_folds(path)

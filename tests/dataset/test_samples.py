@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ from vertseg.core.errors import UserError
 from vertseg.dataset.samples import (
     Sample,
     check_subjects,
+    listed_samples,
     phantom_samples,
     read_samples,
     verse_samples,
@@ -83,6 +85,7 @@ def test_sheet_round_trip(tmp_path: Path) -> None:
         ("scan\tsubject\tct\tmask\na\tp\tc\tm\t\nb\tp\tc\tm\tz\n", "line 3 has more cells"),
         ("scan\tsubject\tct\tmask\tlabel\na\tp\tc\tm\ts\n", "'label' should be named 'labels'"),
         ("scan\tsubject\tct\tmask\tLabels\na\tp\tc\tm\ts\n", "'Labels' should be named"),
+        ("scan\tsubject\tct\tmask\tmask\na\tp\tc\tm\tn\n", "several columns are named 'mask'"),
         ("scan\tsubject\tct\tmask\tcentroids \na\tp\tc\tm\ts\n", "named 'centroids'"),
     ],
 )
@@ -95,8 +98,29 @@ def test_faulty_sheets_are_explained(tmp_path: Path, text: str, message: str) ->
 
 
 def test_other_columns_and_blank_cells_do_not_matter(tmp_path: Path) -> None:
-    (tmp_path / "sheet.tsv").write_text("scan\tsubject\tct\tmask\tage\na\tp\tc\tm\t61\t\n")
+    (tmp_path / "sheet.tsv").write_text("scan\tsubject\tct\tmask\tage\t\t\na\tp\tc\tm\t61\t\n")
     assert read_samples(tmp_path / "sheet.tsv") == [Sample("a", "p", "c", "m")]
+
+
+def test_centroids_are_looked_for_in_unpacked_archives_alone(tmp_path: Path) -> None:
+    """Those of a sheet for the external test are as its rows state them."""
+    touch(
+        tmp_path,
+        "data/derivatives/sub-a/sub-a_seg-vert_msk.nii.gz",
+        "data/derivatives/sub-a/sub-a_seg-subreg_ctd.json",
+        "own/b_seg-vert_msk.nii.gz",
+        "own/b_seg-vert_ctd.json",
+    )
+    archived = f"{tmp_path}/data/derivatives/sub-a/sub-a_seg-"
+    listed = Sample("sub-a", "sub-a", "a_ct.nii.gz", f"{archived}vert_msk.nii.gz")
+    own = [
+        Sample(f"b{index}", "b", "b_ct.nii.gz", f"{tmp_path}/own/b_seg-vert_msk.nii.gz", stated)
+        for index, stated in enumerate(("", "elsewhere/points.json"))
+    ]
+    rows = [vars(sample) for sample in (listed, *own)]
+    found = listed_samples(rows, [f"{tmp_path}/data"])
+    assert found == [replace(listed, centroids=f"{archived}subreg_ctd.json"), *own]
+    assert listed_samples(rows, []) == [listed, *own]
 
 
 def test_scans_are_left_out_by_name() -> None:

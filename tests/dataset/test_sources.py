@@ -62,6 +62,21 @@ def test_one_patient_is_either_learned_from_or_tested_on(tmp_path: Path) -> None
         configured(tmp_path, one, external=(copy,))
 
 
+def test_scans_of_one_name_in_two_data_sets_are_named(tmp_path: Path) -> None:
+    for root in ("verse19", "verse20"):
+        for path in ("rawdata/sub-a/sub-a_ct", "derivatives/sub-a/sub-a_seg-vert_msk"):
+            (tmp_path / root / path).parent.mkdir(parents=True)
+            (tmp_path / root / f"{path}.nii.gz").touch()
+    stated = {
+        "results": "results",
+        "methods": {"ours": {"label": "Ours", "network": "unet"}},
+        "data": {"source": "verse", "root": str(tmp_path)},
+    }
+    config = complete_config(stated, ROOT / "schemas/config.schema.yaml")
+    with pytest.raises(UserError, match=r"(?s)one name.*verse19/rawdata.*verse20/rawdata/sub-a"):
+        configured_samples(config, ROOT)
+
+
 def test_own_scans_whose_paths_have_braces_are_named(tmp_path: Path) -> None:
     (tmp_path / "p{1}").mkdir()
     nib.save(nib.Nifti1Image(random_ct((4, 4, 4)), np.eye(4)), tmp_path / "p{1}/x_ct.nii.gz")

@@ -12,11 +12,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from vertseg.anatomy.centroids import body_centres, write_centroids
-from vertseg.anatomy.labels import IDS
+from vertseg.anatomy.labels import IDS, SACRUM
 from vertseg.core.errors import UserError
 from vertseg.dataset.samples import Sample
 from vertseg.evaluation.scans import LABEL_COLUMNS, SCAN_COLUMNS, Case, evaluate_fold, evaluate_scan
-from vertseg.scans.nifti import save_mask
+from vertseg.scans.nifti import load_mask, save_mask
 from vertseg.scans.volumes import Geometry
 from vertseg.segmentation.cache import CachedScan, write_cache
 from vertseg.segmentation.grid import GridTransform
@@ -98,6 +98,22 @@ class TestScan:
         assert np.isnan(scan["shift"]) and np.isnan(scan["hausdorff_mm"])
         assert len(labels) == 1
 
+    def test_without_a_spine_there_are_no_labels_to_be_right(self) -> None:
+        empty = np.zeros(SHAPE, np.uint8)
+        for predicted, dice in ((empty, 1), (spine(T12), 0)):
+            scan, _ = evaluate_scan(case(empty, predicted))
+            assert scan["multi_label_dice"] == scan["multi_label_dice_native"] == dice
+            for measure in ("all_labels_right", "id_rate", "shift", "localisation_error_mm"):
+                assert np.isnan(scan[measure]), measure
+
+
+def preprocessed(mask: Path, native: Geometry, cache: Path) -> None:
+    """Cache a scan's labels as the step `preprocess` does, with the sacrum."""
+    reference = load_mask(mask, native, sacrum=True)
+    transform = GridTransform((6, 6, 24), native)
+    label = transform.encode_labels(reference.array)
+    write_cache(cache, CachedScan(cache.stem, np.zeros(label.shape, np.float16), label, transform))
+
 
 class Fold:
     """Two scans on disk, stored in LPS order: one predicted right, one a label too low."""
@@ -112,10 +128,7 @@ class Fold:
             mask, cache = folder / f"{name}_mask.nii.gz", folder / f"{name}.safetensors"
             reference, predicted = spine(T12, L1), spine(*labels)
             save_mask(mask, reference, self.native)
-            transform = GridTransform((6, 6, 24), self.native)
-            label = transform.encode_labels(reference)
-            image = np.zeros(transform.shape, np.float16)
-            write_cache(cache, CachedScan(name, image, label, transform))
+            preprocessed(mask, self.native, cache)
             stem = self.predictions / name
             save_mask(f"{stem}_seg-vert_msk.nii.gz", predicted, self.native)
             centres = body_centres(predicted, self.native.canonical_affine)
@@ -155,6 +168,14 @@ class TestFold:
         scans, _ = fold.evaluate()
         assert scans["multi_label_dice"][0] == 0
         assert scans["multi_label_dice_native"][0] == 1
+
+    def test_a_labelled_sacrum_changes_no_measure(self, fold: Fold) -> None:
+        before = fold.evaluate()
+        for sample in fold.samples:
+            save_mask(sample.mask, spine(T12, L1, SACRUM), fold.native)
+            preprocessed(Path(sample.mask), fold.native, Path(fold.caches[sample.scan]))
+        for table, unchanged in zip(fold.evaluate(), before, strict=True):
+            pd.testing.assert_frame_equal(table, unchanged)
 
     def test_annotated_centres_come_before_the_masks(self, fold: Fold, tmp_path: Path) -> None:
         annotated = {

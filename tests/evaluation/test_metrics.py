@@ -120,6 +120,14 @@ class TestDice:
         assert math.isnan(metrics.multi_label_dice_reference_labels(invented))
         assert math.isnan(metrics.multi_label_dice_interior(invented, {20}))
 
+    def test_a_sacrum_is_background(self):
+        reference = np.array([24, 24, 26, 26, 26, 0, 0, 0], np.uint8).reshape(2, 2, 2)
+        predicted = np.array([24, 24, 24, 26, 0, 26, 0, 0], np.uint8).reshape(2, 2, 2)
+        counts = metrics.confusion(reference, predicted)
+        assert counts.sum() == 3
+        assert metrics.dice_per_label(counts) == {24: 2 * 2 / (2 + 3)}
+        assert metrics.binary_dice(counts) == 2 * 2 / (2 + 3)
+
     def test_rejects_what_it_cannot_compare(self):
         one = np.zeros((2, 2, 2), np.uint8)
         with pytest.raises(ValueError, match="shapes differ"):

@@ -145,12 +145,21 @@ class TestChoice:
         [("a", 0, "x", 0.9), ("a", 0, "y", 0.1), ("a", 0, "z", 0.6), ("a", 0, "w", 0.7),
          ("b", 0, "x", 0.5), ("a", 1, "v", 0.99)],
         columns=["method", "fold", "scan", "multi_label_dice"],
-    )  # fmt: skip
+    ).assign(multi_label_dice_native_reference_labels=0.5)  # fmt: skip
 
     def test_is_the_best_methods_median_scan_of_the_first_fold(self) -> None:
         chosen = choose_example(self.SCANS)
         assert (chosen.method, chosen.fold, chosen.scan) == ("a", 0, "z")
         assert chosen.multi_label_dice == 0.6
+
+    def test_shows_a_vertebra(self) -> None:
+        """Without a spine in its reference, a scan has no slices along one."""
+        column, scans = "multi_label_dice_native_reference_labels", self.SCANS.copy()
+        scans.loc[scans["scan"] == "z", column] = np.nan
+        assert choose_example(scans).scan == "w"
+        scans[column] = np.nan
+        with pytest.raises(UserError, match="No scan of fold 0 has a labelled vertebra"):
+            choose_example(scans)
 
     def test_nothing_to_choose_from(self) -> None:
         with pytest.raises(UserError, match="No scan"):
@@ -218,7 +227,7 @@ class TestDrawing:
         scans = pd.DataFrame(
             [(m, 0, s, d) for m in methods for s, d in (("s", 0.4), ("t", 0.8))],
             columns=["method", "fold", "scan", "multi_label_dice"],
-        )
+        ).assign(multi_label_dice_native_reference_labels=0.5)
         ct, mask = bent_spine()
         titles = {key: TITLES[key] for key in methods}
         figure = draw_figure1(

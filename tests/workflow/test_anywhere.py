@@ -98,12 +98,45 @@ def test_a_replaced_scan_of_the_user_is_prepared_again(outside: Path, workflow: 
     targets = [*caches, "own_results/folds.tsv"]
     snakemake(outside, *arguments, *targets)
     first, second, _ = samples["ct"]
+    original = shutil.copy(outside / first, outside / "original.nii.gz")
     shutil.copy(outside / second, outside / first)
     plan = snakemake(outside, "-n", *arguments, *targets)
     assert "rule audit:" in plan
     assert re.findall(r"wildcards: grid=16x16x32, scan=(.+)", plan) == [samples["scan"][0]]
     # Once drawn the folds stay.
     assert "rule folds:" not in plan
+    # A file that was moved there may be older than what was made of the one before.
+    os.utime(outside / first, (1, 1))
+    plan = snakemake(outside, "-n", *arguments, *targets)
+    assert "rule audit:" in plan and "rule preprocess:" in plan
+    shutil.copy(original, outside / first)
+    os.utime(outside / first, (1, 1))
+    assert "Nothing to be done" in snakemake(outside, "-n", *arguments, *targets)
+
+
+def test_what_an_evaluation_reads_is_its_input(outside: Path, workflow: Path) -> None:
+    """Else new points, or the new mask of one vertebra in a folder, would leave old measures."""
+    samples = pd.read_csv(outside / "mine/samples.tsv", sep="\t", dtype=str)
+    folder = outside / "vertebrae"
+    folder.mkdir()
+    for name in ("T12", "L1"):
+        (folder / f"vertebrae_{name}.nii.gz").touch()
+    samples.loc[0, "mask"] = "vertebrae"
+    samples.to_csv(outside / "read.tsv", sep="\t", index=False)
+    config = {**PHANTOMS, "results": "read", "data": {"source": "sheet", "sheet": "read.tsv"}}
+    (outside / "read.yaml").write_text(yaml.safe_dump(config))
+    plan = snakemake(
+        outside, "-s", str(workflow / "Snakefile"), "--configfile", "read.yaml", "-n",
+        "--", "read/evaluation/unet/fold0_scans.csv",
+    )  # fmt: skip
+    inputs = {
+        rule: set(files.split(", "))
+        for rule, files in re.findall(r"^ *rule (\w+):\n +input: (.+)$", plan, re.MULTILINE)
+    }
+    masks = {"vertebrae/vertebrae_L1.nii.gz", "vertebrae/vertebrae_T12.nii.gz"}
+    masks |= set(samples["mask"][1:])
+    assert masks | set(samples["centroids"]) <= inputs["evaluate"] & inputs["audit"]
+    assert masks & inputs["preprocess"]
 
 
 def test_another_workflow_uses_it_as_a_module(workflow: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -244,6 +245,7 @@ def test_initial_weights_are_an_input_of_training(copied: Path) -> None:
     assert trained["initial_weights"]["file"] == "first.safetensors"
     assert "train" not in planned(copied, change)
     shutil.copy(weights, first)
+    os.utime(first, (1, 1))
     assert planned(copied, change)["train"] == {"mobilenet"}
     first.unlink()
     assert "first.safetensors" in failing_snakemake(copied, "-n", *arguments, str(own))

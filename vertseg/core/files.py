@@ -18,6 +18,8 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+_END_BYTES = 1 << 14
+
 
 def walk_files(
     root: str | os.PathLike[str],
@@ -158,6 +160,20 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
+def ends_sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's size, start and end, in hexadecimal digits: a glance at a large file.
+
+    The end of a file compressed by gzip holds a checksum of its content.
+    """
+    with Path(path).open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        digest = hashlib.sha256(f"{size}\n".encode())
+        for place in (0, max(size - _END_BYTES, 0)):
+            file.seek(place)
+            digest.update(file.read(_END_BYTES))
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,12 +29,20 @@ def read_tsv(path: str | os.PathLike[str], what: str) -> list[dict[str, str]]:
         what: kind of table, for the message.
 
     Raises:
-        UserError: the file is missing or not such a table, or a row has more cells than the header.
+        UserError: the file is missing or not such a table, columns have one name, or a row has more
+            cells than the header.
     """
     rows = []
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restkey=_BEYOND, delimiter="\t")
+            names = Counter(name.strip() for name in reader.fieldnames or () if name.strip())
+            repeated = [name for name, count in names.items() if count > 1]
+            if repeated:
+                raise UserError(
+                    f"{path}: several columns are named {repeated[0]!r}. Keep one of them, or "
+                    "rename the others."
+                )
             for row in reader:
                 if any(cell.strip() for cell in row.pop(_BEYOND, ())):
                     raise UserError(

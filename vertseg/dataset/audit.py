@@ -203,7 +203,7 @@ def _shows_no_spine(sample: Sample, ct: Volume) -> bool:
 
 
 def _compare_centres(sample: Sample, annotated: Centres, from_mask: Centres) -> None:
-    path = sample.centroids
+    path, common = sample.centroids, annotated.keys() & from_mask.keys()
     only_point = annotated.keys() - from_mask.keys()
     only_mask = from_mask.keys() - annotated.keys()
     if only_point:
@@ -212,9 +212,15 @@ def _compare_centres(sample: Sample, annotated: Centres, from_mask: Centres) -> 
         logger.warning("%s: a mask but no point for %s", path, _names(only_mask))
     far = [
         label
-        for label in annotated.keys() & from_mask.keys()
+        for label in common
         if np.linalg.norm(annotated[label] - from_mask[label]) > TOLERANCE_MM
     ]
+    if len(far) == len(common) > 1:
+        raise UserError(
+            f"{path}: no point lies within {TOLERANCE_MM:g} mm of its vertebra's body in the mask "
+            f"({_names(far)}). The points may count voxels of another image, or name other "
+            "vertebrae: give the file that belongs to the scan, or none, for centres of the mask."
+        )
     if far:
         logger.warning(
             "%s: more than %g mm from the mask's body: %s", path, TOLERANCE_MM, _names(far)

@@ -3,6 +3,7 @@
 import copy
 import difflib
 import math
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -36,10 +37,14 @@ def complete_config(stated: Config, schema_path: str | Path) -> Config:
         UserError: all that contradicts the schema, or the first contradiction between parts.
     """
     schema = read_schema(schema_path)
+    _check_keys(stated, "")
     typed = _typed(stated, schema, schema)
     check(typed, schema, "configuration")
     _check_engines(typed)
     config = _with_defaults(typed, schema, schema)
+    for section, key in ((config, "results"), (config["data"], "folder")):
+        # Rules join names to these, and Snakemake tells `a//b` from `a/b`.
+        section[key] = os.path.normpath(section[key])
     for method in config["methods"].values():
         if method["engine"] == "nnunet":
             # nnU-Net decodes by itself.
@@ -156,6 +161,19 @@ def _network(config: Config, method: str) -> Config:
     }
 
 
+def _check_keys(value: Any, where: str) -> None:
+    """Check that all keys are texts: YAML reads 2021 as a number, and `on` as true."""
+    if not isinstance(value, dict):
+        return
+    for key, inner in value.items():
+        if not isinstance(key, str):
+            raise UserError(
+                f"{where or 'top level'}: the key {key!r} is no text. Put it in quotes, or name it "
+                "otherwise."
+            )
+        _check_keys(inner, f"{where}.{key}" if where else key)
+
+
 def _typed(value: Any, schema: Schema, root: Schema) -> Any:
     """A value whose texts are read as what the schema has in their place, where they can be."""
     schema = resolved(schema, root)
@@ -233,6 +251,10 @@ def _check_engines(stated: Config) -> None:
 def _check_method_names(config: Config) -> None:
     """Check that keys which name methods name known ones, and that a method is left."""
     known = list(config["methods"])
+    if "reference" in known:
+        raise UserError(
+            "methods.reference: this name stands for the reference masks. Choose another key."
+        )
     for key in ("methods_to_run", "skip_methods"):
         for method in config[key]:
             if method not in known:

@@ -109,14 +109,24 @@ def read_folds(path: str | os.PathLike[str]) -> dict[str, str]:
     """Fold of every scan of folds.tsv by scan name: "0", "1", ...
 
     Raises:
-        UserError: the table is missing or has other columns.
+        UserError: the table is missing or has other columns, or, by hand, a subject has several
+            folds or a scan several rows.
     """
     rows = read_tsv(path, "table of folds")
     if not rows or not all(row.get("scan") and row.get("fold") for row in rows):
         raise UserError(
             f"{path}: not a table of folds (scan, subject, fold). Delete it, run again."
         )
-    return {row["scan"]: row["fold"] for row in rows}
+    fold_of = {row["scan"]: row["fold"] for row in rows}
+    pairs = {(row.get("subject") or row["scan"], row["fold"]) for row in rows}
+    divided = [subject for subject, folds in Counter(one for one, _ in pairs).items() if folds > 1]
+    if divided or len(fold_of) < len(rows):
+        raise UserError(
+            f"{path}: each scan must have one row, and each subject one fold, or networks are "
+            "tested on patients that they learned from. Delete the table, run again."
+            + (f" In several folds: {', '.join(sorted(divided))}." if divided else "")
+        )
+    return fold_of
 
 
 def divide_caches(

@@ -3,7 +3,7 @@
 import difflib
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
@@ -97,15 +97,17 @@ def read_verse_sheet(path: str | os.PathLike[str]) -> list[dict[str, str]]:
     return rows
 
 
-def listed_samples(rows: Iterable[Mapping[str, str]], find_centroids: bool) -> list[Sample]:
+def listed_samples(rows: Iterable[Mapping[str, str]], searched: Sequence[str]) -> list[Sample]:
     """Samples from their rows.
 
     Args:
         rows: the fields of each `Sample`.
-        find_centroids: whether the files of centroids are looked for beside the masks.
+        searched: folders of unpacked archives, whose files of centroids lie beside the masks; other
+            samples have those that are stated, or none.
     """
+    folders = tuple(f"{folder}/" for folder in searched)
     samples = [Sample(**row) for row in rows]
-    return [with_centroids(sample) for sample in samples] if find_centroids else samples
+    return [with_centroids(one) if one.mask.startswith(folders) else one for one in samples]
 
 
 def with_centroids(sample: Sample) -> Sample:

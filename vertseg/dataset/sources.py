@@ -53,9 +53,9 @@ def configured_samples(config: Config, base: Path) -> tuple[list[Sample], list[S
         base: the workflow's folder (resources/, schemas/).
 
     Raises:
-        UserError: a sheet or a folder is not as it should be; `data.exclude` names unknown
-            scans; a subject of the external tests is also in the cross-validation; one patient
-            has two subjects; or a path has braces.
+        UserError: a sheet or a folder is not as it should be; scans have one name; `data.exclude`
+            names unknown scans; a subject of the external tests is also in the cross-validation;
+            one patient has two subjects; or a path has braces.
     """
     downloads = downloaded_splits(config)
     development = _development_samples(config, base)
@@ -67,6 +67,7 @@ def configured_samples(config: Config, base: Path) -> tuple[list[Sample], list[S
             external += _sheet_samples(config, base, source)
         else:
             external += verse_samples(source)
+    _check_unique(development)
     _check_disjoint(development, external)
     _check_paths(config, [*development, *external])
     kept = set(without([*development, *external], config["data"]["exclude"]))
@@ -116,6 +117,17 @@ def _sheet_samples(config: Config, base: Path, sheet: str) -> list[Sample]:
     for labels in {sample.labels for sample in samples}:
         read_scheme(labels)
     return samples
+
+
+def _check_unique(development: list[Sample]) -> None:
+    """Refuse scans of one name, as in two data sets in one folder, of which one would be lost."""
+    repeated = set(repeated_names(sample.scan for sample in development))
+    if repeated:
+        listed = "\n  ".join(s.ct for s in development if s.scan in repeated)
+        raise UserError(
+            f"Scans of one name cannot be told apart:\n  {listed}\nVerSe'20 holds scans of "
+            "VerSe'19, too: name one data set, or rename or leave out the others' files."
+        )
 
 
 def _check_disjoint(development: list[Sample], external: list[Sample]) -> None:

@@ -17,6 +17,24 @@ Methods = Mapping[str, Mapping[str, Any]]
 """Rows of a table in order: key -> {"label": str, "paper": mapping or None}."""
 
 
+TEXTS = ("method", "key", "scan", "subject", "name", "rule", "job", "content")
+"""Columns of tables of results whose cells are texts, whatever they look like."""
+
+
+def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a table of results (CSV, or TSV by its name).
+
+    Cells are missing where they are blank, and texts stay texts: a scan may be named 007 or NA.
+    """
+    return pd.read_csv(
+        path,
+        sep="\t" if str(path).endswith(".tsv") else ",",
+        dtype=dict.fromkeys(TEXTS, str),
+        keep_default_na=False,
+        na_values=[""],
+    )
+
+
 def read_evaluation(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
     """Read and join CSVs that the evaluation wrote.
 
@@ -26,7 +44,7 @@ def read_evaluation(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
     tables = []
     for path in paths:
         try:
-            table = pd.read_csv(path, dtype={"method": str, "scan": str, "subject": str})
+            table = read_table(path)
         except (FileNotFoundError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
             raise UserError(f"{path}: cannot be read ({error}). Evaluate again.") from error
         if not {"method", "fold", "scan"} <= set(table.columns):

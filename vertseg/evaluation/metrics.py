@@ -17,7 +17,10 @@ from scipy.spatial import KDTree
 from vertseg.anatomy.boxes import Box
 from vertseg.anatomy.centroids import TOLERANCE_MM, Centres
 from vertseg.anatomy.label_maps import label_boxes, labelled_box
-from vertseg.anatomy.labels import BACKGROUND, IDS, NUM_CLASSES, RANK
+from vertseg.anatomy.labels import BACKGROUND, IDS, NAMES, NUM_CLASSES, RANK
+
+_COUNTED_AS = np.array([value if value in NAMES else BACKGROUND for value in range(NUM_CLASSES)])
+"""The value that each of VerSe's counts as in a measure."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ class SurfaceDistance:
 def confusion(reference: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Count voxels by reference label (rows) and predicted label (columns).
 
-    Voxels that are background in both are not counted: no measure here needs them.
+    A sacrum is background: networks may learn it, but it is no vertebra. Voxels that are background
+    in both are not counted: no measure here needs them.
 
     Args:
         reference: label map.
@@ -82,12 +86,12 @@ def confusion(reference: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     boxes = [box for box in map(labelled_box, (reference, predicted)) if box]
     if not boxes:
         return np.zeros((NUM_CLASSES, NUM_CLASSES), int)
-    box = reduce(Box.union, boxes)
-    rows, columns = reference[box.slices].ravel(), predicted[box.slices].ravel()
-    foreground = (rows != BACKGROUND) | (columns != BACKGROUND)
-    rows, columns = rows[foreground], columns[foreground]
-    pairs = rows.astype(np.intp) * NUM_CLASSES + columns
-    return np.bincount(pairs, minlength=NUM_CLASSES**2).reshape(NUM_CLASSES, NUM_CLASSES)
+    seen = reduce(Box.union, boxes).slices
+    pairs = _COUNTED_AS[reference[seen]] * NUM_CLASSES + _COUNTED_AS[predicted[seen]]
+    counts = np.bincount(pairs.ravel(), minlength=NUM_CLASSES**2)
+    counts = counts.reshape(NUM_CLASSES, NUM_CLASSES)
+    counts[BACKGROUND, BACKGROUND] = 0
+    return counts
 
 
 def dice_per_label(counts: np.ndarray) -> dict[int, float]:

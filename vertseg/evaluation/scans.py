@@ -238,8 +238,9 @@ def _identification_columns(found: metrics.Identification) -> Row:
 def _labelling_columns(reference: Centres, predicted: Centres) -> Row:
     offsets = metrics.label_offsets(reference, predicted)
     shift = metrics.common_shift(offsets, len(reference))
+    all_right = shift == 0 and len(offsets) == len(reference)
     return {
-        "all_labels_right": shift == 0 and len(offsets) == len(reference),
+        "all_labels_right": all_right if reference else math.nan,
         "shift": math.nan if shift is None else shift,
         "median_label_offset": metrics.median_offset(offsets),
         "n_matched": len(offsets),

@@ -32,7 +32,8 @@ class Choice:
     Attributes:
         method: key of the method with the highest mean multi-label Dice.
         fold: the first fold evaluated.
-        scan: the fold's scan of median multi-label Dice (the lower one of two).
+        scan: the fold's scan of median multi-label Dice (the lower one of two), of those whose
+            reference shows a vertebra.
         multi_label_dice: multi-label Dice of that scan.
     """
 
@@ -49,13 +50,19 @@ def choose_example(scans: pd.DataFrame) -> Choice:
         scans: rows of the evaluation's tables of scans, all methods and folds.
 
     Raises:
-        UserError: there are no rows.
+        UserError: there are no rows, or no reference of the fold shows a vertebra.
     """
     if scans.empty:
         raise UserError("No scan was evaluated: there is nothing to show.")
     method = scans.groupby("method")["multi_label_dice"].mean().idxmax()
     fold = int(scans["fold"].min())
-    own = scans[(scans["method"] == method) & (scans["fold"] == fold)]
+    shown = scans["multi_label_dice_native_reference_labels"].notna()
+    own = scans[(scans["method"] == method) & (scans["fold"] == fold) & shown]
+    if own.empty:
+        raise UserError(
+            f"No scan of fold {fold} has a labelled vertebra: there is no example to show. Name "
+            "another fold first in folds.run."
+        )
     ranked = own.sort_values(["multi_label_dice", "scan"], ignore_index=True)
     median = ranked.iloc[(len(ranked) - 1) // 2]
     return Choice(str(method), fold, str(median["scan"]), float(median["multi_label_dice"]))

@@ -1,4 +1,4 @@
-"""The external test: scans that no network trained on, predicted by all folds' networks together."""
+"""The external test: scans that no network trained on, predicted by the folds' networks together."""
 
 
 use rule predict as predict_external with:

@@ -27,7 +27,7 @@ def note(scans: pd.DataFrame, excluded: Sequence[str] = ()) -> str:
     )
     external = is_external(scans)
     if external:
-        means = f"{number}, none of them trained on, predicted by all folds' networks together"
+        means = f"{number}, none of them trained on, predicted by the folds' networks together"
     else:
         folds = _plural(distinct["fold"].nunique(), "fold")
         means = f"{number} in {folds}, each predicted by a network that did not train on it"

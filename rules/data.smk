@@ -67,9 +67,7 @@ rule audit:
         runtime=by_attempt(60),
     params:
         listed=LISTED_SAMPLES,
-        state=lambda wildcards: files_state(
-            scan_files(SAMPLES, "ct", "mask", "centroids", "labels")
-        ),
+        state=lambda wildcards: scans_state(SAMPLES, "ct", *REFERENCES),
         code=code("audit.py"),
     script:
         "../scripts/audit.py"

@@ -7,7 +7,7 @@ rule evaluate:
         samples=f"{RESULTS}/samples.tsv",
         folds=f"{RESULTS}/folds.tsv",
         caches=caches(DEVELOPMENT_SCANS),
-        references=scan_files(DEVELOPMENT_SCANS, "mask", "centroids", "labels"),
+        references=scan_files(DEVELOPMENT_SCANS, *REFERENCES),
     output:
         scans=f"{RESULTS}/evaluation/{{method}}/fold{{fold}}_scans.csv",
         labels=f"{RESULTS}/evaluation/{{method}}/fold{{fold}}_labels.csv",
@@ -23,9 +23,7 @@ rule evaluate:
         runtime=by_attempt(60),
     params:
         fold=lambda wildcards: wildcards.fold,
-        state=lambda wildcards: files_state(
-            scan_files(DEVELOPMENT_SCANS, "mask", "centroids", "labels")
-        ),
+        state=lambda wildcards: scans_state(DEVELOPMENT_SCANS, *REFERENCES),
         code=code("evaluate.py", without=LISTS),
     script:
         "../scripts/evaluate.py"

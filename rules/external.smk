@@ -51,7 +51,7 @@ use rule evaluate as evaluate_external with:
         samples=f"{RESULTS}/samples.tsv",
         folds=f"{RESULTS}/folds.tsv",
         caches=caches(EXTERNAL_SCANS),
-        references=scan_files(EXTERNAL_SCANS, "mask", "centroids", "labels"),
+        references=scan_files(EXTERNAL_SCANS, *REFERENCES),
     output:
         scans=f"{RESULTS}/evaluation/{{method}}/external_scans.csv",
         labels=f"{RESULTS}/evaluation/{{method}}/external_labels.csv",
@@ -61,9 +61,7 @@ use rule evaluate as evaluate_external with:
         f"{RESULTS}/benchmarks/evaluate/{{method}}_external.tsv"
     params:
         fold="external",
-        state=lambda wildcards: files_state(
-            scan_files(EXTERNAL_SCANS, "mask", "centroids", "labels")
-        ),
+        state=lambda wildcards: scans_state(EXTERNAL_SCANS, *REFERENCES),
 
 
 use rule table1 as external_table with:

@@ -8,6 +8,9 @@ from vertseg.core.files import ends_sha256
 from vertseg.predict.earlier import source_state
 from vertseg.segmentation.settings import SHIPPED_FILES
 
+# Kinds of a scan's files that predictions are compared with.
+REFERENCES = ("mask", "centroids", "labels")
+
 # Modules that read lists of scans: the lists are inputs of the steps that read them.
 LISTS = ["dataset.folds", "dataset.samples"]
 
@@ -25,6 +28,7 @@ def one_of(names):
     return "|".join(names) or "(?!)"
 
 
+@cache
 def files_of(path):
     """The files that a path stands for: a folder of masks for one of each vertebra.
 
@@ -44,6 +48,11 @@ def scan_files(scans, *kinds):
         paths = filter(None, (getattr(sample, kind) for kind in kinds))
         inputs += within or [file for path in paths for file in files_of(path)]
     return list(dict.fromkeys(inputs))
+
+
+def scans_state(scans, *kinds):
+    """`files_state` of the files of scans, of some kinds."""
+    return files_state(scan_files(scans, *kinds))
 
 
 def files_state(files):

@@ -20,9 +20,7 @@ rule nnunet_scan:
         ct=sample_path("ct"),
         mask=sample_path("mask"),
         labels=sample_path("labels"),
-        state=lambda wildcards: files_state(
-            scan_files([wildcards.scan], "ct", "mask", "labels")
-        ),
+        state=lambda wildcards: scans_state([wildcards.scan], "ct", "mask", "labels"),
         code=code("nnunet_scan.py", without=["dataset.folds"]),
     script:
         "../scripts/nnunet_scan.py"

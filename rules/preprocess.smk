@@ -24,9 +24,7 @@ rule preprocess:
     params:
         scans=lambda wildcards: preprocessed([wildcards.scan]),
         grid=lambda wildcards: GRIDS[wildcards.grid],
-        state=lambda wildcards: files_state(
-            scan_files([wildcards.scan], "ct", "mask", "labels")
-        ),
+        state=lambda wildcards: scans_state([wildcards.scan], "ct", "mask", "labels"),
         code=code("preprocess.py"),
     script:
         "../scripts/preprocess.py"

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from vertseg.anatomy.label_maps import labels_present
 from vertseg.anatomy.labels import BACKGROUND, NAMES, VERTEBRAE
 from vertseg.core.errors import UserError
 from vertseg.dataset.folds import EXTERNAL
@@ -30,7 +31,7 @@ def to_nnunet(label_map: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: a value is neither background nor a vertebra.
     """
-    unknown = sorted(set(np.unique(label_map.ravel("K")).tolist()) - set(LABELS))
+    unknown = [value for value in labels_present(label_map) if value not in LABELS]
     if unknown:
         raise ValueError(f"unknown label values {unknown}")
     table = np.zeros(max(LABELS) + 1, np.uint8)

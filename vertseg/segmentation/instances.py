@@ -13,6 +13,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import expit
 
+from vertseg.anatomy.centroids import BODY_DEPTH
+from vertseg.anatomy.distances import core_voxels
 from vertseg.networks.metadata import OFFSET_CELLS
 from vertseg.segmentation.bone import MARGIN_CELLS, Bone, Seeds
 from vertseg.segmentation.pieces import SMALLEST_ML
@@ -283,11 +285,10 @@ def _with_rest(bone: Bone, seeds: Seeds, owner: np.ndarray) -> tuple[Seeds, np.n
 def _deepest(bone: Bone, own: np.ndarray) -> np.ndarray:
     """Place (3,) of the middle of the deepest of some cells (n,) bool."""
     cells = bone.cells[own]
-    corner = cells.min(axis=0) - 1
-    filled = np.zeros(cells.max(axis=0) - corner + 2, bool)
+    corner = cells.min(axis=0)
+    filled = np.zeros(cells.max(axis=0) - corner + 1, bool)
     filled[tuple((cells - corner).T)] = True
-    depth = ndimage.distance_transform_edt(filled, sampling=bone.cell_mm)
-    core = np.argwhere(depth > 0.6 * depth.max())
+    core = core_voxels(filled, bone.cell_mm, BODY_DEPTH)
     return (core.mean(axis=0) + corner) * bone.cell_mm
 
 

@@ -221,6 +221,7 @@ def fit(scans: Sequence[Scan]) -> tuple[SpineModel, np.ndarray]:
         missed=math.log(np.mean(missed)),
         extra=math.log(np.mean(extra)),
         extra_small=math.log(np.mean(extra)),
+        below_sacrum=math.log(np.mean(extra)),
         halved=-math.inf,
         variants={
             "T13": share_of(scans, ("T12", "L1"), "T13"),

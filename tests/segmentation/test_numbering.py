@@ -85,7 +85,9 @@ def probability_of(
     for place, group in itertools.groupby(range(len(assignment)), lambda n: assignment[n]):
         pieces = list(group)
         if place is None:
-            total = total + sum(evidence[piece, BACKGROUND] + model.extra for piece in pieces)
+            is_below = vertebrae and chain[vertebrae[-1][0]] == SACRUM
+            left_out = model.below_sacrum if is_below else model.extra
+            total = total + sum(evidence[piece, BACKGROUND] + left_out for piece in pieces)
             continue
         total = total + evidence[pieces, chain[place]].mean() + (len(pieces) - 1) * model.halved
         vertebrae.append((place, centres_mm[pieces].mean(axis=0)))
@@ -131,6 +133,7 @@ def test_probabilities_are_those_of_all_possible_answers(seed: int) -> None:
         NETWORK,
         halved=-1.0,
         extra_small=-1.0,
+        below_sacrum=-0.3,
         missed=-1.5,
         extra=-1.0,
         first=rng.normal(0, 1, NUM_CLASSES),

@@ -15,8 +15,9 @@ from scipy.special import expit
 
 from vertseg.anatomy.centroids import BODY_DEPTH
 from vertseg.anatomy.distances import core_voxels
+from vertseg.anatomy.labels import IDS
 from vertseg.networks.metadata import OFFSET_CELLS
-from vertseg.segmentation.bone import MARGIN_CELLS, Bone, Seeds
+from vertseg.segmentation.bone import MARGIN_CELLS, STEPS, Bone, Seeds
 from vertseg.segmentation.pieces import SMALLEST_ML
 
 VOTE_SPREAD = 1.2
@@ -31,7 +32,7 @@ LEAST_PEAK = 0.1
 MOST_PEAKS = 300
 """Most peaks that are looked at, the highest first."""
 
-WORTH = 4.0
+WORTH = 8.0
 """Value of a seed of height 1 in the chain of seeds."""
 
 SEED_COST = 0.6
@@ -99,6 +100,7 @@ def find_instances(
         seeds, owner = _with_rest(bone, seeds, owner)
     owner = _filled(bone, seeds, owner)
     seeds, owner = _with_missed(bone, seeds, owner)
+    seeds, owner = _with_atlas_and_axis(bone, seeds, owner)
     owner = in_one_piece(bone, seeds, owner)
     seeds, owner = _supported(bone, seeds, owner, None)
     return seeds, owner, resolved
@@ -326,6 +328,41 @@ def _with_missed(bone: Bone, seeds: Seeds, owner: np.ndarray) -> tuple[Seeds, np
             steps.append(step)
     complete = Seeds(np.array(places), np.array(steps))
     return _split(bone, *renumbered(complete, owner))
+
+
+def _with_atlas_and_axis(
+    bone: Bone, seeds: Seeds, owner: np.ndarray
+) -> tuple[Seeds, np.ndarray]:
+    """Seeds and instances with C1 and C2 told apart by their cells' classes, if both are in view.
+
+    C1 has no body: it lies around C2's dens, so that the votes of both may go to one place.
+    """
+    pair = np.array([IDS["C1"], IDS["C2"]])
+    of_pair = [
+        index
+        for index in range(len(seeds))
+        if np.isin(np.bincount(bone.labels[owner == index], minlength=1).argmax(), pair)
+    ]
+    cells = np.flatnonzero(np.isin(owner, of_pair))
+    parts = [cells[bone.labels[cells] == label] for label in pair]
+    if min(map(len, parts)) * bone.cell_ml < SMALLEST_ML:
+        return seeds, owner
+    places = np.stack([bone.places_mm[part].mean(axis=0) for part in parts])
+    if places[0, 2] <= places[1, 2]:
+        return seeds, owner
+    others = np.delete(np.arange(len(seeds)), of_pair)
+    number = np.full(len(seeds) + 1, -1)
+    number[others] = np.arange(len(others)) + len(pair)
+    owner = number[owner]
+    away = np.linalg.norm(bone.places_mm[cells][:, None] - places, axis=2)
+    owner[cells] = away.argmin(axis=1)
+    for index, part in enumerate(parts):
+        owner[part] = index
+    told_apart = Seeds(
+        np.vstack([places, seeds.places_mm[others]]),
+        np.concatenate([STEPS[pair], seeds.steps_mm[others]]),
+    )
+    return renumbered(told_apart, owner)
 
 
 def _split(bone: Bone, seeds: Seeds, owner: np.ndarray) -> tuple[Seeds, np.ndarray]:

@@ -69,6 +69,11 @@ SACRUM_ML = 3.0
 
 SACRUM_REACH_MM = 60.0
 """Distance from the vertebrae's cells within which a sacrum is looked for."""
+SACRAL_BACKGROUND = 0.07
+"""Smallest probability of background, as the geometric mean of an instance's cells, at which it may
+be of a sacrum. In phantoms, pieces of the sacrum have 0.15 or more, and vertebrae 0.035 or less.
+"""
+
 CONTRAST = 1.0
 """Advantage of an instance's own label over its neighbours' labels, as a logit."""
 
@@ -79,10 +84,14 @@ TWO_ODDS = 10.0
 """Odds for two vertebrae in place of one, from which an instance is divided."""
 
 _RARELY = math.log(1e-4)
-MODEL = replace(NETWORK, halved=IMPOSSIBLE, extra=_RARELY, extra_small=_RARELY)
-CAUTIOUS_MODEL = replace(CAUTIOUS, halved=IMPOSSIBLE, extra=_RARELY, extra_small=_RARELY)
+_OF_INSTANCES = {
+    "halved": IMPOSSIBLE, "extra": _RARELY, "extra_small": _RARELY, "below_sacrum": 0.0
+}  # fmt: skip
+MODEL = replace(NETWORK, **_OF_INSTANCES)
+CAUTIOUS_MODEL = replace(CAUTIOUS, **_OF_INSTANCES)
 """Spines whose pieces are instances: never two of one vertebra, and rarely something else, as seeds
-are chosen a step apart. The second gives the probabilities of the first one's labels."""
+are chosen a step apart; a sacrum may be several. The second gives the probabilities of the first
+one's labels."""
 
 
 def name_instances(
@@ -240,9 +249,10 @@ def _evidence(
         row[: len(scores)] = np.maximum(scores[:, own], floor) @ (weight / weight.sum())
         sizes.append(int(np.count_nonzero(own)))
     centres = seeds.places_mm[kept]
-    if logits is None:
-        table[:, SACRUM] = table[:, BACKGROUND]
-    elif (below := _sacrum(bone, seeds.chosen(np.array(kept)), logits)) is not None:
+    unlike = table[:, BACKGROUND] >= math.log(SACRAL_BACKGROUND)
+    own_class = table[:, SACRUM] if logits is not None else floor
+    table[:, SACRUM] = np.where(unlike, table[:, BACKGROUND], own_class)
+    if logits is not None and (below := _sacrum(bone, seeds.chosen(np.array(kept)), logits)) is not None:
         table = np.vstack([table, below[0]])
         centres = np.vstack([centres, below[1]])
         sizes.append(below[2])

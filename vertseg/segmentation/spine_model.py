@@ -69,6 +69,7 @@ class SpineModel:
         missed: log-probability of a level without a piece.
         extra: log-probability of a piece that is not a vertebra.
         extra_small: the same of a piece between others, smaller than `SMALL_SHARE` of the median.
+        below_sacrum: log-probability of a piece below S1, where no vertebra is.
         halved: log-probability of a vertebra in two pieces.
         variants: probabilities of the variants in `VARIANTS`.
         first: (C,) log-probability of each label as the uppermost one found.
@@ -82,6 +83,7 @@ class SpineModel:
     missed: float
     extra: float
     extra_small: float
+    below_sacrum: float
     halved: float
     variants: Mapping[str, float]
     first: np.ndarray
@@ -101,6 +103,7 @@ NETWORK = SpineModel(
     missed=math.log(0.01),
     extra=math.log(0.01),
     extra_small=math.log(0.3),
+    below_sacrum=math.log(0.01),
     halved=math.log(0.01),
     variants=VARIANTS,
     first=np.zeros(NUM_CLASSES),

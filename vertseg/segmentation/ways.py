@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vertseg.anatomy.labels import BACKGROUND, NUM_CLASSES
+from vertseg.anatomy.labels import BACKGROUND, NUM_CLASSES, SACRUM
 from vertseg.segmentation.spine_model import SMALL_SHARE, VARIANTS, SpineModel
 
 HALVES_MM = 12.0
@@ -87,6 +87,8 @@ class Ways:
         left_out = weighted[:, BACKGROUND] + spine.extra
         is_possible = np.isfinite(left_out)
         self._left_out = np.concatenate([[0], np.cumsum(np.where(is_possible, left_out, 0))])
+        sacral = weighted[:, BACKGROUND] + spine.model.below_sacrum
+        self._sacral = np.concatenate([[0], np.cumsum(np.where(is_possible, sacral, 0))])
         self._barred = np.concatenate([[0], np.cumsum(~is_possible)])
         self._own = [
             (one.share @ weighted[one.start : one.stop])[self.graph.labels]
@@ -115,8 +117,8 @@ class Ways:
         """Probability of each variant."""
         share = np.exp(self._none - self.total + self.graph.prior)
         for one, way in zip(self.candidates, self._sums, strict=True):
-            last = np.logaddexp.reduce(way, axis=0)[:, None] + self.graph.end
-            share += np.exp(last + self._without(one.stop, self._pieces) - self.total).sum(axis=0)
+            last = np.logaddexp.reduce(way, axis=0) + self._below(one.stop)
+            share += np.exp(last[:, None] + self.graph.end - self.total).sum(axis=0)
         return {
             name: float(share[[name in names for names in self.graph.variants]].sum())
             for name in VARIANTS
@@ -144,6 +146,13 @@ class Ways:
         """Log-probability that no piece from `start` to `stop` is a vertebra."""
         left_out = self._left_out[stop] - self._left_out[start]
         return np.where(self._barred[stop] > self._barred[start], -math.inf, left_out)
+
+    def _below(self, stop: np.ndarray | int) -> np.ndarray:
+        """Log-probability (..., k) that no piece from `stop` on is a vertebra, by the last level."""
+        left_out = self._without(stop, self._pieces)
+        sacral = self._sacral[self._pieces] - self._sacral[stop]
+        sacral = np.where(np.isfinite(left_out), sacral, -math.inf)
+        return np.where(self.graph.labels == SACRUM, sacral[..., None], left_out[..., None])
 
     def _first(self, candidate: Candidate) -> np.ndarray:
         """Log-probability (statures, k) of a candidate as the first one, but for its evidence."""
@@ -205,7 +214,7 @@ class Ways:
     def _complete(self, ways: np.ndarray) -> np.ndarray:
         """Log-probability of ways (candidates, statures, k) that end with a candidate and level."""
         end = np.logaddexp.reduce(self.graph.end, axis=1)
-        return ways + end + self._without(self._stops, self._pieces)[:, None, None]
+        return ways + end + self._below(self._stops)[:, None]
 
     def _above(self, best: np.ndarray, number: int, stature: int, level: int) -> tuple[int, int]:
         """Candidate and level from which the best way to another comes; -1 for none."""

@@ -7,6 +7,7 @@ vertebral bodies, and lets each cell of bone vote for the centre of its own vert
 
 import math
 from collections.abc import Mapping
+from itertools import takewhile
 
 import cc3d
 import numpy as np
@@ -47,7 +48,7 @@ GAP_COST = 3.0
 TILT_COST = 2.0
 """Cost of a step across the patient in the chain; by the squared sine for less tilted ones."""
 
-STEEP = 0.4
+STEEP = 0.2
 """Smallest share of the distance of two seeds in the chain that leads downwards."""
 
 ASIDE = 0.5
@@ -338,11 +339,8 @@ def _with_atlas_and_axis(
     C1 has no body: it lies around C2's dens, so that the votes of both may go to one place.
     """
     pair = np.array([IDS["C1"], IDS["C2"]])
-    of_pair = [
-        index
-        for index in range(len(seeds))
-        if np.isin(np.bincount(bone.labels[owner == index], minlength=1).argmax(), pair)
-    ]
+    most = (np.bincount(bone.labels[owner == index], minlength=1).argmax() for index in range(len(seeds)))
+    of_pair = list(range(len(list(takewhile(lambda label: label in pair, most)))))
     cells = np.flatnonzero(np.isin(owner, of_pair))
     parts = [cells[bone.labels[cells] == label] for label in pair]
     if min(map(len, parts)) * bone.cell_ml < SMALLEST_ML:

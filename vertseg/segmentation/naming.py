@@ -74,13 +74,14 @@ SACRAL_BACKGROUND = 0.07
 be of a sacrum. In phantoms, pieces of the sacrum have 0.15 or more, and vertebrae 0.035 or less.
 """
 
+S1_OTHER = 2.0
 CONTRAST = 1.0
 """Advantage of an instance's own label over its neighbours' labels, as a logit."""
 
-WIDE_STEPS = 1.2
+WIDE_STEPS = 1.1
 """Mean distance from its neighbours, in steps, from which an instance may be two vertebrae."""
 
-TWO_ODDS = 10.0
+TWO_ODDS = 3.0
 """Odds for two vertebrae in place of one, from which an instance is divided."""
 
 _RARELY = math.log(1e-4)
@@ -250,8 +251,7 @@ def _evidence(
         sizes.append(int(np.count_nonzero(own)))
     centres = seeds.places_mm[kept]
     unlike = table[:, BACKGROUND] >= math.log(SACRAL_BACKGROUND)
-    own_class = table[:, SACRUM] if logits is not None else floor
-    table[:, SACRUM] = np.where(unlike, table[:, BACKGROUND], own_class)
+    table[:, SACRUM] = np.where(unlike, table[:, BACKGROUND], S1_OTHER * floor)
     if logits is not None and (below := _sacrum(bone, seeds.chosen(np.array(kept)), logits)) is not None:
         table = np.vstack([table, below[0]])
         centres = np.vstack([centres, below[1]])

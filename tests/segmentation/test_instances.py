@@ -11,9 +11,10 @@ from vertseg.anatomy.labels import BACKGROUND, IDS, NUM_CLASSES, SACRUM
 from vertseg.networks.metadata import OFFSET_CELLS
 from vertseg.scans.volumes import Geometry
 from vertseg.segmentation.bone import Bone, Seeds
+from vertseg.segmentation.borders import by_votes_and_names
 from vertseg.segmentation.decode import decode_logits
 from vertseg.segmentation.grid import GridTransform
-from vertseg.segmentation.naming import _by_votes_and_names, name_instances
+from vertseg.segmentation.naming import name_instances
 from vertseg.segmentation.pieces import Spine
 from vertseg.segmentation.spine_model import STEP_MM
 
@@ -235,8 +236,48 @@ def test_a_learned_sacrum_names_the_last_vertebra() -> None:
     assert list(spine.confidence) == [IDS[name] for name in names]
 
 
-@pytest.mark.parametrize(("called", "moved"), [(None, True), ({"L1": "T12", "L2": "L1"}, False)])
-def test_classes_draw_borders_where_they_agree_with_the_names(
+def test_atlas_and_axis_are_told_apart_by_their_classes() -> None:
+    """Both vote for C2's centre, as C1 has no body of its own."""
+    outputs = Outputs(["C1", "C2", "C3", "C4"])
+    own = np.argwhere(outputs.truth == IDS["C1"])
+    axis = np.argwhere(outputs.truth == IDS["C2"]).mean(axis=0)
+    outputs.auxiliary["offsets"][:, *own.T] = (axis - own).T / OFFSET_CELLS
+    outputs.auxiliary["centres"][0, *own.T] = -SURE_LOGIT
+    assert outputs.decoded() is not None
+    np.testing.assert_array_equal(outputs.label_map, outputs.truth)
+
+
+def test_the_axis_class_elsewhere_moves_nothing() -> None:
+    """Most cells of the lowest vertebra are called C2, as those of a sacrum may be."""
+    outputs = Outputs(["C1", "C2", "C3", "C4"])
+    lowest = np.argwhere(outputs.truth == IDS["C4"])
+    low = lowest[lowest[:, 2] < lowest[:, 2].mean() + 1]
+    outputs.logits[IDS["C4"], *low.T] = 0
+    outputs.logits[IDS["C2"], *low.T] = SURE_LOGIT
+    outputs.label_map[:] = outputs.logits.argmax(axis=0)
+    assert outputs.decoded() is not None
+    np.testing.assert_array_equal(outputs.label_map, outputs.truth)
+
+
+def test_a_piece_of_a_sacrum_is_no_vertebra() -> None:
+    """What lies below L5 has the class of L6, but hardly more so than that of background."""
+    outputs = Outputs(["L2", "L3", "L4", "L5", "L6"])
+    sacrum = outputs.truth == IDS["L6"]
+    outputs.logits[:, sacrum] = -SURE_LOGIT
+    outputs.logits[IDS["L6"], sacrum] = 0.7
+    outputs.logits[BACKGROUND, sacrum] = 0.0
+    outputs.label_map[:] = outputs.logits.argmax(axis=0)
+    spine = outputs.decoded(sacrum=True)
+    assert spine is not None
+    assert list(spine.confidence) == [IDS[name] for name in ("L2", "L3", "L4", "L5")]
+
+
+@pytest.mark.parametrize(
+    ("called", "moved"),
+    [(None, True), ({"L1": "T12", "L2": "L1"}, True), ({"L2": "L1"}, False)],
+    ids=["by their names", "a level too high", "alike"],
+)
+def test_classes_draw_borders_where_they_tell_instances_apart(
     called: dict[str, str] | None, moved: bool
 ) -> None:
     """The lowest cells of L1 vote for a place between L1 and L2, nearer to L2."""
@@ -264,7 +305,7 @@ def test_new_borders_leave_no_vertebra_without_cells() -> None:
     scores = np.full((NUM_CLASSES, len(cells)), -9.0, np.float32)
     scores[upper] = -0.01
     names = np.array([upper, lower])
-    kept = _by_votes_and_names(bone, seeds, owner, votes, names, scores)
+    kept = by_votes_and_names(bone, seeds, owner, votes, names, scores)
     np.testing.assert_array_equal(kept, owner)
 
 

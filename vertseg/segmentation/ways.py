@@ -148,7 +148,7 @@ class Ways:
         return np.where(self._barred[stop] > self._barred[start], -math.inf, left_out)
 
     def _below(self, stop: np.ndarray | int) -> np.ndarray:
-        """Log-probability (..., k) that no piece from `stop` on is a vertebra, by the last level."""
+        """Log-probability (..., k) of no vertebra from `stop` on, by the last level."""
         left_out = self._without(stop, self._pieces)
         sacral = self._sacral[self._pieces] - self._sacral[stop]
         sacral = np.where(np.isfinite(left_out), sacral, -math.inf)

@@ -267,7 +267,8 @@ def test_the_workflow_stops_before_it_trains(scans: Scans, tmp_path: Path) -> No
     samples = [scans.write("good"), scans.write("fine"), bad["truncated"][0], bad["blank"][0]]
     config = folder / "config/own.yaml"
     config.write_text(
-        "results: results/own\ngrid: [16, 16, 16]\ndata: {source: sheet, sheet: samples.tsv}\n"
+        "results: results/own\ngrid: [16, 16, 16]\ntraining: {batch_size: 2}\n"
+        "data: {source: sheet, sheet: samples.tsv}\n"
     )
     arguments = ["--configfile", str(config)]
     write_samples(folder / "samples.tsv", samples)

@@ -280,6 +280,8 @@ def _predict(arguments: argparse.Namespace) -> int:
             )
         elif batch.failed or batch.kept:
             _log_counts(batch)
+        if batch.kept:
+            _log_origins(batch.done)
         if batch.done and not arguments.no_report:
             written = _report(batch.done, output, arguments.single_file)
             status = status or int(not written)
@@ -317,6 +319,16 @@ def _log_counts(batch: "Batch") -> None:
         len(batch.failed),
         f" ({', '.join(batch.failed)})" if batch.failed else "",
     )
+
+
+def _log_origins(outcomes: Sequence["Path | Result"]) -> None:
+    """Warn of results that were not made alike, some of which an earlier version may have made."""
+    from vertseg.predict.origins import unlike_origins
+    from vertseg.predict.result import read_result
+
+    results = [read_result(one) if isinstance(one, Path) else one for one in outcomes]
+    if unlike := unlike_origins(results):
+        logger.warning("Not all results were made alike. %s", " ".join(unlike))
 
 
 def _apply(arguments: argparse.Namespace) -> int:

@@ -122,11 +122,16 @@ def test_the_same_command_goes_on(tmp_path, scans, sign, status, monkeypatch, ca
     monkeypatch.setattr("vertseg.predict.batch.predict_scan", counting)
     assert cli.main(arguments(scans, tmp_path)) == 0
     assert predicted == ["halt", "third"]
-    assert "first: kept from an earlier call" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "first: kept from an earlier call" in said and "made alike" not in said
     assert (tmp_path / "first_result.json").read_bytes() == finished
     assert not [name for name in names(tmp_path) if name.startswith(".") or "failed" in name]
     page = (tmp_path / "report.html").read_text()
     assert all(name in page for name in ("first", "halt", "third"))
+    third = tmp_path / "third_result.json"
+    third.write_text(json.dumps(json.loads(third.read_text()) | {"version": "0.1.0"}))
+    assert cli.main(arguments(scans, tmp_path)) == 0
+    assert "1 of 3 scans were predicted by vertseg 0.1.0, not by" in capsys.readouterr().err
 
 
 def test_files_without_a_result_are_leftovers(tmp_path, scans) -> None:

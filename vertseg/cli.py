@@ -206,6 +206,13 @@ def _summarise(arguments: argparse.Namespace) -> int:
         participants = read_participants(arguments.participants)
         table = joined(table, participants, arguments.participants)
     _require_writable(output)
+    # What this call does not write would be of other results.
+    for measure in SPINE_MEASURES:
+        (output / f"cohort_change_{measure}.csv").unlink(missing_ok=True)
+    for name in ("by_level", "by_age", "change"):
+        for suffix in (".pdf", ".png"):
+            (output / f"cohort_{name}{suffix}").unlink(missing_ok=True)
+    (output / "cohort.parquet").unlink(missing_ok=True)
     write_table(table, output / "cohort.csv")
     if arguments.parquet:
         write_table(table, output / "cohort.parquet")
@@ -285,6 +292,15 @@ def _predict(arguments: argparse.Namespace) -> int:
         if batch.done and not arguments.no_report:
             written = _report(batch.done, output, arguments.single_file)
             status = status or int(not written)
+        elif (
+            len(batch.done) > len(batch.kept) + len(batch.failed)
+            and (output / REPORT_NAME).exists()
+        ):
+            logger.warning(
+                "%s: shows earlier results beside the new pictures. Call without --no-report to "
+                "renew it, or remove it.",
+                output / REPORT_NAME,
+            )
     return status
 
 

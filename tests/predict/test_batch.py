@@ -193,7 +193,13 @@ def test_a_result_of_something_else_is_not_kept(
     other = Model(known.name, "1" * 64, known.runtime, known.trained, known.forward)
     monkeypatch.setattr("vertseg.segmentation.model.load_model", lambda *_: other)
     refused(arguments([scan], out), "made with another model, oracle")
-    assert cli.main(arguments([scan], out, "--force")) == 0
+    assert cli.main(arguments(scans[:1], out, "--force", "--no-report")) == 0
+    said = capsys.readouterr().err
+    assert "first_result.json: a new result replaces a reader's corrections." in said
+    assert f"a new result, of {scans[0]}, replaces that of another scan, {scan}." in said
+    assert "report.html: shows earlier results" in said
+    assert cli.main(arguments(scans[:1], out, "--force")) == 0
+    assert "WARNING" not in capsys.readouterr().err
 
 
 def test_a_damaged_earlier_result_is_named(tmp_path, scans, capsys) -> None:

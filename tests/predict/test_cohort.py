@@ -161,6 +161,14 @@ def test_the_command_writes_table_and_figures(results: Path, tmp_path: Path) -> 
     change = pd.read_csv(output / "cohort_change_t12_l3_hu.csv")
     assert change["change"].tolist() == [-20]
     assert main(["summarise", str(tmp_path / "none"), "--output", str(output)]) == 2
+    assert names <= {path.name for path in output.iterdir()}
+    (output / "cohort.parquet").touch()
+    (output / "cohort_notes.txt").touch()
+    assert main(["summarise", str(results), "--output", str(output)]) == 0
+    left = {path.name for path in output.iterdir()}
+    assert left == {
+        "cohort.csv", "cohort_by_level.pdf", "cohort_by_level.png", "cohort_notes.txt"
+    }, "files of the earlier table"  # fmt: skip
 
 
 def test_scans_without_vertebrae_have_a_row_and_no_figure(tmp_path: Path) -> None:

@@ -14,7 +14,12 @@ from vertseg.dataset.config import (
     training_settings,
 )
 from vertseg.dataset.folds import scans_by_subject
-from vertseg.dataset.sources import configured_samples, downloaded_splits, own_scans
+from vertseg.dataset.sources import (
+    check_training,
+    configured_samples,
+    downloaded_splits,
+    own_scans,
+)
 
 try:
     config = complete_config(config, BASE / "schemas/config.schema.yaml")

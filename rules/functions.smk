@@ -107,6 +107,15 @@ def method_caches(scans):
     return lambda wildcards: caches(scans, method_grid(config, wildcards.method))
 
 
+def training_caches(wildcards):
+    """Where the scans of the job's method lie, after a check that it can be trained on them.
+
+    Snakemake calls this while it plans: before preprocessing, and only if there is a training.
+    """
+    check_training(config, wildcards.method, subject_of)
+    return caches(DEVELOPMENT_SCANS, method_grid(config, wildcards.method))
+
+
 def initial_weights(wildcards):
     """Trained network that the job's method goes on from, as a list of none or one."""
     return list(

@@ -3,7 +3,7 @@
 
 rule train:
     input:
-        caches=method_caches(DEVELOPMENT_SCANS),
+        caches=training_caches,
         folds=f"{RESULTS}/folds.tsv",
         initial_weights=initial_weights,
     output:

@@ -206,6 +206,13 @@ def _summarise(arguments: argparse.Namespace) -> int:
         participants = read_participants(arguments.participants)
         table = joined(table, participants, arguments.participants)
     _require_writable(output)
+    # What this call does not write would be of other results.
+    for measure in SPINE_MEASURES:
+        (output / f"cohort_change_{measure}.csv").unlink(missing_ok=True)
+    for name in ("by_level", "by_age", "change"):
+        for suffix in (".pdf", ".png"):
+            (output / f"cohort_{name}{suffix}").unlink(missing_ok=True)
+    (output / "cohort.parquet").unlink(missing_ok=True)
     write_table(table, output / "cohort.csv")
     if arguments.parquet:
         write_table(table, output / "cohort.parquet")
@@ -280,9 +287,20 @@ def _predict(arguments: argparse.Namespace) -> int:
             )
         elif batch.failed or batch.kept:
             _log_counts(batch)
+        if batch.kept:
+            _log_origins(batch.done)
         if batch.done and not arguments.no_report:
             written = _report(batch.done, output, arguments.single_file)
             status = status or int(not written)
+        elif (
+            len(batch.done) > len(batch.kept) + len(batch.failed)
+            and (output / REPORT_NAME).exists()
+        ):
+            logger.warning(
+                "%s: shows earlier results beside the new pictures. Call without --no-report to "
+                "renew it, or remove it.",
+                output / REPORT_NAME,
+            )
     return status
 
 
@@ -317,6 +335,16 @@ def _log_counts(batch: "Batch") -> None:
         len(batch.failed),
         f" ({', '.join(batch.failed)})" if batch.failed else "",
     )
+
+
+def _log_origins(outcomes: Sequence["Path | Result"]) -> None:
+    """Warn of results that were not made alike, some of which an earlier version may have made."""
+    from vertseg.predict.origins import unlike_origins
+    from vertseg.predict.result import read_result
+
+    results = [read_result(one) if isinstance(one, Path) else one for one in outcomes]
+    if unlike := unlike_origins(results):
+        logger.warning("Not all results were made alike. %s", " ".join(unlike))
 
 
 def _apply(arguments: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ from vertseg.scans.nifti import load_ct, load_mask
 AFFINE = np.array([[0, 0, -2.0, 60], [-1, 0, 0, 40], [0, -3, 0, 90], [0, 0, 0, 1]])
 """Stored front to back, head to foot, right to left: PIL codes, 1 mm, 3 mm and 2 mm steps."""
 
-T12, L1 = IDS["T12"], IDS["L1"]
+T12, L1, L5 = IDS["T12"], IDS["L1"], IDS["L5"]
 
 
 class Scans:
@@ -213,6 +213,26 @@ def test_copies_are_known_by_their_voxels(scans: Scans) -> None:
     assert table["warnings"].str.contains("same voxels").tolist() == [True, True, False]
 
 
+def test_a_sacrum_that_only_some_scans_label_is_a_warning(scans: Scans) -> None:
+    """A CT that ends below L5, or with T12 and L1 alone, shows no sacrum."""
+    low = np.where(scans.mask == T12, L5, 0).astype(np.uint8)
+    labelled = np.where(scans.mask == L1, 26, low).astype(np.uint8)
+    ends = np.roll(low, 15, axis=1)
+    samples = [
+        scans.write("labelled", mask=labelled),
+        scans.write("open", mask=low),
+        scans.write("ends", ct=np.roll(scans.ct, 15, axis=1), mask=ends),
+        scans.write("lumbar"),
+    ]
+    table = audit(samples)
+    assert (table["problem"] == "").all()
+    assert table["sacrum"].tolist() == ["labelled", "not labelled", "", ""]
+    assert table["labels"].tolist() == ["L5", "L5", "L5", "T12 L1"]
+    assert table["warnings"].str.contains("sacrum").tolist() == [False, True, False, False]
+    assert not audit([samples[0], *samples[2:]])["warnings"].any()
+    assert not audit(samples[1:])["warnings"].any()
+
+
 def test_an_empty_mask_is_right_where_the_annotation_is_empty_too(scans: Scans) -> None:
     path = scans.folder / "ctd.json"
     blank = replace(scans.write("blank", mask=scans.mask * 0), centroids=str(path))
@@ -247,7 +267,8 @@ def test_the_workflow_stops_before_it_trains(scans: Scans, tmp_path: Path) -> No
     samples = [scans.write("good"), scans.write("fine"), bad["truncated"][0], bad["blank"][0]]
     config = folder / "config/own.yaml"
     config.write_text(
-        "results: results/own\ngrid: [16, 16, 16]\ndata: {source: sheet, sheet: samples.tsv}\n"
+        "results: results/own\ngrid: [16, 16, 16]\ntraining: {batch_size: 2}\n"
+        "data: {source: sheet, sheet: samples.tsv}\n"
     )
     arguments = ["--configfile", str(config)]
     write_samples(folder / "samples.tsv", samples)

@@ -1,10 +1,12 @@
 import copy
 import dataclasses
+import inspect
 import json
 import re
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from conftest import ROOT
 from jsonschema import Draft202012Validator
@@ -17,13 +19,15 @@ from vertseg.dataset.config import (
     complete_config,
     grids,
     nnunet_settings,
+    options_of,
     read_schema,
     resolved,
     running_methods,
     training_settings,
 )
+from vertseg.dataset.sources import LEAST_CELLS
 from vertseg.networks.metadata import output_channels
-from vertseg.networks.registry import build_network
+from vertseg.networks.registry import NETWORKS, build_network
 from vertseg.networks.weights import load_initial_weights, load_network
 from vertseg.nnunet.settings import NnunetSettings, PlanSettings
 from vertseg.segmentation.settings import DECODINGS, OUTLINES
@@ -215,6 +219,19 @@ class TestSchema:
         assert not [field for field in dataclasses.fields(settings) if field.name not in others
                     and field.default is not dataclasses.MISSING]  # fmt: skip
 
+    @pytest.mark.parametrize("network", NETWORKS)
+    def test_options_and_sizes_of_networks_are_those_of_the_code(self, network: str) -> None:
+        parameters = inspect.signature(NETWORKS[network]).parameters
+        assert {"num_classes", *options_of(network, self.schema)} == set(parameters)
+        options = PAPER["networks"].get(network, {})
+        smallest = LEAST_CELLS.get(network, 8)
+        with torch.inference_mode():
+            built = build_network(network, 2, **options).eval()
+            assert built(torch.zeros(1, 1, smallest, 24, 24)).shape[2:] == (smallest, 24, 24)
+            if network in LEAST_CELLS:
+                with pytest.raises(UserError, match="too small"):
+                    built(torch.zeros(1, 1, smallest - 1, 24, 24))
+
     def test_decodings_are_those_of_the_code(self) -> None:
         for section in (self.schema["$defs"]["method"], self.schema["properties"]["predict"]):
             assert tuple(section["properties"]["decoding"]["enum"]) == DECODINGS
@@ -349,6 +366,26 @@ def test_the_order_of_keys_does_not_matter() -> None:
         ({"training": {"device": "cpu"}}, "training: unknown key 'device'"),
         ({"device": "gpu"}, "device: 'gpu' is not as it should be: .*auto, cpu, cuda"),
         ({"networks": {"unet": {"aspp_rates": [1, 1, 1, 1]}}}, "networks.unet: unknown key"),
+        (
+            {"methods": {"unet": {"network_options": {"aspp_rates": [1, 1, 1, 1]}}}},
+            "methods.unet.network_options: unet has no option 'aspp_rates'. Known: checkpointing",
+        ),
+        (
+            {"methods": {"mobilenet": {"network_options": {"aspp_rates": [1, 1, 1, 1]}}}},
+            "mobilenet has no option 'aspp_rates'. Known: checkpointing",
+        ),
+        (
+            {"methods": {"unet": {"network_options": {"checkpoint": True}}}},
+            "methods.unet.network_options: unknown key 'checkpoint'; did you mean 'checkpointing'",
+        ),
+        (
+            {"methods": {"unet": {"network_options": {"checkpointing": "maybe"}}}},
+            "network_options.checkpointing: 'maybe' should be of type boolean",
+        ),
+        (
+            {"methods": {"nnunet": {"network_options": {"checkpointing": True}}}},
+            "methods.nnunet.network_options: the method names no network",
+        ),
         ({"data": {"source": "phantom", "phantom": {"scans": 3}}}, "'preset' is a required"),
         ({"data": {"urls": {"train": []}}}, "data.urls: unknown key 'train'; did you mean"),
         ({"data": {"source": "phantom"}}, "data: 'phantom' is a required property"),

@@ -11,6 +11,7 @@ from vertseg.core.errors import UserError
 from vertseg.dataset.folds import (
     EXTERNAL,
     assign_folds,
+    check_batch,
     divide_caches,
     read_folds,
     scans_by_subject,
@@ -111,3 +112,33 @@ def test_the_table_of_folds(tmp_path: Path) -> None:
     path.write_text("scan\tsubject\ns00\tp0\n")
     with pytest.raises(UserError, match=r"folds\.tsv: not a table of folds"):
         read_folds(path)
+
+
+@pytest.mark.parametrize(
+    ("subjects", "number", "folds", "left"),
+    [
+        (range(6), 3, [0, 1, 2], 4),
+        (range(5), 3, [0, 1, 2], 3),
+        (range(5), 3, [2], 4),
+        ([0, 0, 1, 2], 3, [0, 1, 2], 2),
+        ([0, 0, 0, 0, 0, 0, 1, 2, 3], 3, [0, 1, 2], 3),
+        ([0, 0, 0, 1, 2, 3], 2, [1], 5),
+    ],
+)
+def test_a_batch_that_a_fold_cannot_fill_is_refused(subjects, number, folds, left) -> None:
+    subject_of = subjects_of(list(subjects))
+    check_batch(subject_of, number, folds, left, "ours")
+    with pytest.raises(UserError, match=f"a batch of ours holds {left + 1} .* {left} are left"):
+        check_batch(subject_of, number, folds, left + 1, "ours")
+
+
+@given(st.data(), st.integers(2, 4), st.integers(0, 9))
+def test_a_batch_that_every_fold_can_fill_is_not_refused(data, number, seed) -> None:
+    subject_of = subjects_of(data.draw(st.lists(st.integers(0, 9), min_size=10, max_size=20)))
+    if len(set(subject_of.values())) < number:
+        return
+    labels = {scan: data.draw(VERTEBRAE) for scan in subject_of}
+    sizes = Counter(assign_folds(subject_of, labels, number, seed).values())
+    folds = data.draw(st.sets(st.integers(0, number - 1), min_size=1))
+    smallest = min(len(subject_of) - sizes[fold] for fold in folds)
+    check_batch(subject_of, number, folds, smallest, "ours")

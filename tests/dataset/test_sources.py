@@ -10,7 +10,7 @@ from conftest import ROOT, random_ct
 from vertseg.core.errors import UserError
 from vertseg.dataset.config import complete_config
 from vertseg.dataset.samples import Sample, write_samples
-from vertseg.dataset.sources import configured_samples, own_scans
+from vertseg.dataset.sources import check_training, configured_samples, own_scans
 
 
 def configured(
@@ -82,3 +82,60 @@ def test_own_scans_whose_paths_have_braces_are_named(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(random_ct((4, 4, 4)), np.eye(4)), tmp_path / "p{1}/x_ct.nii.gz")
     with pytest.raises(UserError, match=r"p\{1\}/x_ct\.nii\.gz: Snakemake takes braces"):
         own_scans({"predict": {"scans": str(tmp_path)}, "results": str(tmp_path / "results")})
+
+
+def test_initial_weights_of_another_network_are_refused_before_a_training() -> None:
+    weights = str(ROOT / "vertseg/models/vertseg-phantom.safetensors")
+    ours = {"aspp_rates": [1, 2, 4, 8]}
+    stated = {
+        "results": "results",
+        "training": {"initial_weights": weights, "auxiliary": ["centres", "offsets"]},
+        "data": {"source": "phantom", "phantom": {"scans": 9, "preset": "demo"}},
+        "methods": {
+            "fit": {"label": "A", "network": "mobilenet_aspp", "network_options": ours},
+            "rates": {"label": "B", "network": "mobilenet_aspp"},
+            "unet": {"label": "C", "network": "unet"},
+            "bare": {"label": "D", "network": "mobilenet_aspp", "network_options": ours,
+                     "training": {"auxiliary": []}},
+            "absent": {"label": "E", "network": "unet",
+                       "training": {"initial_weights": "made.later.safetensors"}},
+        },
+    }  # fmt: skip
+    config = complete_config(stated, ROOT / "schemas/config.schema.yaml")
+    subject_of = {str(number): str(number) for number in range(9)}
+    for method in ("fit", "absent"):
+        check_training(config, method, subject_of)
+    for method, message in {
+        "rates": "their network_options is", "unet": "their network is mobilenet_aspp",
+        "bare": "training.auxiliary must begin",
+    }.items():  # fmt: skip
+        with pytest.raises(UserError, match=f"vertseg-phantom.safetensors: .*{message}"):
+            check_training(config, method, subject_of)
+    with pytest.raises(UserError, match="a batch of fit holds 4 different scans, but of 3 scans"):
+        check_training(config, "fit", {str(number): str(number) for number in range(3)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 1}, "aspp's network mobilenet_aspp needs at least 2 scans in a batch"),
+        ({"crop": [8, 12, 16]}, "training.crop: unet's network unet needs at least 16 .* not 8"),
+        ({"crop": None}, "grid: unet's network unet needs at least 16 .* not 12"),
+    ],
+)
+def test_what_a_network_cannot_learn_from_is_refused_before_a_training(changes, message) -> None:
+    stated = {
+        "results": "results",
+        "grid": [16, 12, 16],
+        "training": {"crop": [16, 16, 16]} | changes,
+        "data": {"source": "phantom", "phantom": {"scans": 9, "preset": "demo"}},
+        "methods": {
+            name: {"label": name, "network": network}
+            for name, network in (("unet", "unet"), ("aspp", "mobilenet_aspp"))
+        },
+    }
+    config = complete_config(stated, ROOT / "schemas/config.schema.yaml")
+    subject_of = {str(number): str(number) for number in range(9)}
+    with pytest.raises(UserError, match=message):
+        check_training(config, message.split("'")[0].split()[-1], subject_of)
+    check_training(config, "aspp" if "unet" in message else "unet", subject_of)

@@ -16,6 +16,7 @@ from filelock import FileLock
 from oracle import oracle
 
 from vertseg import cli
+from vertseg.core.errors import UserError
 from vertseg.phantom import Phantom, generate_phantom, preset
 from vertseg.predict import pipeline
 from vertseg.predict.batch import LOCK_NAME
@@ -121,11 +122,16 @@ def test_the_same_command_goes_on(tmp_path, scans, sign, status, monkeypatch, ca
     monkeypatch.setattr("vertseg.predict.batch.predict_scan", counting)
     assert cli.main(arguments(scans, tmp_path)) == 0
     assert predicted == ["halt", "third"]
-    assert "first: kept from an earlier call" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "first: kept from an earlier call" in said and "made alike" not in said
     assert (tmp_path / "first_result.json").read_bytes() == finished
     assert not [name for name in names(tmp_path) if name.startswith(".") or "failed" in name]
     page = (tmp_path / "report.html").read_text()
     assert all(name in page for name in ("first", "halt", "third"))
+    third = tmp_path / "third_result.json"
+    third.write_text(json.dumps(json.loads(third.read_text()) | {"version": "0.1.0"}))
+    assert cli.main(arguments(scans, tmp_path)) == 0
+    assert "1 of 3 scans were predicted by vertseg 0.1.0, not by" in capsys.readouterr().err
 
 
 def test_files_without_a_result_are_leftovers(tmp_path, scans) -> None:
@@ -187,7 +193,13 @@ def test_a_result_of_something_else_is_not_kept(
     other = Model(known.name, "1" * 64, known.runtime, known.trained, known.forward)
     monkeypatch.setattr("vertseg.segmentation.model.load_model", lambda *_: other)
     refused(arguments([scan], out), "made with another model, oracle")
-    assert cli.main(arguments([scan], out, "--force")) == 0
+    assert cli.main(arguments(scans[:1], out, "--force", "--no-report")) == 0
+    said = capsys.readouterr().err
+    assert "first_result.json: a new result replaces a reader's corrections." in said
+    assert f"a new result, of {scans[0]}, replaces that of another scan, {scan}." in said
+    assert "report.html: shows earlier results" in said
+    assert cli.main(arguments(scans[:1], out, "--force")) == 0
+    assert "WARNING" not in capsys.readouterr().err
 
 
 def test_a_damaged_earlier_result_is_named(tmp_path, scans, capsys) -> None:
@@ -284,6 +296,74 @@ def test_outputs_in_a_scans_own_folder_do_not_change_it(tmp_path) -> None:
     (tmp_path / "2.dcm").write_bytes(b"2")
     assert source_state(tmp_path) != before
     assert source_state(tmp_path / "1.dcm") != slice_before
+
+
+MHD = """NDims = 3
+DimSize = 2 2 2
+ElementType = MET_SHORT
+ElementSpacing = 1 1 1
+ElementDataFile = {}
+"""
+NRRD = """NRRD0004
+type: short
+endian: little
+dimension: 3
+sizes: 2 2 2
+spacings: 1 1 1
+encoding: raw
+data file: {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("header", "text", "value", "parts"),
+    [
+        ("scan.mhd", MHD, "voxels.raw", ["voxels.raw"]),
+        ("scan.mha", MHD, "some voxels.zraw", ["some voxels.zraw"]),
+        ("scan.mhd", MHD, "LIST\na.raw\nb.raw", ["a.raw", "b.raw"]),
+        ("scan.mhd", MHD, "slice%02d.raw 7 8 1", ["slice07.raw", "slice08.raw"]),
+        ("scan.nhdr", NRRD, "parts/voxels.raw", ["parts/voxels.raw"]),
+        ("scan.nrrd", NRRD, "voxels.raw", ["voxels.raw"]),
+        ("scan.nhdr", NRRD, "LIST\na.raw\nb.raw", ["a.raw", "b.raw"]),
+        ("scan.nhdr", NRRD, "slice%d.raw 7 8 1", ["slice7.raw", "slice8.raw"]),
+    ],
+)
+def test_a_scan_changes_with_every_data_file_that_its_header_names(
+    tmp_path: Path, header: str, text: str, value: str, parts: list[str]
+) -> None:
+    from vertseg.predict.earlier import source_state
+    from vertseg.scans.read import read_scan
+
+    scan = tmp_path / header
+    scan.write_text(text.format(value))
+    (tmp_path / "parts").mkdir()
+    for part in parts:
+        (tmp_path / part).write_bytes(b"\0" * (16 // len(parts)))
+    with pytest.raises(UserError, match="all voxels"):  # read, and no CT
+        read_scan(scan)
+    (tmp_path / "scan.json").touch()
+    (tmp_path / "other.raw").touch()
+    states = [source_state(scan)]
+    for part in parts:
+        os.utime(tmp_path / part, ns=(1, 1))
+        states.append(source_state(scan))
+    (tmp_path / "other.raw").write_bytes(b"1")
+    assert source_state(scan) == states[-1]
+    (tmp_path / parts[0]).unlink()
+    states.append(source_state(scan))
+    assert len(set(states)) == len(states)
+    with pytest.raises(UserError, match=f"its data file {Path(parts[0]).name} is missing"):
+        read_scan(scan)
+
+
+@pytest.mark.parametrize("text", ["", "NDims = 3", MHD.format("LIST"), MHD.format("s%d.raw 1 9 0")])
+def test_a_scan_with_a_damaged_header_stands_for_itself(tmp_path: Path, text: str) -> None:
+    from vertseg.scans.data_files import files_of_image
+
+    for suffix in (".mhd", ".nhdr"):
+        scan = tmp_path / f"scan{suffix}"
+        scan.write_text(text)
+        assert files_of_image(scan) == [scan]
 
 
 def test_temporary_files_are_beside_the_outputs(tmp_path, scans, monkeypatch) -> None:

@@ -161,6 +161,14 @@ def test_the_command_writes_table_and_figures(results: Path, tmp_path: Path) -> 
     change = pd.read_csv(output / "cohort_change_t12_l3_hu.csv")
     assert change["change"].tolist() == [-20]
     assert main(["summarise", str(tmp_path / "none"), "--output", str(output)]) == 2
+    assert names <= {path.name for path in output.iterdir()}
+    (output / "cohort.parquet").touch()
+    (output / "cohort_notes.txt").touch()
+    assert main(["summarise", str(results), "--output", str(output)]) == 0
+    left = {path.name for path in output.iterdir()}
+    assert left == {
+        "cohort.csv", "cohort_by_level.pdf", "cohort_by_level.png", "cohort_notes.txt"
+    }, "files of the earlier table"  # fmt: skip
 
 
 def test_scans_without_vertebrae_have_a_row_and_no_figure(tmp_path: Path) -> None:
@@ -199,6 +207,30 @@ def test_one_result_of_a_corrected_scan_counts_and_none_that_is_being_written(re
         write_scan(results / hidden, "sub-b", 100)
     table, _ = cohort.read_cohort([results])
     assert table.loc[table["scan"] == "sub-b", "t12_l3_hu"].tolist() == [215, 215]
+
+
+def test_results_of_another_version_or_model_are_named_once(results: Path, caplog) -> None:
+    def made(name: str, **origin: object) -> None:
+        path = next(results.rglob(f"{name}_result.json"))
+        path.write_text(json.dumps(json.loads(path.read_text()) | origin))
+
+    shipped, own = ({"name": name, "sha256": mark * 64} for name, mark in (("x", "a"), ("y", "b")))
+    for name in ("sub-a_ses-1", "sub-a_ses-2", "sub-b"):
+        made(name, version="0.3.0", model=shipped)
+    table, _ = cohort.read_cohort([results])
+    assert not caplog.messages
+    assert set(table["vertseg_version"]) == {"0.3.0"} and set(table["vertseg_model"]) == {"x"}
+    made("sub-a_ses-2", version="0.2.0")
+    made("sub-b", model=own, decoding="order")
+    write_scan(results, "sub-d", 100)
+    made("sub-d", version="0.3.0", model=shipped)
+    cohort.read_cohort([results])
+    [said] = caplog.messages
+    assert (
+        "1 of 4 scans were predicted by vertseg 0.2.0, not by vertseg 0.3.0: sub-a_ses-2." in said
+    )
+    assert "with the model y (bbbbbbbb), not with the model x (aaaaaaaa); with the decoding" in said
+    assert said.endswith("Compare their measures with care, or predict them again (--force).")
 
 
 def test_failed_scans_are_named_unless_they_have_a_result(results: Path, tmp_path: Path) -> None:

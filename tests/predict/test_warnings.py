@@ -46,6 +46,29 @@ def test_the_field_of_view_is_the_patients() -> None:
     np.testing.assert_allclose(patient_extent_mm(ct), [200, 170, 400], atol=5)
 
 
+def two_bodies(share: float, bone_hu: int = 300) -> list[PredictionWarning]:
+    """Warnings of a body of 200 mm with a column of bone, and beside it one of a share of that."""
+    array = np.full((500, 220, 200), -1000, np.int16)
+    array[10:210, 10:210], array[100:130, 100:130] = 40, 300
+    width = round(200 * share)
+    array[220 : 220 + width, 10:210] = 40
+    array[225 : 225 + width // 4, 100:130] = bone_hu
+    ct = Volume(array, np.eye(4), Geometry(array.shape, np.eye(4)))
+    labels = [IDS[name] for name in ("L1", "L2", "L3", "L4")]
+    centres = {label: np.array([110.0, 110.0, 180 - 33 * n]) for n, label in enumerate(labels)}
+    return warnings_about(ct, Spine(dict.fromkeys(labels, 0.9)), centres, {})
+
+
+def test_a_second_patient_in_the_scan_is_to_be_checked() -> None:
+    assert [one.code for one in warnings_of(Spine({20: 0.9}, beside_ml=400.0))].count(
+        "second_spine"
+    ) == 1
+    [doubt] = [one for one in two_bodies(1.0) if one.code == "second_spine"]
+    assert doubt.severity == "check" and "A second body with bones, 100 % as large" in doubt.message
+    for harmless in (two_bodies(1.0, bone_hu=60), two_bodies(0.2), two_bodies(0.0)):
+        assert "second_spine" not in [one.code for one in harmless]
+
+
 def test_what_was_unlike_a_spine_is_named() -> None:
     spine = Spine({}, dismissed={20: 0.7}, unlike_spine="a single vertebra was seen")
     assert warnings_of(spine)[0] == PredictionWarning(

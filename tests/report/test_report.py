@@ -487,6 +487,17 @@ class TestPage:
         assert "</script" not in script.lower()
 
 
+def test_the_overview_names_results_that_were_not_made_alike(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    scans = [result(scan=name, version="0.3.0") for name in "ab"]
+    write_report(scans, page)
+    assert "made alike" not in page.read_text()
+    write_report([*scans, result(scan="old", version="0.2.0")], page)
+    assert "1 of 3 scans were predicted by vertseg 0.2.0, not by vertseg 0.3.0: old." in (
+        page.read_text()
+    )
+
+
 def result(**changes: Any) -> Result:
     """A result of three vertebrae without warnings, with some fields changed."""
     vertebrae = [{"label": label, "name": NAMES[label]} for label in LUMBAR]

@@ -13,7 +13,7 @@ import pytest
 from orientations import oblique_affine
 
 from vertseg.core.errors import UserError
-from vertseg.scans import stored, volumes
+from vertseg.scans import data_files, volumes
 from vertseg.scans.itk import load_itk_ct
 from vertseg.scans.nifti import load_ct, load_mask
 from vertseg.scans.read import read_scan
@@ -292,10 +292,11 @@ def test_data_files_are_as_many_as_the_header_needs(tmp_path: Path, monkeypatch)
     path = tmp_path / "a.mhd"
     path.write_text(start + "\n".join(names))
     assert truth(load_itk_ct(path))
-    path.write_text(start + "\n".join(names[:4]))
-    with pytest.raises(UserError, match="4 data files for"):
-        load_itk_ct(path)
-    monkeypatch.setattr(stored, "MOST_FILES", 5)
+    for count in (0, 4):
+        path.write_text(start + "\n".join(names[:count]))
+        with pytest.raises(UserError, match=f"{count} data files for"):
+            load_itk_ct(path)
+    monkeypatch.setattr(data_files, "MOST_FILES", 5)
     path.write_text(start + "\n".join(names))
     with pytest.raises(UserError, match="names 8 data files"):
         load_itk_ct(path)

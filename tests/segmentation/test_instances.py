@@ -320,3 +320,28 @@ def test_the_mask_follows_the_instances_on_finer_voxels() -> None:
     fine = outputs.truth.repeat(2, 0).repeat(2, 1).repeat(2, 2)
     assert np.mean(mask[fine > 0] == fine[fine > 0]) > 0.97
     assert np.mean(mask[fine == 0] == 0) > 0.99
+
+
+def test_bone_of_a_second_spine_beside_the_first_is_measured() -> None:
+    names = ["T12", "L1", "L2", "L3", "L4"]
+    one, other = Outputs(names), Outputs(names)
+    truth = int((one.truth > 0).sum())
+    assert one.decoded().beside_ml == 0
+    one = Outputs(names)
+    empty = Outputs(names)
+    empty.logits[:] = 0
+    empty.logits[BACKGROUND] = SURE_LOGIT
+    empty.logits[[SACRUM, 27]] = -1000
+    empty.label_map[:] = BACKGROUND
+    empty.auxiliary["centres"][:], empty.auxiliary["offsets"][:] = -6, 0
+    parts = (one, empty, other)
+    logits = np.concatenate([part.logits for part in parts], axis=1)
+    label_map = np.concatenate([part.label_map for part in parts])
+    auxiliary = {
+        kind: np.concatenate([part.auxiliary[kind] for part in parts], axis=1) for kind in BOTH
+    }
+    spine = name_instances(logits, label_map, auxiliary, CELL, False)
+    assert [*spine.confidence] == [IDS[name] for name in names]
+    assert spine.beside_ml == pytest.approx(truth * np.prod(CELL) / 1000, rel=0.01)
+    columns = np.argwhere(label_map > 0)[:, 0]
+    assert np.ptp(columns) < 28

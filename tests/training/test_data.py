@@ -1,14 +1,18 @@
 """Random batches of whole scans and of crops."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from recipes import recipe
 
-from vertseg.segmentation.grid import AIR
-from vertseg.training.data import LabelledScans, random_batch, random_crop
+from vertseg.anatomy.labels import IDS, SACRUM
+from vertseg.scans.volumes import Geometry
+from vertseg.segmentation.cache import CachedScan, write_cache
+from vertseg.segmentation.grid import AIR, GridTransform
+from vertseg.training.data import LabelledScans, load_scans, random_batch, random_crop
 
 
 def numbered(shape: tuple[int, int, int]) -> torch.Tensor:
@@ -86,3 +90,28 @@ def test_a_batch_with_all_augmentation_depends_on_the_generator_alone() -> None:
     assert torch.equal(image, batch(7)) and not torch.equal(image, batch(8))
     for name in changes:
         assert not torch.equal(image, batch(7, **{name: 0.0}))
+
+
+def sacrum_scan(folder: Path, name: str, labels: dict[int, slice]) -> Path:
+    """A cached scan of 8 x 8 x 16 cells of 5 mm with labels in slabs along z."""
+    label = np.zeros((8, 8, 16), np.uint8)
+    for value, slab in labels.items():
+        label[2:6, 2:6, slab] = value
+    transform = GridTransform(label.shape, Geometry(label.shape, np.diag([5.0, 5, 5, 1])))
+    path = folder / f"{name}.safetensors"
+    write_cache(path, CachedScan(name, label.astype(np.float16), label, transform))
+    return path
+
+
+def test_the_sacrum_is_background_in_all_scans_if_some_show_it_without_a_label(
+    tmp_path: Path, caplog
+) -> None:
+    l5 = IDS["L5"]
+    labelled = sacrum_scan(tmp_path, "labelled", {SACRUM: slice(0, 5), l5: slice(6, 9)})
+    ends = sacrum_scan(tmp_path, "ends", {l5: slice(3, 6)})
+    open_below = sacrum_scan(tmp_path, "open", {l5: slice(4, 7)})
+    scans = load_scans([labelled, ends], 29, one_shape=True)
+    assert scans.show(SACRUM) and not caplog.messages
+    scans = load_scans([labelled, open_below], 29, one_shape=True)
+    assert not scans.show(SACRUM) and scans.show(l5)
+    assert "learned as background: open show" in caplog.text

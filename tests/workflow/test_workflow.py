@@ -324,6 +324,15 @@ def test_mistakes_in_the_configuration_stop_the_run(workflow: Path) -> None:
     assert "Traceback" not in output
 
 
+def test_too_few_scans_stop_a_run_with_trainings_before_it_starts(tmp_path: Path) -> None:
+    arguments = ["-n", "--configfile", "config/miniature.yaml", "--config"]
+    arguments.append('data={"phantom": {"scans": 5}}')
+    folder = copy_workflow(tmp_path)
+    output = failing_snakemake(folder, *arguments)
+    assert "resnet18_aspp holds 4 different scans, but of 5 scans in 3 folds, 3 are left" in output
+    assert "rule audit:" in snakemake(folder, *arguments, "--", "results/miniature/audit.tsv")
+
+
 @pytest.mark.parametrize(
     ("change", "threads"),
     [

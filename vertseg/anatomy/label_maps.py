@@ -1,10 +1,16 @@
-"""Label maps: labels present, their boxes, and vertebrae cut by the field of view."""
+"""Label maps: labels present, their boxes, and what the field of view cuts or shows."""
+
+from collections.abc import Mapping
 
 import numpy as np
 from scipy import ndimage
 
 from vertseg.anatomy.boxes import Box
-from vertseg.anatomy.labels import BACKGROUND
+from vertseg.anatomy.labels import BACKGROUND, IDS, SACRUM
+
+SACRUM_ROOM_MM = 20.0
+"""Height of a scan below L5 or L6 from which on the sacrum is in view: it begins beside their arch.
+"""
 
 
 def labels_present(label_map: np.ndarray) -> list[int]:
@@ -87,6 +93,19 @@ def boundary_labels(reference: np.ndarray, predicted: np.ndarray) -> set[int]:
     """
     invented = _border_labels(predicted) - label_boxes(reference).keys()
     return _border_labels(reference) | invented
+
+
+def leaves_out_sacrum(boxes: Mapping[int, Box], cell_height_mm: float) -> bool:
+    """Whether a sacrum in view has no label: the scan goes on below a labelled L5 or L6.
+
+    Args:
+        boxes: boxes of the labels of a map (x, y, z), see `label_boxes`; z goes up.
+        cell_height_mm: size of a cell along z.
+    """
+    lowest = boxes.get(IDS["L6"]) or boxes.get(IDS["L5"])
+    if lowest is None or SACRUM in boxes:
+        return False
+    return lowest.start[2] * cell_height_mm >= SACRUM_ROOM_MM
 
 
 def _border_labels(mask: np.ndarray) -> set[int]:

@@ -17,9 +17,10 @@ from vertseg.anatomy.label_maps import (
     boundary_labels,
     label_boxes,
     labelled_box,
+    leaves_out_sacrum,
     memory_order,
 )
-from vertseg.anatomy.labels import NAMES, RANK
+from vertseg.anatomy.labels import BACKGROUND, NAMES, RANK, SACRUM
 from vertseg.anatomy.schemes import read_scheme
 from vertseg.core.errors import UserError
 from vertseg.core.logs import logger
@@ -44,12 +45,14 @@ COLUMNS = [
     "hu_max",
     "labels",
     "cut_by_border",
+    "sacrum",
     "annotated",
     "content",
     "warnings",
     "problem",
 ]
-"""Shape, spacing and field of view count from left to right, back to front, foot to head.
+"""Shape, spacing and field of view count from left to right, back to front, foot to head. The
+sacrum is "labelled", "not labelled" though it is in view, or unknown.
 
 Scans of equal `content` are one: it stands for the numbers of voxels of each HU, which neither
 another compression, another order of axes nor another header changes.
@@ -75,7 +78,8 @@ def audit(samples: Iterable[Sample], processes: int = 1) -> pd.DataFrame:
     """Audit every scan; one row each (`COLUMNS`), in the samples' order.
 
     Copies of one CT are a problem of all their scans if these have several subjects, as folds would
-    separate them, and a warning otherwise.
+    separate them, and a warning otherwise. A sacrum in view without a label is a warning where
+    other scans label it.
 
     Args:
         samples: the scans.
@@ -83,6 +87,7 @@ def audit(samples: Iterable[Sample], processes: int = 1) -> pd.DataFrame:
     """
     rows = run_jobs(audit_scan, [(sample,) for sample in samples], processes, "auditing")
     _compare_contents(rows)
+    _compare_sacra(rows)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -114,7 +119,8 @@ def audit_scan(sample: Sample) -> dict[str, Any]:
             ct = load_ct(sample.ct)
             row |= _ct_columns(sample, ct)
             check_ct(ct, Path(sample.ct))
-            mask = load_mask(sample.mask, ct.native, read_scheme(sample.labels))
+            mask = load_mask(sample.mask, ct.native, read_scheme(sample.labels), sacrum=True)
+            row["sacrum"] = _without_sacrum(mask.array, mask.spacing_mm[2])
             row |= _mask_columns(sample, mask)
             _check_content(sample, ct, mask)
             if sample.centroids:
@@ -146,6 +152,16 @@ def _mask_columns(sample: Sample, mask: Volume) -> dict[str, Any]:
         "labels": _names(label_boxes(mask.array)),
         "cut_by_border": _names(boundary_labels(mask.array, mask.array)),
     }
+
+
+def _without_sacrum(mask: np.ndarray, height_mm: float) -> str:
+    """Make a mask's sacrum background; what the mask says of it, "" if it may be out of view."""
+    boxes = label_boxes(mask)
+    if SACRUM in boxes:
+        part = mask[boxes[SACRUM].slices]
+        part[part == SACRUM] = BACKGROUND
+        return "labelled"
+    return "not labelled" if leaves_out_sacrum(boxes, height_mm) else ""
 
 
 def _check_content(sample: Sample, ct: Volume, mask: Volume) -> None:
@@ -254,8 +270,29 @@ def _compare_contents(rows: list[dict[str, Any]]) -> None:
                 )
             else:
                 text = f"the CT has the same voxels as that of {others}; each counts as a scan"
-                row["warnings"] = "; ".join(filter(None, [row["warnings"], text]))
+                _warn(row, text)
                 logger.warning("%s: %s", row["scan"], text)
+
+
+def _compare_sacra(rows: list[dict[str, Any]]) -> None:
+    """Add warnings to the rows of scans whose sacrum has no label, if that of others has one."""
+    usable = [row for row in rows if not row["problem"]]
+    labelled, without = (
+        [row for row in usable if row["sacrum"] == what] for what in ("labelled", "not labelled")
+    )
+    if not labelled or not without:
+        return
+    for row in without:
+        _warn(row, "the sacrum is in view but not labelled (26), as it is in other scans")
+    logger.warning(
+        "The sacrum is labelled (26) in %d scans, and in view but not labelled in %d: %s. Networks "
+        "that train on both kinds learn it as background; label it in all of them, or in none.",
+        len(labelled), len(without), ", ".join(row["scan"] for row in without),
+    )  # fmt: skip
+
+
+def _warn(row: dict[str, Any], text: str) -> None:
+    row["warnings"] = "; ".join(filter(None, [row["warnings"], text]))
 
 
 def _names(labels: Iterable[int]) -> str:

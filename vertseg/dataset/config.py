@@ -57,6 +57,7 @@ def complete_config(stated: Config, schema_path: str | Path) -> Config:
     _check_reference(config)
     _check_folds(config)
     _check_crops(config)
+    _check_options(config, schema)
     return config
 
 
@@ -296,6 +297,30 @@ def _check_crops(config: Config) -> None:
             "training.crop is missing: on a grid of a fixed spacing scans differ in size, so that "
             f"batches are made of crops ({', '.join(whole)})."
         )
+
+
+def _check_options(config: Config, schema: Schema) -> None:
+    """Check that methods state options of their networks alone."""
+    for key, method in config["methods"].items():
+        network = method.get("network", "")
+        if not network and method.get("network_options"):
+            raise UserError(
+                f"methods.{key}.network_options: the method names no network, and nnU-Net plans "
+                "its own. Leave them out, or name a network."
+            )
+        known = list(options_of(network, schema))
+        for option in method.get("network_options", {}):
+            if option not in known:
+                raise UserError(
+                    f"methods.{key}.network_options: {network} has no option {option!r}"
+                    f"{_suggestion(option, known)}"
+                )
+
+
+def options_of(network: str, schema: Schema) -> Schema:
+    """A network's options, each with its part of the schema; none of a network without a name."""
+    part = schema["properties"]["networks"]["properties"].get(network, {})
+    return resolved(part, schema).get("properties", {})
 
 
 def _explain(error: ValidationError) -> str:

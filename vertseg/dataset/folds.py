@@ -36,6 +36,38 @@ def scans_by_subject(subject_of: Mapping[str, str], number: int) -> dict[str, li
     return scans_of
 
 
+def check_batch(
+    subject_of: Mapping[str, str], number: int, folds: Collection[int], size: int, method: str
+) -> None:
+    """Refuse a batch that some fold's training part cannot fill, however the folds are drawn.
+
+    Args:
+        subject_of: subject of each scan, by scan name.
+        number: how many folds there are.
+        folds: those whose networks are trained.
+        size: scans in a batch, all different.
+        method: the method's key, for messages.
+
+    Raises:
+        UserError: the batch is too large.
+    """
+    scans = [len(names) for names in scans_by_subject(subject_of, number).values()]
+    shares = _shares(len(subject_of), number)
+    # A subject's scans stay together, so that folds may differ from their shares.
+    held_out = min(scans)
+    if max(scans) == 1:
+        held_out = max(shares[fold] for fold in folds)
+    elif len(set(folds)) == number:
+        held_out = max(shares[0], *scans)
+    left = len(subject_of) - held_out
+    if size > left:
+        raise UserError(
+            f"training.batch_size: a batch of {method} holds {size} different scans, but of "
+            f"{len(subject_of)} scans in {number} folds, {left} are left to train on. Add scans, "
+            "raise folds.number, or lower training.batch_size."
+        )
+
+
 def assign_folds(
     subject_of: Mapping[str, str],
     labels_of: Mapping[str, Collection[str]],
@@ -68,7 +100,7 @@ def assign_folds(
         for subject, scans in scans_of.items()
     }
     total = sum(map(len, scans_of.values()))
-    capacities = [total // number + (fold < total % number) for fold in range(number)]
+    capacities = _shares(total, number)
     waiting = sorted(scans_of)
     random.Random(seed).shuffle(waiting)
     waiting.sort(key=lambda subject: -len(scans_of[subject]))
@@ -152,3 +184,8 @@ def divide_caches(
         return [], paths
     outside = [path for path in paths if fold_of[path.stem] != fold]
     return outside, [path for path in paths if fold_of[path.stem] == fold]
+
+
+def _shares(total: int, number: int) -> list[int]:
+    """Scans of each fold where a fold has its share of all, the first ones one more."""
+    return [total // number + (fold < total % number) for fold in range(number)]

@@ -1,12 +1,19 @@
 """The scans of a configured run: of cross-validation, of external tests, and without reference."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from vertseg.anatomy.labels import NUM_CLASSES
 from vertseg.anatomy.schemes import read_scheme
 from vertseg.core.errors import UserError
-from vertseg.dataset.config import Config, check, read_schema
+from vertseg.dataset.config import (
+    Config,
+    check,
+    read_schema,
+    training_settings,
+)
+from vertseg.dataset.folds import check_batch
 from vertseg.dataset.samples import (
     Sample,
     check_subjects,
@@ -17,7 +24,11 @@ from vertseg.dataset.samples import (
     verse_samples,
     without,
 )
+from vertseg.networks.initial_weights import check_fit, stated_metadata
 from vertseg.scans.find import find_scans, scan_names
+
+LEAST_CELLS = {"unet": 16}
+"""Smallest number of cells along an axis that a network works on, where the schema allows fewer."""
 
 SPLITS = ("training", "validation", "test")
 
@@ -73,6 +84,40 @@ def configured_samples(config: Config, base: Path) -> tuple[list[Sample], list[S
     kept = set(without([*development, *external], config["data"]["exclude"]))
     check_subjects(sample for sample in [*development, *external] if sample in kept)
     return [s for s in development if s in kept], [s for s in external if s in kept]
+
+
+def check_training(config: Config, method: str, subject_of: Mapping[str, str]) -> None:
+    """Refuse what would end a method's trainings: too few scans or cells, unfit initial weights.
+
+    Args:
+        config: a checked configuration.
+        method: its key; its engine is vertseg.
+        subject_of: subject of each scan of the cross-validation, by scan name.
+
+    Raises:
+        UserError: a fold cannot fill a batch, a batch is one scan where the network needs two, the
+            grid or the crops are too small, or the initial weights are of another network.
+    """
+    settings, folds = training_settings(config, method), config["folds"]
+    network, options, batch = (
+        settings[key] for key in ("network", "network_options", "batch_size")
+    )
+    check_batch(subject_of, folds["number"], folds["run"], batch, method)
+    if batch < 2 and "aspp_rates" in options:
+        raise UserError(
+            f"training.batch_size: {method}'s network {network} needs at least 2 scans in a batch."
+        )
+    cells, least = settings["crop"] or settings["grid"], LEAST_CELLS.get(network, 0)
+    if min(cells) < least:
+        raise UserError(
+            f"{'training.crop' if settings['crop'] else 'grid'}: {method}'s network {network} "
+            f"needs at least {least} cells along each axis, not {min(cells)}."
+        )
+    weights = settings["initial_weights"]
+    metadata = stated_metadata(weights) if weights else None
+    if metadata is None:  # There are none yet, or the training names their fault.
+        return
+    check_fit(weights, metadata, network, options, NUM_CLASSES, settings["auxiliary"])
 
 
 def verse_scans(config: Config, base: Path, splits: Iterable[str]) -> list[Sample]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vertseg.core.errors import UserError
 from vertseg.core.files import atomic_path, file_sha256
 from vertseg.networks.devices import place_network
+from vertseg.networks.initial_weights import check_fit
 from vertseg.networks.metadata import (
     FORMAT,
     array_fault,
@@ -103,25 +104,9 @@ def load_initial_weights(
         UserError: the file cannot be read or is of another network.
     """
     tensors, metadata = read_weights(path, FORMAT)
-    for what, here, there in (
-        ("network", name, metadata.get("network")),
-        ("network_options", _shape_options(options), _shape_options(metadata.get("options", {}))),
-        ("num_classes", num_classes, metadata.get("num_classes")),
-    ):
-        if here != there:
-            raise UserError(
-                f"{path}: unfit as initial weights: their {what} is {there}, but this method's "
-                f"{what} is {here}. Choose weights of the same network, or leave out "
-                "training.initial_weights."
-            )
-    known = metadata.get("auxiliary", [])
-    if list(auxiliary[: len(known)]) != known:
-        raise UserError(
-            f"{path}: unfit as initial weights: beside its classes it has the outputs "
-            f"{', '.join(known)}, with which training.auxiliary must begin."
-        )
+    check_fit(path, metadata, name, options, num_classes, auxiliary)
     try:
-        if len(known) < len(auxiliary):
+        if len(metadata.get("auxiliary", [])) < len(auxiliary):
             tensors = _with_added_outputs(network, tensors)
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -148,11 +133,6 @@ def _misfit(path: str | os.PathLike[str], error: Exception) -> UserError:
         f"{path}: its weights do not fit the network that it names ({error}). "
         "Train or download it again."
     )
-
-
-def _shape_options(options: dict[str, Any]) -> dict[str, Any]:
-    """The options of a network that decide the shapes of its weights, as stored in JSON."""
-    return json.loads(json.dumps({k: v for k, v in options.items() if k != "checkpointing"}))
 
 
 def read_weights(

@@ -21,7 +21,7 @@ from vertseg.predict.earlier import (
     shown_source,
 )
 from vertseg.predict.pipeline import Options, predict_scan, write_failure
-from vertseg.predict.result import Result
+from vertseg.predict.result import Result, read_result
 from vertseg.predict.workers import LEAST_SCANS, WORKERS, predict_in_workers
 from vertseg.segmentation.model import Model
 
@@ -76,6 +76,7 @@ class Batch:
     def keep_finished(self) -> None:
         """Take over results of earlier calls; a result of other settings is a failure."""
         if self.options.force:
+            self._name_losses()
             return
         for scan, name in self.scans:
             folder = self.options.folder_of(name)
@@ -93,6 +94,22 @@ class Batch:
                     self.kept.append(name)
                     failure_path(folder, name).unlink(missing_ok=True)
                     self._log_result(name, "kept from an earlier call: ")
+
+    def _name_losses(self) -> None:
+        """Warn of results that a new one will replace, and that no call can make again."""
+        for scan, name in self.scans:
+            path = result_path(self.options.folder_of(name), name)
+            try:
+                result = read_result(path)
+            except UserError:  # none, or one that cannot be read
+                continue
+            if result.corrections:
+                logger.warning("%s: a new result replaces a reader's corrections.", path)
+            if result.source != shown_source(scan):
+                logger.warning(
+                    "%s: a new result, of %s, replaces that of another scan, %s.",
+                    path, shown_source(scan), result.source,
+                )  # fmt: skip
 
     def predict_all(self) -> Generator[str, None, None]:
         """Predict all scans without an outcome, many of them in two processes.

@@ -13,6 +13,7 @@ from vertseg.core.files import atomic_path
 from vertseg.core.logs import logger
 from vertseg.dataset.layout import RESULT_SUFFIX
 from vertseg.predict.earlier import outcome_files
+from vertseg.predict.origins import unlike_origins
 from vertseg.predict.result import Result, read_result
 from vertseg.screening import VertebraMeasures
 
@@ -65,8 +66,8 @@ def cohort_table(results: Iterable[Result]) -> pd.DataFrame:
     """A row for each vertebra of each scan, and one for scans without any.
 
     Columns: scan, participant_id (the `sub-` part of the scan's name, or the name), the verdict on
-    the scan, `VERTEBRA_COLUMNS` and confidences, slip and disc to the vertebra below, `outlier`
-    (disagrees with its neighbours), and `SPINE_COLUMNS`.
+    the scan, the version and the model that made it, `VERTEBRA_COLUMNS` and confidences, slip and
+    disc to the vertebra below, `outlier` (disagrees with its neighbours), and `SPINE_COLUMNS`.
     """
     rows: list[dict[str, Any]] = []
     for result in results:
@@ -76,6 +77,8 @@ def cohort_table(results: Iterable[Result]) -> pd.DataFrame:
             "scan": result.scan,
             "participant_id": subject[0] if subject else result.scan,
             "verdict": result.verdict,
+            "vertseg_version": result.version,
+            "vertseg_model": result.model.get("name"),
         }
         of_scan = {**summary, **shape, **result.calibration}
         spine = {field: of_scan.get(field) for field in SPINE_COLUMNS}
@@ -209,6 +212,8 @@ def date_column(table: pd.DataFrame) -> str | None:
 def read_cohort(paths: Sequence[Path]) -> tuple[pd.DataFrame, list[str]]:
     """The table of all results below some paths, and the names of scans that failed.
 
+    Results that were not made alike are told in a warning.
+
     Raises:
         UserError: see `result_files` and `read_result`; or two results have one scan's name.
     """
@@ -220,6 +225,8 @@ def read_cohort(paths: Sequence[Path]) -> tuple[pd.DataFrame, list[str]]:
                 f"{done[result.scan]}, {path}: two results have the name of one scan, "
                 f"{result.scan}. Give one of them."
             )
+    if unlike := unlike_origins(outcomes[path] for path in done.values()):
+        logger.warning("Not all results were made alike. %s", " ".join(unlike))
     failed = {result.scan for result in outcomes.values() if result.error is not None}
     return cohort_table(outcomes[path] for path in done.values()), sorted(failed - done.keys())
 

@@ -15,6 +15,7 @@ from vertseg.core.files import remove_abandoned, walk_files
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.dataset.layout import FAILURE_SUFFIX, OWN_SCAN_SUFFIXES, REPORT_NAME, RESULT_SUFFIX
 from vertseg.predict.result import Result, read_result
+from vertseg.scans.data_files import files_of_image
 from vertseg.scans.find import absolute_path, file_suffix
 
 PARTIAL_SUFFIX = ".vertseg-partial"
@@ -67,8 +68,8 @@ def source_state(
     """SHA-256 of the names, sizes and times of change of a scan's files.
 
     Hidden files and outputs of this program in a scan's folder do not count. A DICOM file stands
-    for the files beside it. Files of one stem belong together where the format keeps voxels apart
-    from the header (.mhd, .nhdr).
+    for the files beside it. The data files that a header names count, whatever their names
+    (MetaImage, NRRD).
 
     Args:
         path: the scan.
@@ -81,12 +82,11 @@ def source_state(
     try:
         if path.is_dir():
             files = _files_below(path, True, results)
-        elif file_suffix(path) in (".mhd", ".nhdr"):
-            files = sorted(one for one in path.parent.iterdir() if one.stem == path.stem)
         elif path.is_file() and not file_suffix(path):
             files = _files_below(path.parent, False, results)
         else:
-            files = [path]
+            # Missing data files are the reader's to name.
+            files = [file for file in files_of_image(path) if file == path or file.exists()]
         state = hashlib.sha256()
         for file in files:
             status = file.stat()

@@ -48,6 +48,7 @@ WORST_FIRST = (
     "uncertain_levels",
     "no_bodies",
     "gap",
+    "second_spine",
     "duplicate",
     "apart",
     "header",

@@ -23,6 +23,7 @@ from vertseg.core.files import atomic_path
 from vertseg.core.notice import RESEARCH_USE_ONLY
 from vertseg.predict.certainty import level_words, percent
 from vertseg.predict.correction import FORMAT as CORRECTION_FORMAT
+from vertseg.predict.origins import unlike_origins
 from vertseg.predict.result import GRADE_WORDS, Result, read_result
 from vertseg.predict.verdict import level_code
 from vertseg.predict.viewer_volumes import read_viewer_volumes
@@ -180,6 +181,7 @@ def write_report(
         sections=sections,
         urgent=[sections[index] for index in most_urgent_first(scans)],
         shown=shown_columns(scans),
+        origins=unlike_origins(scans),
         statuses=STATUSES,
         single_file=single_file,
         version=__version__,

@@ -11,15 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from vertseg.core.errors import UserError
-from vertseg.scans.stored import (
+from vertseg.scans.data_files import (
+    LAST_FIELD,
     LONGEST_HEADER,
-    StoredImage,
     data_files,
-    numbered_names,
-    numbers,
-    sides,
+    metaimage_names,
     whole_number,
 )
+from vertseg.scans.stored import StoredImage, numbers, sides
 
 _TYPES = {
     "MET_CHAR": "i1",
@@ -36,7 +35,6 @@ _TYPES = {
     "MET_DOUBLE": "f8",
 }
 _FIELD = re.compile(r"\s*([!-9;<>-~ ]+?)\s*[=:]\s*(.*?)\s*")
-_LAST_FIELD = re.compile(rb"^[ \t]*ElementDataFile[ \t]*[=:][^\n]*(\n|$)", re.MULTILINE)
 
 
 def read_header(path: Path) -> StoredImage:
@@ -48,7 +46,7 @@ def read_header(path: Path) -> StoredImage:
     """
     with path.open("rb") as file:
         start = file.read(LONGEST_HEADER)
-    if not (last := _LAST_FIELD.search(start)):
+    if not (last := LAST_FIELD.search(start)):
         raise ValueError("it has no MetaImage header with ElementDataFile")
     fields = _fields(start[: last.end()].decode("latin-1"))
     dimension = whole_number(fields.get("NDims", ""), "NDims", 1, 10)
@@ -151,21 +149,15 @@ def _data(
 ) -> tuple[tuple[Path, ...], int, bool]:
     """Files of the voxels, bytes before these in each, and whether they are the last bytes."""
     skip = whole_number(fields.get("HeaderSize", "0"), "HeaderSize", -1, 1 << 40)
-    words = fields["ElementDataFile"].split()
-    if words and words[0].upper() == "LOCAL":
+    names, stated = metaimage_names(fields["ElementDataFile"].encode("latin-1"), start[end:])
+    if not names and stated is None:
         return (path,), skip if skip > 0 else end, skip == -1
-    axes_of_file = len(shape) - 1
-    if words and words[0].upper() == "LIST":
-        stated = (words[1] if len(words) > 1 else str(axes_of_file)).upper().removesuffix("D")
-        axes_of_file = whole_number(stated, "the number of axes of a data file", 1, len(shape))
-        listed = start[end:].decode("utf-8", "surrogateescape").split("\n")
-        names = [line.strip() for line in listed if line.strip()]
-    elif len(words) == 4 and "%" in words[0]:
-        first, last, step = (whole_number(w, "ElementDataFile", 0, 1 << 31) for w in words[1:])
-        names = numbered_names(words[0], first, last, step)
-    else:
-        axes_of_file = len(shape)
-        names = [fields["ElementDataFile"].encode("latin-1").decode("utf-8", "surrogateescape")]
+    axes_of_file = len(shape)
+    if stated is not None:
+        default = str(len(shape) - 1)
+        axes_of_file = whole_number(
+            stated or default, "the number of axes of a data file", 1, len(shape)
+        )
     if len(names) != math.prod(shape[axes_of_file:]):
         raise ValueError(f"{len(names)} data files for {shape} voxels")
     return data_files(path, names), max(skip, 0), skip == -1

@@ -11,15 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from vertseg.core.errors import UserError
-from vertseg.scans.stored import (
+from vertseg.scans.data_files import (
+    END_OF_NRRD,
     LONGEST_HEADER,
-    StoredImage,
     data_files,
-    numbered_names,
-    numbers,
-    sides,
+    nrrd_names,
     whole_number,
 )
+from vertseg.scans.stored import StoredImage, numbers, sides
 from vertseg.scans.streams import open_stream
 
 _TYPES = {
@@ -87,7 +86,6 @@ _NAMES = frozenset(
 
 _DOMAIN_KINDS = frozenset({"domain", "space", "time", "none", "???"})
 _NO_SPACE = "The header states no space of the patient; left-posterior-superior was assumed."
-_END = re.compile(rb"\r?\n\r?\n")
 
 
 def read_header(path: Path) -> StoredImage:
@@ -101,7 +99,7 @@ def read_header(path: Path) -> StoredImage:
         start = file.read(LONGEST_HEADER)
     if not re.match(rb"NRRD000[1-5]\r?\n", start):
         raise ValueError("it does not start as NRRD does")
-    end = _END.search(start)
+    end = END_OF_NRRD.search(start)
     fields, listed = _fields(start[: end.start()] if end else start)
     dimension = whole_number(fields.get("dimension", ""), "dimension", 1, 16)
     shape = sides(fields.get("sizes", ""), dimension, "sizes")
@@ -284,18 +282,10 @@ def _files(
 ) -> tuple[Path, ...]:
     if "datafile" not in fields:
         return (path,)
-    words = fields["datafile"].split()
-    if words[:1] == ["LIST"]:
-        names, rest = listed, words[1:]
-    elif len(words) in (4, 5) and "%" in words[0]:
-        first, last, step = (
-            whole_number(word, "data file", -(1 << 31), 1 << 31) for word in words[1:4]
-        )
-        names, rest = numbered_names(words[0], first, last, step), words[4:]
-    else:
-        return data_files(path, [fields["datafile"]])
-    default = str(len(shape) - 1)
-    axes_of_file = whole_number("".join(rest) or default, "data file", 1, len(shape))
+    names, stated = nrrd_names(fields["datafile"], listed)
+    if stated is None:
+        return data_files(path, names)
+    axes_of_file = whole_number(stated or str(len(shape) - 1), "data file", 1, len(shape))
     slabs = axes_of_file == len(shape) and len(names) and shape[-1] % len(names) == 0
     if not slabs and len(names) != math.prod(shape[axes_of_file:]):
         raise ValueError(f"{len(names)} data files for {shape} voxels")

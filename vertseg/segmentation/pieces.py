@@ -111,6 +111,8 @@ class Spine:
             before they were named; else empty.
         resolved: share of bone that belongs to a vertebra told apart before it was named; 0 where
             that was no good, so that labels were put in order instead; None for other decodings.
+        beside_ml: volume of bone beside vertebrae that were told apart, if it is as large as that
+            of a second spine; else 0.
     """
 
     confidence: dict[int, float]
@@ -123,6 +125,7 @@ class Spine:
     by_order: Certainty | None = None
     resolved: float | None = None
     readings: dict[int, Reading] = field(default_factory=dict)
+    beside_ml: float = 0.0
 
     @property
     def outline_confidence(self) -> dict[int, float]:

@@ -11,8 +11,10 @@ from nibabel.affines import voxel_sizes
 from torch import Tensor
 from torch.nn import functional as F
 
-from vertseg.anatomy.labels import BACKGROUND
+from vertseg.anatomy.label_maps import label_boxes, leaves_out_sacrum
+from vertseg.anatomy.labels import BACKGROUND, SACRUM
 from vertseg.core.errors import UserError
+from vertseg.core.logs import logger
 from vertseg.scans.volumes import Geometry
 from vertseg.segmentation.cache import read_cache
 from vertseg.segmentation.grid import AIR
@@ -113,6 +115,9 @@ def load_scans(
 ) -> LabelledScans:
     """Load labelled cached scans, one or more.
 
+    The sacrum is one thing in all of them: if some label it and others leave it out where it is in
+    view, it becomes background, with a warning.
+
     Args:
         paths: the caches.
         num_classes: number of the network's classes.
@@ -124,6 +129,7 @@ def load_scans(
             `one_shape` forbids it, or has a label value without a class of the network.
     """
     scans = LabelledScans([], [], [])
+    without_sacrum: list[str] = []
     for path in paths:
         scan = read_cache(path)
         if scan.label is None:
@@ -142,8 +148,17 @@ def load_scans(
         scans.images.append(torch.from_numpy(scan.image))
         scans.labels.append(torch.from_numpy(scan.label))
         scans.natives.append(scan.transform.native)
+        if leaves_out_sacrum(label_boxes(scan.label), float(scan.transform.cell_mm[2])):
+            without_sacrum.append(path.stem)
         if with_centres:
             scans.bodies.append(_bodies(scan.label, num_classes))
+    if without_sacrum and scans.show(SACRUM):
+        logger.warning(
+            "The sacrum is learned as background: %s show it without a label, others label it.",
+            ", ".join(without_sacrum),
+        )
+        for label in scans.labels:
+            label[label == SACRUM] = BACKGROUND
     return scans
 
 

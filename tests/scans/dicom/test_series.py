@@ -397,6 +397,11 @@ BAD_SERIES: dict[str, tuple[Change, str]] = {
     "infinite slope": (set_one(RescaleSlope="inf"), r"IM\d+.dcm .* \(RescaleSlope is inf"),
     "slope 0": (set_one(RescaleSlope="0"), r"IM\d+.dcm .* \(RescaleSlope is 0, so that HU are unk"),
     "no intercept": (set_one(RescaleIntercept="nan"), r"\(RescaleIntercept is nan"),
+    "iodine": (
+        set_each(RescaleType="MGML"),
+        r"IM\d+.dcm states values in mg/ml \(RescaleType MGML\), not HU. Give the series of",
+    ),
+    "one of another unit": (set_one(RescaleType="Z_EFF"), "states values in effective atomic num"),
     "slope in some": (
         lambda slices: delete("RescaleSlope")(slices[:3]),
         r"3 of 8 slices state no RescaleSlope \(for example IM\d+.dcm\), the others do",
@@ -608,6 +613,24 @@ def test_slices_with_a_series_each_are_read_as_one(tmp_path: Path) -> None:
     advice = r"only\n  8 CT series of a single slice each\. .* export it with one SeriesInstanceUID"
     with pytest.raises(UserError, match=advice):
         read_series(tmp_path)
+
+
+@pytest.mark.parametrize("unit", ["HU", "US", "", "normalized", "HU_MOD"])
+def test_hu_by_any_name_are_read_and_modified_ones_remarked_on(tmp_path: Path, unit: str) -> None:
+    def edit(dataset: Dataset, index: int) -> None:
+        dataset.RescaleType = unit
+
+    slices = ct_slices(small_ct(), AFFINE, edit=edit)
+    for name, files in (("single", slices), ("multi", [enhanced(slices)])):
+        if name == "multi":
+            (common,) = files[0].SharedFunctionalGroupsSequence
+            for group in (common, *files[0].PerFrameFunctionalGroupsSequence):
+                for rescaling in group.get("PixelValueTransformationSequence", ()):
+                    rescaling.RescaleType = unit
+        volume, _ = read_series(save_slices(tmp_path / name, files))
+        assert [one.split(" (")[0] for one in volume.remarks] == (
+            ["The header states modified HU"] if unit == "HU_MOD" else []
+        )
 
 
 def test_a_slice_that_left_its_series_is_remarked_on(tmp_path: Path) -> None:

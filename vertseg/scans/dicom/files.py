@@ -72,6 +72,7 @@ _SLICE = (
     "PixelSpacing",
     "RescaleSlope",
     "RescaleIntercept",
+    "RescaleType",
 )
 PATIENT = ("PatientID", "PatientName", "PatientBirthDate")
 _IDENTITY = (

@@ -31,7 +31,14 @@ from vertseg.scans.dicom.files import (
     text,
 )
 from vertseg.scans.dicom.rounding import unrounded
-from vertseg.scans.dicom.stack import POSITION_TOLERANCE, Frame, frames_of, stack
+from vertseg.scans.dicom.stack import (
+    MODIFIED_HU,
+    POSITION_TOLERANCE,
+    Frame,
+    frames_of,
+    rescale_type,
+    stack,
+)
 from vertseg.scans.dicom.tilt import Tilt
 from vertseg.scans.dicom.voxels import read_voxels
 from vertseg.scans.volumes import Geometry, Volume, canonical_volume, native_array
@@ -196,7 +203,17 @@ def _contradictions(headers: Sequence[Dataset]) -> list[str]:
                 f"{outliers} of {len(headers)} files state another {keyword} ({others}) than the "
                 f"others ({counts[0][0] or 'none'}); each file's own was taken."
             )
+    if any(MODIFIED_HU in _rescale_types(header) for header in headers):
+        remarks.append(
+            f"The header states modified HU (RescaleType {MODIFIED_HU}), as of images without "
+            "contrast agent or calcium: bone's may be wrong."
+        )
     return remarks
+
+
+def _rescale_types(header: Dataset) -> set[str]:
+    groups = header.get("PerFrameFunctionalGroupsSequence") or [header]
+    return {rescale_type(header, group) for group in groups}
 
 
 def _beyond_the_ends(single: Sequence[Instance], frames: Sequence[Frame]) -> list[str]:

@@ -39,6 +39,18 @@ FINEST_MM = 0.01
 MOST_PIXELS = 8192
 """Largest number of rows or columns; scanners make up to 2048."""
 
+_OTHER_UNITS = {
+    "OD": "optical density",
+    "MGML": "mg/ml",
+    "Z_EFF": "effective atomic numbers",
+    "ED": "electron densities",
+    "EDW": "electron densities over water's",
+    "PCT": "percent",
+}
+"""RescaleTypes of CT images, as of two energies, whose values are not HU (PS3.3 C.11.1.1.2)."""
+MODIFIED_HU = "HU_MOD"
+"""RescaleType of HU that a computer has changed, as by taking out contrast agent."""
+
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _SAME_POSITION_MM = 1e-3
 _FARTHEST_MM = 1e5
@@ -99,6 +111,7 @@ def frames_of(headers: Sequence[Dataset], names: Sequence[str], series: str) -> 
             )
         for index, group in enumerate(groups):
             label = name if own is None else f"{name}, frame {index + 1}"
+            _refuse_other_unit(rescale_type(header, group), label, series)
             try:
                 frames.append(_frame(number, index, label, header, group))
             except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
@@ -111,6 +124,23 @@ def frames_of(headers: Sequence[Dataset], names: Sequence[str], series: str) -> 
     for keyword, present in rescaled.items():
         _refuse_partial(keyword, present, frames, series)
     return frames
+
+
+def rescale_type(header: Dataset, group: Dataset) -> str:
+    """The unit of a slice's values, in upper case; "" if it states none that can be read."""
+    # Nothing else needs it, and pydicom may raise any exception if it is damaged.
+    with suppress(Exception):
+        value = _find(header, group, "PixelValueTransformationSequence", "RescaleType")
+        return str(value or "").strip().upper()
+    return ""
+
+
+def _refuse_other_unit(unit: str, label: str, series: str) -> None:
+    if unit in _OTHER_UNITS:
+        raise UserError(
+            f"{series}: {label} states values in {_OTHER_UNITS[unit]} (RescaleType {unit}), not "
+            "HU. Give the series of the same scan that is in HU."
+        )
 
 
 def _refuse_partial(

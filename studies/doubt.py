@@ -59,6 +59,10 @@ BALL_MM, NECK_BALL_MM = 6.0, 4.0
 """Radius around a body's centre, elsewhere and in the neck, in which the most frequent label is its
 level, if at least half of the ball has one."""
 
+ATLAS_MM = 10.0
+"""Distance from C1's centre, amid its ring and so without a label, within which its label has its
+own."""
+
 BEYOND_STEPS = 0.62
 """Distance from the outermost known body, in usual ones, from which a centre is the next one's."""
 
@@ -215,7 +219,7 @@ def record(
         *outline_warnings(found.kept_outlines),
     ]
     whole = [one for one in bodies if one.whole and one.level is not None]
-    labels = {one.level: label_around(found.mask, ct, one) for one in whole}
+    labels = {one.level: label_of(one, found.mask, ct, centres) for one in whole}
     truths = true_levels(centres, bodies, variant)
     named = []
     for label, reading in spine.readings.items():
@@ -243,6 +247,15 @@ def record(
         sorted({one.code for one in warnings}),
         named,
     )
+
+
+def label_of(body: Body, mask: np.ndarray, ct: Volume, centres: Mapping[int, np.ndarray]) -> int:
+    """The label of a body in a mask (x, y, z) with these centres; background if it has none."""
+    atlas = centres.get(IDS["C1"])
+    if body.level == IDS["C1"] and atlas is not None:
+        away_mm = float(np.linalg.norm(atlas - body.centre_mm))
+        return IDS["C1"] if away_mm <= ATLAS_MM else BACKGROUND
+    return label_around(mask, ct, body)
 
 
 def label_around(mask: np.ndarray, ct: Volume, body: Body) -> int:

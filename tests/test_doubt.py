@@ -11,6 +11,7 @@ from studies.doubt import (
     fit_weights,
     in_view,
     label_around,
+    label_of,
     levels_downwards,
     true_levels,
 )
@@ -73,6 +74,20 @@ def test_the_most_frequent_label_around_a_body_is_its_own() -> None:
     assert label_around(mask, volume, body) == 0, "less than half of the ball is labelled"
     mask[10:20, 10:20, 28:40] = IDS["L2"]
     assert label_around(mask, volume, body) == IDS["L2"]
+
+
+def test_the_atlas_counts_by_its_own_centre() -> None:
+    """C1 is a ring: amid it is no label, or C2's dens."""
+    volume, mask = ct(), np.zeros((30, 30, 60), np.uint8)
+    body = bodies("C1", top=60.0)[0]
+    mask[13:17, 15:18, 28:33] = IDS["C2"]
+    near, far = (body.centre_mm + np.array([0.0, y, 2.0]) for y in (6.0, 18.0))
+    assert label_of(body, mask, volume, {IDS["C1"]: near}) == IDS["C1"]
+    assert label_of(body, mask, volume, {IDS["C1"]: far}) == 0
+    assert label_of(body, mask, volume, {IDS["C2"]: near}) != IDS["C1"]
+    other = bodies("L1", top=60.0)[0]
+    mask[10:20, 10:20, 28:40] = IDS["L1"]
+    assert label_of(other, mask, volume, {IDS["C1"]: near}) == IDS["L1"]
 
 
 def test_the_fit_finds_the_weights_that_decided() -> None:

@@ -2,11 +2,12 @@
 # imageio 2.38.1: a DICOM series whose first slice is dark is read with values that wrap, bright ones negative.
 #
 # The plugin DICOM applies RescaleSlope and RescaleIntercept, and is documented to change the type of the
-# data if that is necessary. Expected of volread: the values that pydicom gives. Seen: a slice without negative values whose highest
-# is 128 to 255 gets int8, and one of 32768 to 65535 gets int16, so that 200 is read as -56; and a volume
-# has the type of its first slice, so that after a first slice with no value above 127 each later one wraps
-# to -128 to 127, where 500 becomes -12. Spinal MR with a dark slice at the edge is such a series, with
-# slope 1 and intercept 0 in its files. CT in which air is -1024 is right; nothing warns.
+# data if that is necessary. Expected of volread: the values that pydicom gives. Seen: a slice without
+# negative values whose highest is 128 to 255 gets int8, and one of 32768 to 65535 gets int16, so that 200
+# is read as -56; and a volume has the type of its first slice, so that after a first slice with no value
+# above 127 each later one wraps to -128 to 127, where 500 becomes -12. Spinal MR with a dark slice at the
+# edge is such a series, with slope 1 and intercept 0 in its files. CT in which air is -1024 is right;
+# nothing warns.
 #
 # Exits with 0 while that is so, with 1 once it has changed.
 set -euo pipefail

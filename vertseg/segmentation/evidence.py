@@ -14,7 +14,7 @@ from vertseg.anatomy.labels import BACKGROUND, NUM_CLASSES, SACRUM
 from vertseg.segmentation.bone import Bone, Seeds
 from vertseg.segmentation.numbering import LEAST_PROBABILITY
 from vertseg.segmentation.pieces import IMPOSSIBLE, labels_of_spine
-from vertseg.segmentation.spine_model import CAUTIOUS, NETWORK, STEP_MM
+from vertseg.segmentation.spine_model import CAUTIOUS, NETWORK, STEP_MM, SpineModel
 
 BODY_STEPS = 0.5
 """SD of a cell's weight in an instance's evidence by its distance from the seed, in steps."""
@@ -34,11 +34,14 @@ LEAST_SACRAL = 1e-6
 """Probability of S1 for other instances."""
 
 _RARELY = math.log(1e-4)
-_OF_INSTANCES = {
-    "halved": IMPOSSIBLE, "extra": _RARELY, "extra_small": _RARELY, "below_sacrum": 0.0
-}  # fmt: skip
-MODEL = replace(NETWORK, **_OF_INSTANCES)
-CAUTIOUS_MODEL = replace(CAUTIOUS, **_OF_INSTANCES)
+
+
+def _of_instances(model: SpineModel) -> SpineModel:
+    return replace(model, halved=IMPOSSIBLE, extra=_RARELY, extra_small=_RARELY, below_sacrum=0.0)
+
+
+MODEL = _of_instances(NETWORK)
+CAUTIOUS_MODEL = _of_instances(CAUTIOUS)
 """Spines whose pieces are instances: never two of one vertebra, and rarely something else, as seeds
 are chosen a step apart; a sacrum may be several. The second gives the probabilities of the first
 one's labels."""

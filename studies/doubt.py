@@ -4,10 +4,10 @@
 
 Predicts phantoms that the model has not learned from, of four kinds, each whole and with its ends
 cut off at a random height, and keeps what was found in FOLDER, so that a call goes on where another
-one ended. Half of them are to be learned from: `--fit` prints weights for
-`vertseg.segmentation.trust`. The tables are of the other half: calibration, worst-first order,
-verdicts and codes of warnings. With REAL, as for `studies.real_scans`, they are printed of real
-scans as well, with one of every scan.
+one ended. Prints tables: calibration, worst-first order, verdicts and codes of warnings. `--fit`
+prints weights for `vertseg.segmentation.trust` that are learned from all of them and from each
+half, and judges each half by those of the other. With REAL, as for `studies.real_scans`, tables are
+printed of real scans as well, by the shipped weights, with one of every scan.
 
 A scan is right if each whole body has its level as the most frequent label around its centre and no
 vertebra is named in the sacrum; one without a spine, if nothing is named. Phantoms count by how
@@ -20,6 +20,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,17 @@ from vertseg.segmentation.pieces import Certainty, Reading
 from vertseg.segmentation.segment import segment_ct
 from vertseg.segmentation.settings import OWN_SCANS_DECODING
 from vertseg.segmentation.spine_model import STEP_MM, VARIANTS, levels_of_spine
-from vertseg.segmentation.trust import Weights, summary, terms_of, trusted
+from vertseg.segmentation.trust import (
+    OF_ALL,
+    OF_EACH,
+    Weights,
+    summary,
+    terms_of,
+    trusted,
+)
 
-SEEDS = {"fit": 7_000_000, "test": 8_000_000}
-"""First seeds of the phantoms to learn from, and of those behind the tables."""
+SEEDS = {"first": 7_000_000, "second": 8_000_000}
+"""First seeds of the two halves of the phantoms."""
 
 MOST_CUT = 0.45
 """Largest part of a phantom's height that is cut off at one end."""
@@ -190,20 +198,24 @@ class Record:
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> "Record":
-        """The record of a file's content, with probabilities by the weights of today."""
+        """The record of a file's content, with probabilities by the shipped weights."""
         named = [Named(**one) for one in content["named"]]
-        found = cls(**{**content, "named": named})
-        if found.in_order is None:
-            return found
-        readings = {IDS[one.name]: one.reading for one in named}
-        by_order = Certainty({IDS[one.name]: one.order for one in named}, found.in_order, {}, {})
-        certainty = trusted(by_order, readings)
+        return cls(**{**content, "named": named}).judged(OF_ALL, OF_EACH)
+
+    def judged(self, of_scan: Weights, of_each: Weights) -> "Record":
+        """The same prediction with probabilities by some weights."""
+        if self.in_order is None:
+            return self
+        readings = {IDS[one.name]: one.reading for one in self.named}
+        of_order = {IDS[one.name]: one.order for one in self.named}
+        by_order = Certainty(of_order, self.in_order, {}, {})
+        certainty = trusted(by_order, readings, of_scan, of_each)
         code = level_code(certainty.all_right)
         return replace(
-            found,
+            self,
             all_right=certainty.all_right,
-            codes=sorted({one for one in found.codes if one not in LEVEL_CODES} | ({code} - {""})),
-            named=[replace(one, probability=certainty.right[IDS[one.name]]) for one in named],
+            codes=sorted({one for one in self.codes if one not in LEVEL_CODES} | ({code} - {""})),
+            named=[replace(one, probability=certainty.right[IDS[one.name]]) for one in self.named],
         )
 
 
@@ -333,18 +345,18 @@ def without_shares(ct: Volume, below: float, above: float) -> Volume:
     return part_of(ct, round(below * slices), slices - round(above * slices))
 
 
-def phantoms(part: str, scans: int, folder: Path, model: Model) -> Iterator[Record]:
-    """Records of the phantoms of one part, whole and cut; files in the folder are read."""
+def phantoms(half: str, scans: int, folder: Path, model: Model) -> Iterator[Record]:
+    """Records of the phantoms of one half, whole and cut; files in the folder are read."""
     jobs = [(kind, number) for number in range(scans) for kind in kinds()]
-    for kind, number in progress(jobs, f"predicting phantoms to {part}"):
-        rng = np.random.default_rng((SEEDS[part], number))
+    for kind, number in progress(jobs, f"predicting the {half} half"):
+        rng = np.random.default_rng((SEEDS[half], number))
         below, above = (
             rng.uniform(0.1, MOST_CUT, 2) * np.array([(1, 0), (0, 1), (1, 1)])[number % 3]
         )
-        stem = f"{part}_{kind}_{number}"
+        stem = f"{half}_{kind}_{number}"
         paths = [folder / f"{stem}{suffix}.json" for suffix in ("", "_cut")]
         if not all(path.is_file() for path in paths):
-            phantom = generate_phantom(SEEDS[part] + number, kinds()[kind])
+            phantom = generate_phantom(SEEDS[half] + number, kinds()[kind])
             variant = phantom.truth["variant"] or ""
             ct = Volume(phantom.ct, phantom.affine, Geometry(phantom.ct.shape, phantom.affine))
             bodies = in_view(
@@ -421,10 +433,10 @@ def fit_weights(terms: np.ndarray, right: np.ndarray, weight: np.ndarray) -> Wei
     return Weights(*(round(float(one), 2) for one in (found[0] - slopes @ mean, *slopes)))
 
 
-def print_fit(records: Sequence[Record]) -> None:
-    """Weights for all levels together, and for each."""
+def learned(records: Sequence[Record]) -> tuple[Weights, Weights]:
+    """Weights for all levels of a scan together, and for each."""
     scans = [one for one in records if one.in_order is not None]
-    of_all = fit_weights(
+    of_scan = fit_weights(
         np.array(
             [
                 terms_of(one.in_order or 0, summary(dict(enumerate(v.reading for v in one.named))))
@@ -441,7 +453,8 @@ def print_fit(records: Sequence[Record]) -> None:
         np.array([scan.weight for scan, _ in pairs]),
     )
     print(f"From {len(scans)} scans and {len(pairs)} vertebrae:")
-    print(f"OF_ALL = {tuple(of_all)}\nOF_EACH = {tuple(of_each)}\n")
+    print(f"OF_ALL = {tuple(of_scan)}\nOF_EACH = {tuple(of_each)}\n")
+    return of_scan, of_each
 
 
 def share(records: Sequence[Record], good: Callable[[Record], bool]) -> str:
@@ -528,17 +541,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("folder", type=Path, help="keeps what was found")
-    parser.add_argument("--scans", type=int, default=60, help="phantoms of each kind and part")
+    parser.add_argument("--scans", type=int, default=60, help="phantoms of each kind and half")
     parser.add_argument("--real", type=Path, help="folder of real scans")
     parser.add_argument("--fit", action="store_true", help="print weights learned from phantoms")
     options = parser.parse_args()
     model = load_model(options.model)
     options.folder.mkdir(parents=True, exist_ok=True)
+    halves = [list(phantoms(half, options.scans, options.folder, model)) for half in SEEDS]
     if options.fit:
-        print_fit(list(phantoms("fit", options.scans, options.folder, model)))
-    held_out = list(phantoms("test", options.scans, options.folder, model))
-    groups = {kind: [one for one in held_out if one.kind == kind] for kind in kinds()}
-    groups["all phantoms"] = held_out
+        learned([*chain(*halves)])
+        weights = [learned(half) for half in halves]
+        halves = [
+            [one.judged(*of_others) for one in half]
+            for half, of_others in zip(halves, reversed(weights), strict=True)
+        ]
+    found = [*chain(*halves)]
+    groups = {kind: [one for one in found if one.kind == kind] for kind in kinds()}
+    groups["all phantoms"] = found
     if options.real:
         real = list(real_scans(options.real, options.folder, model))
         groups["real"] = [one for one in real if one.kind != "cut"]

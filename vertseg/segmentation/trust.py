@@ -48,17 +48,16 @@ def terms_of(order: float, reading: Reading) -> tuple[float, float, float, float
     return float(logit(inner)), reading.votes or 0.0, reading.bone, reading.classes
 
 
-OF_ALL = Weights(-18.17, 0.28, -6.20, 17.88, 7.11)
+OF_ALL = Weights(-13.05, 0.20, -3.22, 11.40, 7.31)
 """Weights for all levels of a scan together: farthest votes, least bone, mean of classes.
 
-From 437 scans of phantoms that the shipped network did not learn from (seeds 910001 and on, 920001,
-930001 and 940001; settings as in `studies/doubt.py`), in which readings were taken before borders
-were drawn anew. No real scan took part in the fit; what is read was chosen by cross-validation on
-these phantoms, with figures of real scans in sight. docs/predict.md has figures of other phantoms.
+From 460 scans of phantoms that the shipped network did not learn from (`python -m studies.doubt
+--fit`). No real scan took part in the fit; what is read was chosen by cross-validation on other
+phantoms, with figures of real scans in sight. docs/predict.md says what they are worth.
 """
 
-OF_EACH = Weights(-14.05, 0.16, -1.86, 14.45, 5.27)
-"""Weights for the level of each vertebra by itself, put together from two fits to these scans."""
+OF_EACH = Weights(-16.10, 0.26, -3.38, 16.27, 5.36)
+"""Weights for the level of each vertebra by itself, from the same scans."""
 
 
 def summary(readings: Mapping[int, Reading]) -> Reading:
@@ -71,7 +70,12 @@ def summary(readings: Mapping[int, Reading]) -> Reading:
     )
 
 
-def trusted(by_order: Certainty, readings: Mapping[int, Reading]) -> Certainty:
+def trusted(
+    by_order: Certainty,
+    readings: Mapping[int, Reading],
+    of_scan: Weights = OF_ALL,
+    of_each: Weights = OF_EACH,
+) -> Certainty:
     """Probabilities by the order of labels and by what the network says of each vertebra.
 
     A vertebra is at least as probably right as all of them together are. Where less is left for all
@@ -80,13 +84,15 @@ def trusted(by_order: Certainty, readings: Mapping[int, Reading]) -> Certainty:
     Args:
         by_order: probabilities by the order alone.
         readings: of each vertebra, by label, of a network with votes.
+        of_scan: weights for all levels together.
+        of_each: weights for each level.
     """
-    all_right = OF_ALL.probability(by_order.all_right, summary(readings))
+    all_right = of_scan.probability(by_order.all_right, summary(readings))
     left = (1 - all_right) / max(1 - by_order.all_right, LEAST_DOUBT)
     return replace(
         by_order,
         right={
-            label: round(max(OF_EACH.probability(value, readings[label]), all_right), 4)
+            label: round(max(of_each.probability(value, readings[label]), all_right), 4)
             for label, value in by_order.right.items()
         },
         all_right=round(all_right, 4),

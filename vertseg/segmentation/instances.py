@@ -339,10 +339,12 @@ def _with_atlas_and_axis(bone: Bone, seeds: Seeds, owner: np.ndarray) -> tuple[S
 
     C1 has no body: it lies around C2's dens, so that the votes of both may go to one place.
     """
-    pair = np.array([IDS["C1"], IDS["C2"]])
-    numbers = range(len(seeds))
-    most = [np.bincount(bone.labels[owner == index], minlength=1).argmax() for index in numbers]
-    of_pair = list(takewhile(lambda index: most[index] in pair, numbers))
+    pair = [IDS["C1"], IDS["C2"]]
+
+    def is_of_pair(index: int) -> bool:
+        return np.bincount(bone.labels[owner == index], minlength=1).argmax() in pair
+
+    of_pair = list(takewhile(is_of_pair, range(len(seeds))))
     cells = np.flatnonzero(np.isin(owner, of_pair))
     parts = [cells[bone.labels[cells] == label] for label in pair]
     if min(map(len, parts)) * bone.cell_ml < SMALLEST_ML:

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.workflow
 PHANTOMS = {
     "data": {"source": "phantom", "phantom": {"preset": "demo", "scans": 3}},
     "grid": [16, 16, 32],
+    "training": {"batch_size": 2},
     "gpus": 0,
 }
 CACHED = "cache/16x16x32/sub-phantom0002.safetensors"

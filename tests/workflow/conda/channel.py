@@ -7,6 +7,7 @@ from their wheels. Everything else in the project's environments is installed by
 """
 
 import asyncio
+import os
 import hashlib
 import json
 import re
@@ -150,3 +151,6 @@ def main(channel: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]).resolve())
+    # Threads of py-rattler may outlast its work, which then aborts an interpreter that is ending.
+    sys.stdout.flush()
+    os._exit(0)

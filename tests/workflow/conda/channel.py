@@ -7,9 +7,9 @@ from their wheels. Everything else in the project's environments is installed by
 """
 
 import asyncio
-import os
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess

@@ -113,7 +113,7 @@ def training_caches(wildcards):
     Snakemake calls this while it plans: before preprocessing, and only if there is a training.
     """
     check_training(config, wildcards.method, subject_of)
-    return caches(DEVELOPMENT_SCANS, method_grid(config, wildcards.method))
+    return method_caches(DEVELOPMENT_SCANS)(wildcards)
 
 
 def initial_weights(wildcards):

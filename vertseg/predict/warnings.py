@@ -343,9 +343,7 @@ def _second_spine(ct: Volume, spine: Spine) -> list[PredictionWarning]:
     if spine.beside_ml:
         what = f"Bone like that of a second spine, {spine.beside_ml:.0f} ml, lies beside the spine"
     elif share := _second_body(ct):
-        what = f"A second body with bones, {share:.0%} as large, lies beside the patient".replace(
-            "%", " %"
-        )
+        what = f"A second body with bones, {percent(share)} as large, lies beside the patient"
     else:
         return []
     message = (

@@ -49,15 +49,16 @@ def by_votes_and_names(
         return owner
     agreement = float(np.mean(bone.labels[cells] == names[owner[cells]]))
     trusted = int(agreement >= TRUSTED_AGREEMENT)
-    softmax = np.exp(scores)
+    softmax = np.exp(scores[:, cells])
     gain = np.full((len(cells), len(named)), -np.inf)
     for column, index in enumerate(named.tolist()):
         ways = votes[cells] - seeds.places_mm[index]
         distance = distance_along(ways, seeds.axis(index), ASIDE) / seeds.steps_mm[index]
-        probability = _probability_of(names[index], softmax[:, owner == index], softmax[:, cells])
+        own = owner[cells] == index
+        probability = _probability_of(names[index], softmax, own)
         classes = np.log(np.maximum(probability, LEAST_CLASS[trusted]))
         # Growth through bone brought the other cells, whose votes lie far from all seeds.
-        near = (distance <= 2 * VOTE_STEPS) | (owner[cells] == index)
+        near = (distance <= 2 * VOTE_STEPS) | own
         gain[:, column] = np.where(near, classes - (distance / VOTE_SD[trusted]) ** 2 / 2, -np.inf)
     refined = owner.copy()
     refined[cells] = named[gain.argmax(axis=1)]
@@ -66,11 +67,11 @@ def by_votes_and_names(
     return refined if (left_ml >= SMALLEST_ML).all() else owner
 
 
-def _probability_of(name: int, own: np.ndarray, softmax: np.ndarray) -> np.ndarray:
-    """Probability (n,) of an instance's classes in some cells with this softmax (C, n).
+def _probability_of(name: int, softmax: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Probability (n,) of an instance's classes in cells with this softmax (C, n).
 
-    The class is its name, or where most of its own cells (C, m) say otherwise, as those of a T13
-    may, what they say.
+    The class is its name, or where most of its own cells, as `own` (n,) says, are called otherwise,
+    as those of a T13 may be, what they are called.
     """
-    called = own.mean(axis=1)
+    called = softmax[:, own].mean(axis=1)
     return softmax[name] if called[name] >= called.max() / 2 else called @ softmax
